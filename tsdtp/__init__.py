@@ -1,0 +1,19 @@
+"""tsdtp: transformers that drop the tokens their task does not need.
+
+The names are imported when first used, so that `tsdtp --help` does not wait for torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tsdtp.models import PrunedClassifier, PrunedOutput, calibrate, prune
+
+__version__ = "0.1.0"
+__all__ = ["PrunedClassifier", "PrunedOutput", "calibrate", "prune"]
+
+
+def __getattr__(name: str):
+    if name in __all__:
+        return getattr(import_module("tsdtp.models"), name)
+    raise AttributeError(f"module 'tsdtp' has no attribute {name!r}")

@@ -1,0 +1,144 @@
+"""From a config to the objects of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from transformers import PreTrainedTokenizerBase
+
+from tsdtp.cli.check import ConfigError
+from tsdtp.cli.config import instantiate
+from tsdtp.data import TextClassificationData
+from tsdtp.data.tokenizer import train_tokenizer
+from tsdtp.models import PrunedClassifier
+from tsdtp.models.loading import (
+    WEIGHTS,
+    load_config,
+    load_model,
+    load_tokenizer,
+    load_weights,
+)
+from tsdtp.pruning import TokenPruner
+from tsdtp.pruning.none import NoPruning
+
+
+def device_of(config: DictConfig) -> torch.device:
+    """Where evaluation and benchmark run.
+
+    Raises:
+        ConfigError: if a GPU is asked for and there is none.
+    """
+    if config.hardware.accelerator != "gpu":
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise ConfigError("hardware asks for a GPU and torch sees none; valid here: cpu, cpu_bf16")
+    return torch.device("cuda")
+
+
+def start_folder(config: DictConfig) -> Path | None:
+    """The unpruned run to start from and learn from, or None.
+
+    Raises:
+        ConfigError: if it is not there or not finished.
+    """
+    named = config.model.init_from
+    if named is None:
+        return None
+    folder = Path(named)
+    if named == "unpruned":
+        here = Path(config.output_dir)
+        folder = here.parent.parent / "none" / here.name
+    if not (folder / WEIGHTS).is_file():
+        raise ConfigError(f"model.init_from={named}: no finished run in {folder} (no {WEIGHTS})")
+    return folder
+
+
+class Cell:
+    """Data, tokenizer, architecture and pruner of one run; weights come last, on request.
+
+    Everything that can be wrong with a config shows here, before weights are loaded.
+
+    Args:
+        config: of the run, complete.
+    """
+
+    def __init__(self, config: DictConfig) -> None:
+        self.config = config
+        self.device = device_of(config)
+        self.start = start_folder(config)
+        self.data: TextClassificationData = instantiate(config.task.data)
+        self.architecture = self._architecture()
+        self.pruner: TokenPruner = self._pruner()
+        self.data.load()
+        self.tokenizer = self._tokenizer()
+        self.data.prepare(self.tokenizer, self._positions())
+
+    def _architecture(self):
+        model = self.config.model
+        settings = None if model.config is None else OmegaConf.to_container(model.config)
+        if settings is not None:
+            settings["vocab_size"] = model.vocab_size
+        return load_config(model.path, settings, self.data.num_labels, model.local_dir)
+
+    def _pruner(self) -> TokenPruner:
+        shape = self.architecture
+        return instantiate(
+            self.config.pruning, num_layers=shape.num_hidden_layers, hidden_size=shape.hidden_size
+        )
+
+    def _positions(self) -> int:
+        # RoBERTa numbers positions from the padding index on and so has fewer than it says.
+        reserved = 2 if self.architecture.model_type == "roberta" else 0
+        return self.architecture.max_position_embeddings - reserved
+
+    def _tokenizer(self) -> PreTrainedTokenizerBase:
+        model = self.config.model
+        if model.path is not None:
+            return load_tokenizer(model.path, model.local_dir)
+        tokenizer = train_tokenizer(self.data.train_texts(), model.vocab_size)
+        self.architecture.vocab_size = len(tokenizer)
+        self.architecture.pad_token_id = tokenizer.pad_token_id
+        return tokenizer
+
+    def model(self) -> PrunedClassifier:
+        """The pruned model, its weights from the start run where there is one."""
+        model = self._wrap(self.pruner, self.config.model.execution)
+        if self.start is not None:
+            load_weights(model, self.start, strict=False)
+        return model
+
+    def teacher(self) -> PrunedClassifier | None:
+        """The start run's model, unpruned, with weights of its own; None without one."""
+        if self.start is None:
+            return None
+        shape = self.architecture
+        pruner = NoPruning(shape.num_hidden_layers, shape.hidden_size)
+        teacher = self._wrap(pruner, "packed")
+        load_weights(teacher, self.start, strict=False)
+        return teacher.eval()
+
+    def _wrap(self, pruner: TokenPruner, execution: str | None) -> PrunedClassifier:
+        model = self.config.model
+        return PrunedClassifier(
+            load_model(model.path, self.architecture, model.local_dir),
+            pruner,
+            execution=execution,
+            pooling=model.pooling,
+            special_ids=special_ids(self.tokenizer),
+            backend=model.attention,
+            auxiliary_weight=model.auxiliary_weight,
+        )
+
+
+def special_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Ids of tokens that structure a sequence; unknown and masked words are words."""
+    words = {tokenizer.unk_token_id, tokenizer.mask_token_id}
+    return [i for i in tokenizer.all_special_ids if i not in words]
+
+
+def build_each(nodes: DictConfig | None) -> list[Any]:
+    """Instantiates every entry of a group of named nodes (callbacks, loggers)."""
+    return [instantiate(node) for node in (nodes or {}).values()]

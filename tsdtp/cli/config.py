@@ -1,0 +1,52 @@
+"""Hydra's side of things: where configs lie, our resolvers, one place that instantiates."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate as hydra_instantiate
+from omegaconf import DictConfig, OmegaConf
+
+HYDRA_VERSION_BASE = "1.3"
+
+
+def config_dir() -> str:
+    """The configs: beside the package in a checkout, inside it when installed from a wheel."""
+    package = Path(__file__).resolve().parent.parent
+    candidates = (package / "configs", package.parent / "configs")
+    return str(next(c for c in candidates if c.is_dir()))
+
+
+def task_name(name: str, source: str) -> str:
+    """A task on generated data is another task, and says so in every table."""
+    is_stand_in = source == "synthetic" and not name.startswith("synthetic")
+    return f"{name}_synthetic" if is_stand_in else name
+
+
+def run_id(task: str, source: str, model: str, method: str, budget: float | None, seed: int) -> str:
+    """A run's place among all runs: task/model/method[-budget]/seed."""
+    cell = method if budget is None else f"{method}-{budget:g}"
+    return f"{task_name(task, source)}/{model}/{cell}/seed{seed}"
+
+
+def wandb_offline() -> bool:
+    """Whether Weights & Biases has no key to log in with."""
+    return not (os.environ.get("WANDB_API_KEY") or (Path.home() / ".netrc").is_file())
+
+
+def register_resolvers() -> None:
+    """Makes `${tsdtp.…:}` known to OmegaConf."""
+    for function in (run_id, wandb_offline):
+        OmegaConf.register_new_resolver(f"tsdtp.{function.__name__}", function, replace=True)
+
+
+def instantiate(config: DictConfig, **arguments) -> Any:
+    """Builds what a node's `_target_` names; the one place that does."""
+    return hydra_instantiate(config, _convert_="all", **arguments)
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """A resolved copy as plain dictionaries and lists."""
+    return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]

@@ -1,0 +1,85 @@
+"""`tsdtp eval`: measure a finished run again, on this machine, in any execution."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from tsdtp.cli.check import ConfigError, check_command, exit_with
+from tsdtp.cli.config import HYDRA_VERSION_BASE, config_dir, register_resolvers
+from tsdtp.results import RunRecord, read_record, write_record
+
+
+def evaluate(config: DictConfig, command: str, folder: Path) -> RunRecord:
+    """Loads a run's weights and measures them with this config's hardware and benchmark.
+
+    Raises:
+        FileNotFoundError: if the folder holds no record.
+        ConfigError: if the run's data or weights are not there.
+    """
+    from tsdtp.benchmark import git_state, now
+    from tsdtp.benchmark.environment import environment
+    from tsdtp.cli import measure
+    from tsdtp.cli.build import Cell
+    from tsdtp.cli.run import quiet_libraries
+    from tsdtp.models.loading import load_weights
+
+    quiet_libraries()
+    record = read_record(config.run)
+    trained = OmegaConf.create(record.provenance["config"])
+    trained.model.init_from = None
+    trained.model.execution = config.execution
+    for key in ("hardware", "benchmark", "eval_batch_size"):
+        trained[key] = config[key]
+    cell = Cell(trained)
+    model = cell.model()
+    load_weights(model, Path(config.run))
+    model = measure.as_measured(model, trained, cell.device)
+    summary = measure.evaluate(model, cell)
+    summary["cost"]["budget_spent_train"] = record.cost.get("budget_spent_train")
+    speed, memory = measure.benchmark(model.to(cell.device), cell)
+    measured = {"command": command, **git_state(), **environment(), "date": now()}
+    new = RunRecord(
+        identity={**record.identity, "execution": config.execution or "packed"},
+        provenance={**record.provenance, "measured": measured},
+        **summary,
+        speed=speed,
+        memory=memory,
+    )
+    write_record(folder, new)
+    return new
+
+
+@hydra.main(version_base=HYDRA_VERSION_BASE, config_path=config_dir(), config_name="eval")
+def _eval(config: DictConfig) -> None:
+    context = HydraConfig.get()
+    command = shlex.join(["tsdtp", "eval", *context.overrides.task])
+    folder = Path(config.run if config.update else context.runtime.output_dir)
+    try:
+        record = evaluate(config, command, folder)
+    except (ValueError, OSError) as error:
+        exit_with(error, "tsdtp eval")
+    sections = ("quality", "cost", "speed", "memory")
+    print(json.dumps({name: getattr(record, name) for name in sections}, indent=2))
+
+
+def main() -> None:
+    """Checks the command line, then hands it to Hydra."""
+    register_resolvers()
+    try:
+        check_command("eval", sys.argv[1:])
+        if not any(a.startswith("run=") for a in sys.argv[1:]) and "--help" not in sys.argv:
+            raise ConfigError("which run? valid: run=FOLDER of a finished run")
+    except ConfigError as error:
+        exit_with(error, "tsdtp eval")
+    _eval()
+
+
+if __name__ == "__main__":
+    main()

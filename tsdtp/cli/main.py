@@ -1,0 +1,31 @@
+"""The `tsdtp` program: one word chooses the command, the rest is the command's own."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+COMMANDS = {
+    "train": "train a model with a pruning method and measure it (-m: a Hydra multirun)",
+    "eval": "measure a finished run again, on this machine",
+    "sweep": "run every cell of a sweep and print its tables",
+    "report": "tables from all records under a folder",
+}
+
+
+def main() -> None:
+    """Runs `tsdtp COMMAND ...` as `python -m tsdtp.cli.COMMAND ...` would."""
+    command = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if command in ("-h", "--help"):
+        print(_usage())
+        return
+    if command not in COMMANDS:
+        print(f"tsdtp: no such command: {command}; valid: {', '.join(COMMANDS)}", file=sys.stderr)
+        sys.exit(2)
+    del sys.argv[1]
+    sys.exit(import_module(f"tsdtp.cli.{command}").main())
+
+
+def _usage() -> str:
+    lines = [f"  {name:8}{what}" for name, what in COMMANDS.items()]
+    return "\n".join(["usage: tsdtp COMMAND [ARGUMENTS]", "", *lines])

@@ -1,0 +1,45 @@
+"""``tsdtp report DIR``: tables from every record under a folder."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from tsdtp.report.render import load_report, print_report, save_report
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Prints the tables of a folder and writes tables.md, tables.tex and tables.csv.
+
+    Args:
+        argv: Arguments after ``tsdtp report``; those of the process by default.
+
+    Returns:
+        0, or 2 where there is nothing to report on.
+    """
+    options = _parser().parse_args(argv)
+    try:
+        report = load_report(options.folder)
+        paths = save_report(report, options.out or options.folder)
+    except (OSError, ValueError) as error:
+        print(f"tsdtp report: {error}", file=sys.stderr)
+        return 2
+    for warning in report.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    if not options.quiet:
+        print_report(report)
+        print("wrote " + ", ".join(map(str, paths)))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="tsdtp report", description=__doc__)
+    parser.add_argument("folder", metavar="DIR", help="folder of runs, searched at any depth")
+    parser.add_argument("--out", metavar="DIR", help="where the tables go (default: DIR)")
+    parser.add_argument("--quiet", action="store_true", help="write the files, print no table")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,198 @@
+"""One cell from its config to its record: train, calibrate, evaluate, benchmark, write."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from omegaconf import DictConfig
+
+from tsdtp.benchmark import git_state, now
+from tsdtp.benchmark.environment import environment
+from tsdtp.cli import measure
+from tsdtp.cli.build import Cell, build_each
+from tsdtp.cli.check import ConfigError, check_filled
+from tsdtp.cli.config import instantiate, plain, task_name
+from tsdtp.models import PrunedClassifier
+from tsdtp.models.loading import save_weights
+from tsdtp.results import RECORD_NAME, RunRecord, config_hash, read_record, write_record
+from tsdtp.tasks.callbacks import BudgetSchedule, EpochLine
+from tsdtp.tasks.classification import ClassificationTask
+
+# What may differ between two runs of the same cell.
+_NOT_IDENTITY = ("output_dir", "run_id", "callbacks", "logger", "overwrite", "ckpt_path")
+
+
+def run(config: DictConfig, method: str, overrides: list[str]) -> RunRecord:
+    """Runs a cell and writes its record; a finished one is returned as it is.
+
+    Args:
+        config: of the run, complete.
+        method: name of the pruning config.
+        overrides: of the command line, for the record.
+
+    Raises:
+        ConfigError: before weights are loaded, for whatever is wrong with the config.
+    """
+    quiet_libraries()
+    check_filled(config)
+    config.output_dir = os.path.relpath(config.output_dir)
+    settings = plain(config)
+    identity_hash = config_hash({k: v for k, v in settings.items() if k not in _NOT_IDENTITY})
+    if done := finished(config, identity_hash):
+        return done
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    if config.hardware.threads:
+        torch.set_num_threads(config.hardware.threads)
+    cell = Cell(config)
+    model = train(cell)
+    evaluated = measure.as_measured(model, config, cell.device)
+    spent = measure.fit_budget(evaluated, cell)
+    model.pruner.strictness.copy_(evaluated.pruner.strictness)
+    save_weights(model, Path(config.output_dir))
+    summary = measure.evaluate(evaluated, cell)
+    summary["cost"]["budget_spent_train"] = spent
+    speed, memory = measure.benchmark(evaluated.to(cell.device), cell)
+    record = RunRecord(
+        identity=identity(config, method),
+        provenance={
+            "command": shlex.join(["tsdtp", "train", *overrides]),
+            **git_state(),
+            **environment(),
+            "date": now(),
+            "config": {**settings, "method": method},
+            "config_hash": identity_hash,
+        },
+        **summary,
+        speed=speed,
+        memory=memory,
+    )
+    write_record(config.output_dir, record)
+    return record
+
+
+def identity(config: DictConfig, method: str) -> dict:
+    """The `identity` section of the record."""
+    return {
+        "task": task_name(config.task.name, config.task.data.source),
+        "pruning": method,
+        "model": config.model.name,
+        "seed": config.seed,
+        "budget": config.pruning.get("budget"),
+        "run_id": config.run_id,
+        "execution": config.model.execution or "packed",
+    }
+
+
+def finished(config: DictConfig, identity_hash: str) -> RunRecord | None:
+    """The record that already lies in the run's folder, if it is of this very config.
+
+    Raises:
+        ConfigError: if another config's record lies there.
+    """
+    folder = Path(config.output_dir)
+    if config.overwrite or not (folder / RECORD_NAME).is_file():
+        return None
+    record = read_record(folder)
+    if record.provenance["config_hash"] != identity_hash:
+        raise ConfigError(
+            f"{folder} holds a run with other settings; overwrite=true replaces it, "
+            "hydra.run.dir=FOLDER goes elsewhere"
+        )
+    commit = record.provenance["commit"]
+    note = "" if commit == git_state()["commit"] else f" at commit {str(commit)[:9]}, not this one"
+    print(f"{folder}: done{note}; overwrite=true runs it again", flush=True)
+    return record
+
+
+def train(cell: Cell) -> PrunedClassifier:
+    """Fits the cell's model; 0 epochs leave it as it starts."""
+    config, model, teacher = cell.config, cell.model(), cell.teacher()
+    task = ClassificationTask(
+        model,
+        cell.data.num_labels,
+        instantiate(config.optim),
+        teacher,
+        mask_id=cell.tokenizer.mask_token_id or 0,
+        **config.teacher,
+    )
+    if config.epochs == 0 or config.max_steps == 0:
+        return model
+    train_loader = cell.data.loader(
+        "train", config.batch_size, shuffle=True, bucketed=config.bucketed, seed=config.seed
+    )
+    validation = cell.data.loader("validation", config.eval_batch_size, order="sorted")
+    with trainer_of(cell) as trainer:
+        trainer.fit(task, train_loader, validation, ckpt_path=resume_path(config))
+    return task.model.cpu()
+
+
+@contextmanager
+def trainer_of(cell: Cell) -> Iterator[pl.Trainer]:
+    """The Lightning trainer; loggers are closed, as failed where the run fails."""
+    config = cell.config
+    schedule = dict(config.budget_schedule)
+    batches = measure.training_batches(cell, schedule.pop("examples"))
+    schedule.pop("final_examples")
+    on_terminal = sys.stdout.isatty()
+    trainer = pl.Trainer(
+        accelerator=config.hardware.accelerator,
+        devices=config.hardware.devices,
+        precision=config.hardware.precision,
+        max_epochs=config.epochs,
+        max_steps=config.max_steps,
+        gradient_clip_val=config.gradient_clip,
+        profiler=config.profiler,
+        logger=build_each(config.logger) or False,
+        callbacks=[
+            *build_each(config.callbacks),
+            BudgetSchedule(batches, **schedule),
+            *([] if on_terminal else [EpochLine()]),
+        ],
+        enable_checkpointing="checkpoint" in config.callbacks,
+        enable_progress_bar=on_terminal,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=20,
+        default_root_dir=config.output_dir,
+    )
+    failed = True
+    try:
+        yield trainer
+        failed = False
+    finally:
+        if "wandb" in sys.modules:
+            sys.modules["wandb"].finish(exit_code=int(failed))
+
+
+def resume_path(config: DictConfig) -> str | None:
+    """The checkpoint to go on from; `last` is the one in the run's own folder.
+
+    Raises:
+        ConfigError: if it is not there.
+    """
+    if config.ckpt_path is None:
+        return None
+    own = Path(config.output_dir) / "checkpoints" / "last.ckpt"
+    path = own if config.ckpt_path == "last" else Path(config.ckpt_path)
+    if not path.is_file():
+        raise ConfigError(f"ckpt_path={config.ckpt_path}: no such checkpoint ({path})")
+    return str(path)
+
+
+def quiet_libraries() -> None:
+    """Leaves warnings that a user can act on; progress and advertising go."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for text in (".*does not have many workers.*", ".*isinstance.treespec.*", ".*LeafSpec.*"):
+        warnings.filterwarnings("ignore", text)
+    import datasets
+
+    datasets.disable_progress_bars()

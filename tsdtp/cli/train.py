@@ -1,0 +1,46 @@
+"""`tsdtp train`: one run, or with -m a Hydra multirun."""
+
+from __future__ import annotations
+
+import sys
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from tsdtp.cli.check import ConfigError, check_command, exit_with
+from tsdtp.cli.config import HYDRA_VERSION_BASE, config_dir, register_resolvers
+
+
+@hydra.main(version_base=HYDRA_VERSION_BASE, config_path=config_dir(), config_name="train")
+def _train(config: DictConfig) -> float | None:
+    from tsdtp.cli.run import run
+
+    context = HydraConfig.get()
+    try:
+        record = run(config, context.runtime.choices["pruning"], list(context.overrides.task))
+    except (ValueError, OSError) as error:
+        if context.mode is not None and context.mode.name == "MULTIRUN":
+            raise
+        exit_with(error, "tsdtp train")
+    quality, cost = record.quality, record.cost
+    print(
+        f"{record.identity['run_id']}: accuracy {quality['accuracy']:.4f} ± {quality['stderr']:.4f}"
+        f" (n = {quality['n']}), FLOPs {cost['flops_ratio']:.3f} of unpruned",
+        flush=True,
+    )
+    return quality["accuracy"]
+
+
+def main() -> None:
+    """Checks the command line, then hands it to Hydra."""
+    register_resolvers()
+    try:
+        check_command("train", sys.argv[1:])
+    except ConfigError as error:
+        exit_with(error, "tsdtp train")
+    _train()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,5 @@
+"""Data: rows from the hub, local files or a generator, tokenised once and batched."""
+
+from tsdtp.data.text_classification import TextClassificationData
+
+__all__ = ["TextClassificationData"]

@@ -1,0 +1,112 @@
+"""From encoded rows to padded batches: collate, a sampler of batches of like length, a loader."""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.utils.data import DataLoader, Sampler
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+Batch = dict[str, torch.Tensor]
+
+
+def pad(rows: list[list[int]], value: int) -> torch.Tensor:
+    """Pads lists of lengths S_i on the right with `value` to a tensor [B, max S_i]."""
+    out = torch.full((len(rows), max(map(len, rows))), value, dtype=torch.long)
+    for line, row in zip(out, rows, strict=True):
+        line[: len(row)] = torch.tensor(row, dtype=torch.long)
+    return out
+
+
+def collate(rows: list[dict[str, Any]], pad_token_id: int = 0, pad_token_type_id: int = 0) -> Batch:
+    """Makes one batch, padded to its longest row.
+
+    Args:
+        rows: with `input_ids`, `label`, `index` and perhaps `token_type_ids` and `decisive`.
+        pad_token_id: fills `input_ids`.
+        pad_token_type_id: fills `token_type_ids`.
+
+    Returns:
+        `input_ids`, `attention_mask` and, where the rows have them, `token_type_ids` and
+        `decisive`, each [B, S]; `labels` and `index`, each [B]. All are int64.
+    """
+    fill = {"input_ids": pad_token_id, "token_type_ids": pad_token_type_id, "decisive": 0}
+    present = [name for name in fill if name in rows[0]]
+    batch = {name: pad([row[name] for row in rows], fill[name]) for name in present}
+    batch["attention_mask"] = pad([[1] * len(row["input_ids"]) for row in rows], 0)
+    batch["labels"] = torch.tensor([row["label"] for row in rows])
+    batch["index"] = torch.tensor([row["index"] for row in rows])
+    return batch
+
+
+class BucketBatchSampler(Sampler[list[int]]):
+    """Batches of rows of like length, drawn anew each epoch.
+
+    The rows are shuffled and cut into pools; each pool is sorted by length and cut into batches;
+    the batches are shuffled. So padding is small, and batches still differ from one epoch to the
+    next. Every row occurs exactly once an epoch.
+
+    Args:
+        lengths: number of tokens of each row, [N].
+        batch_size: rows per batch; one batch of an epoch may be smaller.
+        seed: epoch e is drawn from `seed + e` alone, so that a resumed run can repeat it.
+        pool: batches per pool; more means less padding and less shuffling.
+    """
+
+    def __init__(self, lengths: list[int], batch_size: int, seed: int = 0, pool: int = 50) -> None:
+        self.lengths = torch.as_tensor(lengths)
+        self.batch_size = batch_size
+        self.seed = seed
+        self.pool = pool
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        """Batches per epoch."""
+        return -(-len(self.lengths) // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """Yields lists of row numbers, and moves on to the next epoch."""
+        generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        self.epoch += 1
+        order = torch.randperm(len(self.lengths), generator=generator)
+        batches: list[torch.Tensor] = []
+        for rows in order.split(self.pool * self.batch_size):
+            by_length = rows[self.lengths[rows].argsort(stable=True)]
+            batches += by_length.split(self.batch_size)
+        for number in torch.randperm(len(batches), generator=generator).tolist():
+            yield batches[number].tolist()
+
+    def set_epoch(self, epoch: int) -> None:
+        """Sets the epoch that the next iteration draws."""
+        self.epoch = epoch
+
+
+def make_loader(
+    data: "Dataset",
+    batch_size: int,
+    shuffle: bool = False,
+    bucketed: bool = False,
+    seed: int = 0,
+    order: str = "plain",
+    pad_token_id: int = 0,
+    pad_token_type_id: int = 0,
+) -> DataLoader[Batch]:
+    """Makes the loader that `TextClassificationData.loader` describes, of encoded rows.
+
+    Raises:
+        ValueError: if the order is not known, or is both random and sorted.
+    """
+    if order not in ("plain", "sorted"):
+        raise ValueError(f"unknown order {order!r}; valid: plain, sorted")
+    if order == "sorted" and (shuffle or bucketed):
+        raise ValueError("order=sorted excludes shuffle and bucketed")
+    data = data.sort("length", reverse=True) if order == "sorted" else data
+    fill = partial(collate, pad_token_id=pad_token_id, pad_token_type_id=pad_token_type_id)
+    if bucketed:
+        sampler = BucketBatchSampler(data["length"][:], batch_size, seed)
+        return DataLoader(data, batch_sampler=sampler, collate_fn=fill)  # pyright: ignore
+    generator = torch.Generator().manual_seed(seed)
+    return DataLoader(data, batch_size, shuffle, generator=generator, collate_fn=fill)  # pyright: ignore

@@ -1,0 +1,185 @@
+"""Where rows come from: the hub, local files, or a generator; all end as the same columns."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from tsdtp.data.synthetic import generate
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+READERS = {
+    # No quote handling in tsv: sentences hold lone quotes, and a reader that minds them swallows
+    # the lines up to the next one.
+    ".tsv": lambda path: pd.read_csv(
+        path, sep="\t", dtype=str, keep_default_na=False, quoting=csv.QUOTE_NONE
+    ),
+    ".csv": lambda path: pd.read_csv(path, dtype=str, keep_default_na=False),
+    ".jsonl": lambda path: pd.read_json(path, lines=True, dtype=False, convert_dates=False),
+    ".parquet": pd.read_parquet,
+}
+SPLIT_FILES = {
+    "train": ("train",),
+    "validation": ("validation", "dev", "test"),
+    "test": ("test",),
+}
+
+
+def suffix_of(path: Path) -> str:
+    """The suffix that tells the format: `.tsv` for `train.tsv` and for `train.tsv.gz`."""
+    return path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
+
+
+def read_file(path: Path) -> pd.DataFrame:
+    """Reads one tsv, csv, jsonl or parquet file, gzipped or not.
+
+    Raises:
+        FileNotFoundError: if it is not there.
+        ValueError: if its format is not known, or it cannot be read as what its name says.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"no data file {path}; set the environment variable TSDTP_DATA_DIR to the folder of "
+            "the data sets, or task.data.local_dir to the folder of this one"
+        )
+    if suffix_of(path) not in READERS:
+        valid = ", ".join(READERS)
+        raise ValueError(f"cannot read {path}: unknown format; valid: {valid}, each also .gz")
+    try:
+        return READERS[suffix_of(path)](path)
+    except (ValueError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"cannot read {path} as {suffix_of(path)}: {reason}") from error
+
+
+def find_files(
+    folder: Path, split: str, names: Mapping[str, str | Sequence[str]] | None = None
+) -> list[Path]:
+    """Gives the files of a split: those named, else the one with a usual name (`dev.tsv.gz`).
+
+    Args:
+        folder: where they are.
+        split: `train`, `validation`, `test` or any other.
+        names: file name or names by split.
+
+    Raises:
+        FileNotFoundError: if there is none with a usual name.
+        ValueError: if files are named, but none for this split.
+    """
+    if names is not None:
+        if split not in names:
+            raise ValueError(f"no split {split!r}; valid: {', '.join(names)}, holdout")
+        named = names[split]
+        return [folder / name for name in ([named] if isinstance(named, str) else named)]
+    stems = SPLIT_FILES.get(split, (split,))
+    for stem in stems:
+        endings = [f"{suffix}{gz}" for suffix in READERS for gz in ("", ".gz")]
+        found = [folder / f"{stem}{ending}" for ending in endings]
+        if any(map(Path.is_file, found)):
+            return [next(filter(Path.is_file, found))]
+    raise FileNotFoundError(
+        f"no {' or '.join(f'{stem}.*' for stem in stems)} ({', '.join(READERS)}, each also .gz) in "
+        f"{folder}; is the environment variable TSDTP_DATA_DIR right?"
+    )
+
+
+def label_ids(values: Sequence[Any], label_names: Sequence[str], where: str) -> list[int]:
+    """Turns labels, given as names or as numbers, into numbers below `len(label_names)`.
+
+    Raises:
+        ValueError: if one is neither.
+    """
+    known: dict[Any, int] = {}
+    for number in range(len(label_names)):
+        known |= {number: number, str(number): number}
+    known |= {name: number for number, name in enumerate(label_names)}
+    for row, value in enumerate(values):
+        if value not in known:
+            valid = ", ".join(f"{number}={name}" for number, name in enumerate(label_names))
+            raise ValueError(f"{where}: row {row} has the label {value!r}; valid: {valid}")
+    return [known[value] for value in values]
+
+
+def standardise(
+    columns: Mapping[str, Sequence[Any]],
+    text_columns: Sequence[str],
+    label_column: str,
+    label_names: Sequence[str],
+    where: str,
+) -> "Dataset":
+    """Checks a split and gives its columns their standard names.
+
+    Args:
+        columns: the split's columns by name; ones not needed are ignored.
+        text_columns: one or two names; they become `text` and `text_pair`.
+        label_column: becomes `label`, an int.
+        label_names: by label number.
+        where: what to call the split in an error.
+
+    Raises:
+        ValueError: if a column is missing, a text is not a string, a label is not known, or
+            there is no row.
+    """
+    from datasets import Dataset
+
+    for name in (*text_columns, label_column):
+        if name not in columns:
+            raise ValueError(f"{where} has no column {name!r}; it has: {', '.join(columns)}")
+    out: dict[str, Any] = {}
+    for target, name in zip(("text", "text_pair"), text_columns, strict=False):
+        out[target] = list(columns[name])
+        for row, text in enumerate(out[target]):
+            if not isinstance(text, str):
+                raise ValueError(f"{where}: row {row} has no text in {name!r} but {text!r}")
+    out["label"] = label_ids(list(columns[label_column]), label_names, where)
+    if not out["label"]:
+        raise ValueError(f"{where} has no rows")
+    return Dataset.from_dict(out)
+
+
+def read_local(files: Sequence[Path], text_columns: Sequence[str], label_column: str) -> dict:
+    """Reads and joins the files of a split; of each only the columns needed, so others may differ.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read_file`; also if a file lacks a needed column.
+    """
+    needed = [*text_columns, label_column]
+    frames = []
+    for path in files:
+        frame = read_file(path)
+        missing = [name for name in needed if name not in frame.columns]
+        if missing:
+            has = ", ".join(map(str, frame.columns))
+            raise ValueError(f"{path} has no column {missing[0]!r}; it has: {has}")
+        frames.append(frame[needed])
+    return {name: sum((frame[name].tolist() for frame in frames), []) for name in needed}
+
+
+def read_hub(path: str, name: str | None, split: str) -> dict[str, list]:
+    """Loads one split from the Hugging Face hub, or offline from its cache.
+
+    Raises:
+        FileNotFoundError: if the hub cannot be reached or does not have it.
+        ValueError: if there is no such split.
+    """
+    from datasets import load_dataset
+
+    try:
+        dataset = load_dataset(path, name, split=split)
+    except (ConnectionError, FileNotFoundError) as error:
+        reason = " ".join(str(error).split())
+        raise FileNotFoundError(
+            f"cannot load {path} from the hub ({reason}); task.data.source=local reads local files"
+        ) from error
+    return {column: dataset[column][:] for column in dataset.column_names}
+
+
+def read_synthetic(kind: str, split: str, count: int, seed: int) -> "Dataset":
+    """Makes one split of a synthetic task; splits do not share a random stream."""
+    from datasets import Dataset
+
+    return Dataset.from_list(generate(kind, count, f"{seed}-{split}"))

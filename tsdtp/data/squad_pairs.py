@@ -1,0 +1,168 @@
+"""More training pairs for QNLI, made from SQuAD the way QNLI was made.
+
+GLUE (Wang et al., 2018, https://arxiv.org/abs/1804.07461, section 3.3) pairs each question with the
+sentences of its paragraph; the label is entailment if the sentence holds the answer, and pairs with
+little lexical overlap are filtered out. Here the pair with the answer and the negative that
+overlaps most with the question are kept, one to one.
+"""
+
+import gzip
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from tsdtp.data.sources import read_file
+
+ENTAILMENT, NOT_ENTAILMENT = 0, 1
+COLUMNS = ("question", "sentence", "label", "idx", "source")
+# Not after an initial (`J. Cavanaugh`) or a short title: those stops end no sentence.
+SENTENCE_END = re.compile(
+    r"(?<!\b[A-Z])(?<!\b[DMSJF]r)(?<!\bSt)(?<!\bMrs)[.!?][\"')\]]*\s+(?=[\"'(\[]*[A-Z0-9])"
+)
+BRACKETS = {"-lrb-": "(", "-rrb-": ")", "-lsb-": "[", "-rsb-": "]", "``": '"', "''": '"'}
+STOP = frozenset(
+    """a an the of in on at to for and or is are was were be by with as did do does what which who
+    whom whose when where why how that this it its""".split()
+)
+
+
+class Pair(NamedTuple):
+    """A question, a sentence, and whether the sentence answers it (0) or not (1)."""
+
+    question: str
+    sentence: str
+    label: int
+    source: str
+
+
+def squeeze(text: str) -> str:
+    """Letters and digits only, in lower case: equal for texts that differ in spacing or tokens."""
+    text = text.lower()
+    for bracket in BRACKETS:
+        text = text.replace(bracket, "")
+    return "".join(filter(str.isalnum, text))
+
+
+def overlap(question: str, sentence: str) -> float:
+    """Share of the question's content words that the sentence holds, from 0 to 1."""
+    words = set(re.findall(r"\w+", question.lower())) - STOP
+    return len(words & set(re.findall(r"\w+", sentence.lower()))) / max(1, len(words))
+
+
+def split_sentences(text: str) -> Iterator[tuple[int, str]]:
+    """Yields the sentences of a paragraph with the offset at which each starts."""
+    start = 0
+    for match in SENTENCE_END.finditer(text):
+        yield start, text[start : match.end()].rstrip()
+        start = match.end()
+    if text[start:].strip():
+        yield start, text[start:].rstrip()
+
+
+def closest(question: str, sentences: Iterable[str]) -> str | None:
+    """The sentence that overlaps most with the question, the first of equals; None if none."""
+    return max(sentences, key=lambda sentence: overlap(question, sentence), default=None)
+
+
+def squad_pairs(path: Path) -> Iterator[Pair]:
+    """Yields a positive and a negative for each question of a SQuAD file (`.json` or `.json.gz`).
+
+    A question is left out if its answer runs over a sentence end, or no sentence is without it.
+
+    Raises:
+        FileNotFoundError: if the file is not there.
+    """
+    opener = gzip.open if path.suffix == ".gz" else open
+    with opener(path, "rt", encoding="utf-8") as file:
+        articles = json.load(file)["data"]
+    for paragraph in (paragraph for article in articles for paragraph in article["paragraphs"]):
+        sentences = list(split_sentences(paragraph["context"]))
+        for qa in paragraph["qas"]:
+            answer, question = qa["answers"][0], " ".join(qa["question"].split())
+            start, end = answer["answer_start"], answer["answer_start"] + len(answer["text"])
+            holds = [s for at, s in sentences if at <= start and end <= at + len(s)]
+            others = [s for _, s in sentences if answer["text"].lower() not in s.lower()]
+            negative = closest(question, others)
+            if holds and negative:
+                yield Pair(question, " ".join(holds[0].split()), ENTAILMENT, "squad")
+                yield Pair(question, " ".join(negative.split()), NOT_ENTAILMENT, "squad")
+
+
+def detokenise(text: str) -> str:
+    """Puts back the brackets and quotes that tokenising spelt out."""
+    return " ".join(BRACKETS.get(word, word) for word in text.split())
+
+
+def positive_pairs(path: Path, window: int = 20) -> Iterator[Pair]:
+    """Yields each pair of a file of positives, and a negative from the sentences around it.
+
+    Neighbouring lines come from the same paragraph or article, so the sentence of another question
+    within `window` lines is a negative of the kind QNLI has. A sentence that some line gives as an
+    answer to the same question is no negative.
+
+    Raises:
+        FileNotFoundError, ValueError: as `sources.read_file`.
+    """
+    frame = read_file(path)
+    rows = [
+        (detokenise(q), detokenise(s))
+        for q, s in zip(frame["question"], frame["sentence"], strict=True)
+    ]
+    answers: dict[str, set[str]] = {}
+    for question, sentence in rows:
+        answers.setdefault(squeeze(question), set()).add(squeeze(sentence))
+    for number, (question, sentence) in enumerate(rows):
+        near = [s for _, s in rows[max(0, number - window) : number + window + 1]]
+        negative = closest(
+            question, (s for s in near if squeeze(s) not in answers[squeeze(question)])
+        )
+        if negative:
+            yield Pair(question, sentence, ENTAILMENT, path.name.split(".")[0])
+            yield Pair(question, negative, NOT_ENTAILMENT, path.name.split(".")[0])
+
+
+def without_leaks(
+    pairs: Iterable[Pair], validation: Iterable[tuple[str, str]], train: Iterable[tuple[str, str]]
+) -> Iterator[Pair]:
+    """Drops whole questions that validation or train know, and pairs with a validation sentence.
+
+    Texts are compared by letters and digits only. Of a question that comes twice, the first counts.
+
+    Args:
+        pairs: a positive and a negative in turn.
+        validation: (question, sentence) pairs never to be trained on.
+        train: pairs that the new ones are to be joined with.
+    """
+    validation = list(validation)
+    questions = {squeeze(question) for question, _ in validation} | {squeeze(q) for q, _ in train}
+    sentences = {squeeze(sentence) for _, sentence in validation}
+    pairs = iter(pairs)
+    for positive, negative in zip(pairs, pairs, strict=True):
+        known = squeeze(positive.question) in questions
+        leaked = {squeeze(positive.sentence), squeeze(negative.sentence)} & sentences
+        if not known and not leaked:
+            questions.add(squeeze(positive.question))
+            yield from (positive, negative)
+
+
+def write_pairs(pairs: Iterable[Pair], path: Path) -> Counter[str]:
+    """Writes pairs to a `.tsv.gz`, complete or not at all; the same pairs give the same bytes.
+
+    Returns:
+        Number of pairs by `source/label`.
+    """
+    counts: Counter[str] = Counter()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    # mtime and an empty name keep the time and the temporary name out of the gzip header.
+    with part.open("wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as file:
+        file.write(("\t".join(COLUMNS) + "\n").encode())
+        for number, (question, sentence, label, source) in enumerate(pairs):
+            file.write(f"{question}\t{sentence}\t{label}\t{number}\t{source}\n".encode())
+            counts[f"{source}/{label}"] += 1
+    part.replace(path)
+    return counts

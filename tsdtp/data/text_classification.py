@@ -1,0 +1,201 @@
+"""Classification of single texts or pairs: rows from anywhere, tokenised once, batched."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch.utils.data import DataLoader
+
+from tsdtp.data.batching import Batch, make_loader
+from tsdtp.data.sources import find_files, read_hub, read_local, read_synthetic, standardise
+from tsdtp.data.tokenizing import encode
+
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetDict
+    from transformers import PreTrainedTokenizerBase
+
+NEEDS = {"hub": "hub_path", "local": "local_dir", "synthetic": "synthetic"}
+
+
+@dataclass(kw_only=True, eq=False)
+class TextClassificationData:
+    """A text classification task: `load` rows, `prepare` them for a tokenizer, ask for a `loader`.
+
+    Args:
+        name: of the task, for messages.
+        source: `hub`, `local` or `synthetic`.
+        text_columns: names of one or two columns.
+        label_names: by label number; labels may be given as numbers or as these names.
+        label_column: name of the label's column.
+        max_length: limit in tokens, special tokens included; longer texts are truncated.
+        hub_path: data set on the Hugging Face hub.
+        hub_name: its configuration.
+        local_dir: folder of the local files.
+        local_files: by split a file name, or a list of names to be joined. None looks for
+            `train.*`, and for `validation.*`, `dev.*` or `test.*`. tsv is read without quoting.
+        synthetic: `sentence` or `pair`.
+        evaluate_on: a split, or `holdout`: a part of train that is then not trained on, for
+            choosing settings without a look at the validation split.
+        holdout: the size of that part, between 0 and 1.
+        train_limit: rows to train on at most, drawn at random.
+        eval_limit: rows to evaluate on at most, drawn at random.
+        train_examples: rows of a synthetic train split.
+        eval_examples: rows of any other synthetic split.
+        cache_dir: folder of tokenised data; None takes a folder in the cache of `datasets`.
+        seed: of synthetic rows, holdout and limits.
+
+    Raises:
+        ValueError: if an argument is not one of its valid values.
+    """
+
+    name: str
+    source: str
+    text_columns: Sequence[str]
+    label_names: Sequence[str]
+    label_column: str = "label"
+    max_length: int = 128
+    hub_path: str | None = None
+    hub_name: str | None = None
+    local_dir: str | None = None
+    local_files: Mapping[str, str | Sequence[str]] | None = None
+    synthetic: str | None = None
+    evaluate_on: str = "validation"
+    holdout: float = 0.05
+    train_limit: int | None = None
+    eval_limit: int | None = None
+    train_examples: int = 16000
+    eval_examples: int = 2000
+    cache_dir: str | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Checks the arguments; reads nothing yet."""
+        if self.source not in NEEDS:
+            raise ValueError(
+                f"{self.name}: unknown source {self.source!r}; valid: {', '.join(NEEDS)}"
+            )
+        if not getattr(self, NEEDS[self.source]):
+            raise ValueError(f"{self.name}: source={self.source} needs {NEEDS[self.source]}")
+        if isinstance(self.text_columns, str) or len(self.text_columns) not in (1, 2):
+            raise ValueError(f"{self.name}: text_columns must list 1 or 2, not {self.text_columns}")
+        if not 0 < self.holdout < 1:
+            raise ValueError(f"{self.name}: holdout must lie between 0 and 1, not {self.holdout}")
+        self._rows: DatasetDict | None = None
+        self._encoded: dict[str, Dataset] = {}
+        self._pad_ids: dict[str, int] = {}
+
+    @property
+    def num_labels(self) -> int:
+        """Number of classes."""
+        return len(self.label_names)
+
+    def load(self) -> "DatasetDict":
+        """Reads and checks the rows; later calls return the same.
+
+        Returns:
+            Splits `train` and `validation` with columns `text`, `text_pair` (of pairs), `label`,
+            and for synthetic tasks `decisive` and `decisive_pair`: a 0/1 per whitespace word.
+
+        Raises:
+            FileNotFoundError: if a file is not there; it names the file.
+            ValueError: if a split, a column, a text or a label is not as described.
+        """
+        from datasets import DatasetDict
+
+        if self._rows is None:
+            train = self._read("train")
+            if self.evaluate_on == "holdout":
+                train, validation = train.train_test_split(self.holdout, seed=self.seed).values()
+            else:
+                validation = self._read(self.evaluate_on)
+            self._rows = DatasetDict(
+                train=self._draw(train, self.train_limit),
+                validation=self._draw(validation, self.eval_limit),
+            )
+        return self._rows
+
+    def prepare(
+        self, tokenizer: "PreTrainedTokenizerBase", max_positions: int | None = None
+    ) -> None:
+        """Tokenises both splits, or finds them in the cache.
+
+        Args:
+            tokenizer: any; for synthetic tasks a fast one.
+            max_positions: of the model; None checks nothing.
+
+        Raises:
+            ValueError: if `max_length` is more than `max_positions`, or as `load`.
+        """
+        if max_positions is not None and self.max_length > max_positions:
+            raise ValueError(
+                f"{self.name}: max_length={self.max_length} is more than the {max_positions} "
+                "positions of the model"
+            )
+        from datasets import config
+
+        cache = Path(self.cache_dir or config.HF_DATASETS_CACHE / "tsdtp").expanduser()
+        for split, rows in self.load().items():
+            self._encoded[split] = encode(rows, tokenizer, self.max_length, cache)
+        self._pad_ids = {
+            "pad_token_id": tokenizer.pad_token_id or 0,
+            "pad_token_type_id": tokenizer.pad_token_type_id,
+        }
+
+    def loader(
+        self,
+        split: str,
+        batch_size: int,
+        shuffle: bool = False,
+        bucketed: bool = False,
+        seed: int = 0,
+        limit: int | None = None,
+        order: str = "plain",
+    ) -> DataLoader[Batch]:
+        """Makes a loader of batches padded to their longest row, as `batching.collate` describes.
+
+        Args:
+            split: `train` or `validation`.
+            batch_size: rows per batch.
+            shuffle: rows in a new random order each epoch.
+            bucketed: batches of rows of like length, drawn anew each epoch, shuffle or not.
+            seed: of the random order.
+            limit: only the first rows of the split.
+            order: `plain` as in the split, or `sorted` from the longest row to the shortest.
+
+        Raises:
+            RuntimeError: before `prepare`.
+            ValueError: if split or order is not known, or the order is both random and sorted.
+        """
+        if not self._encoded:
+            raise RuntimeError(f"{self.name}: call prepare(tokenizer) before loader()")
+        if split not in self._encoded:
+            raise ValueError(f"unknown split {split!r}; valid: {', '.join(self._encoded)}")
+        data = self._encoded[split]
+        data = data if limit is None else data.select(range(min(limit, len(data))))
+        return make_loader(data, batch_size, shuffle, bucketed, seed, order, **self._pad_ids)
+
+    def train_texts(self) -> Iterator[str]:
+        """Yields every text of the train split, to train a tokenizer on."""
+        train = self.load()["train"]
+        for column in train.column_names:
+            if column in ("text", "text_pair"):
+                yield from train[column]
+
+    def _read(self, split: str) -> "Dataset":
+        where = f"{self.name} {split}"
+        columns = list(self.text_columns)
+        if self.source == "synthetic":
+            count = self.train_examples if split == "train" else self.eval_examples
+            return read_synthetic(str(self.synthetic), split, count, self.seed)
+        if self.source == "hub":
+            rows = read_hub(str(self.hub_path), self.hub_name, split)
+        else:
+            files = find_files(Path(str(self.local_dir)), split, self.local_files)
+            rows = read_local(files, columns, self.label_column)
+        return standardise(rows, columns, self.label_column, list(self.label_names), where)
+
+    def _draw(self, rows: "Dataset", limit: int | None) -> "Dataset":
+        if limit is None or limit >= len(rows):
+            return rows
+        return rows.shuffle(seed=self.seed).select(range(limit))

@@ -1,0 +1,111 @@
+"""Tokenising, once: a plain function for `datasets.map` and a key that a second run finds again.
+
+`datasets` derives its cache key by pickling the function and its arguments, which misses for bound
+methods, for closures, and for a tokenizer that was called in between (a call stores truncation
+settings in it). So the key is made here, from content.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from transformers import BatchEncoding, PreTrainedTokenizerBase
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+# Part of the fingerprint: raise it when the columns that `encode_batch` returns change.
+VERSION = 1
+
+
+def tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Hash of what the tokenizer does, not of the settings that calling it leaves behind."""
+    if tokenizer.is_fast:
+        content = json.loads(tokenizer.backend_tokenizer.to_str())  # pyright: ignore
+        content = {key: content[key] for key in content if key not in ("truncation", "padding")}
+    else:
+        content = sorted(tokenizer.get_vocab().items())
+    state = [
+        type(tokenizer).__name__,
+        content,
+        sorted(tokenizer.special_tokens_map.items()),
+        tokenizer.model_input_names,
+        tokenizer.truncation_side,
+    ]
+    return hashlib.sha256(json.dumps(state, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def encode_batch(
+    batch: dict[str, list[Any]],
+    indices: list[int],
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+) -> dict[str, list[Any]]:
+    """Tokenises a batch of rows, truncated to `max_length` tokens.
+
+    Args:
+        batch: columns `text`, `label` and perhaps `text_pair`, `decisive`, `decisive_pair`.
+        indices: the rows' numbers in their split.
+        tokenizer: any; a fast one if the rows have `decisive`.
+        max_length: limit in tokens, special tokens included.
+
+    Returns:
+        Columns `input_ids`, `length`, `label`, `index`, `token_type_ids` (if the tokenizer makes
+        them), and per-token `decisive` (if the rows have it).
+    """
+    words = "decisive" in batch
+    columns = [batch[name] for name in ("text", "text_pair") if name in batch]
+    if words:
+        columns = [[text.split() for text in column] for column in columns]
+    encoded = tokenizer(*columns, truncation=True, max_length=max_length, is_split_into_words=words)
+    out = {name: encoded[name] for name in ("input_ids", "token_type_ids") if name in encoded}
+    out["length"] = [len(ids) for ids in out["input_ids"]]
+    out["label"] = batch["label"]
+    out["index"] = indices
+    if words:
+        flags = zip(batch["decisive"], batch.get("decisive_pair", batch["decisive"]), strict=True)
+        out["decisive"] = [token_flags(encoded, row, pair) for row, pair in enumerate(flags)]
+    return out
+
+
+def token_flags(encoded: BatchEncoding, row: int, flags: tuple[list[int], ...]) -> list[int]:
+    """Spreads per-word flags of each segment over the tokens of a row; special tokens get 0."""
+    places = zip(encoded.sequence_ids(row), encoded.word_ids(row), strict=True)
+    return [
+        0 if segment is None or word is None else flags[segment][word] for segment, word in places
+    ]
+
+
+def encode(
+    dataset: "Dataset", tokenizer: PreTrainedTokenizerBase, max_length: int, cache_dir: Path
+) -> "Dataset":
+    """Tokenises a data set, or reads what an earlier run stored under the same content.
+
+    Args:
+        dataset: rows as `encode_batch` takes them.
+        tokenizer: see `encode_batch`.
+        max_length: see `encode_batch`.
+        cache_dir: folder of the Arrow files; made if absent.
+
+    Raises:
+        ValueError: if the rows have `decisive` and the tokenizer is not a fast one.
+    """
+    if "decisive" in dataset.column_names and not tokenizer.is_fast:
+        raise ValueError(
+            f"word-level truth needs a fast tokenizer, but {type(tokenizer).__name__} is not one"
+        )
+    key = [dataset._fingerprint, tokenizer_digest(tokenizer), max_length, VERSION]
+    fingerprint = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    return dataset.map(
+        encode_batch,
+        batched=True,
+        with_indices=True,
+        remove_columns=dataset.column_names,
+        fn_kwargs={"tokenizer": tokenizer, "max_length": max_length},
+        new_fingerprint=fingerprint,
+        cache_file_name=str(cache_dir / f"{fingerprint}.arrow"),
+        load_from_cache_file=True,
+        desc="Tokenising",
+    )

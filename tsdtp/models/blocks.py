@@ -1,0 +1,133 @@
+"""How each family's block splits into attention and feed-forward, and what its head reads.
+
+A family is one entry of `FAMILIES`: a handful of small functions over the modules that Hugging
+Face built, so the weights and their names stay where they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Family:
+    """One architecture's pieces, all working on packed tokens [T, d].
+
+    Attributes:
+        layers: base model -> its blocks.
+        embed: (base model, input_ids [T], token_type_ids [T] or None, positions [T]) -> [T, d].
+        qkv: (block, x [T, d]) -> query, key, value, each [T, d].
+        attention_output: (block, context [T, d], residual [T, d]) -> [T, d].
+        feed_forward: (block, x [T, d]) -> [T, d].
+        attention_dropout: block -> probability.
+        head: (classifier, features [B, 1, d]) -> logits [B, C]; reads features[:, 0].
+    """
+
+    layers: Callable[[nn.Module], Sequence[nn.Module]]
+    embed: Callable[[nn.Module, Tensor, Tensor | None, Tensor], Tensor]
+    qkv: Callable[[nn.Module, Tensor], tuple[Tensor, Tensor, Tensor]]
+    attention_output: Callable[[nn.Module, Tensor, Tensor], Tensor]
+    feed_forward: Callable[[nn.Module, Tensor], Tensor]
+    attention_dropout: Callable[[nn.Module], float]
+    head: Callable[[nn.Module, Tensor], Tensor]
+
+
+def _bert_embed(base, input_ids, token_type_ids, positions):
+    types = torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids
+    return base.embeddings(
+        input_ids[None], token_type_ids=types[None], position_ids=positions[None]
+    )[0]
+
+
+def _roberta_embed(base, input_ids, token_type_ids, positions):
+    offset = base.embeddings.padding_idx + 1  # RoBERTa numbers positions after the padding index
+    return _bert_embed(base, input_ids, token_type_ids, positions + offset)
+
+
+def _electra_embed(base, input_ids, token_type_ids, positions):
+    x = _bert_embed(base, input_ids, token_type_ids, positions)
+    return base.embeddings_project(x) if hasattr(base, "embeddings_project") else x
+
+
+def _distilbert_embed(base, input_ids, token_type_ids, positions):
+    return base.embeddings(input_ids[None], position_ids=positions[None])[0]
+
+
+def _bert_qkv(block, x):
+    attention = block.attention.self
+    return attention.query(x), attention.key(x), attention.value(x)
+
+
+def _bert_feed_forward(block, x):
+    return block.output(block.intermediate(x), x)
+
+
+def _bert_head(classifier, features):
+    pooled = classifier.bert.pooler(features)
+    return classifier.classifier(classifier.dropout(pooled))
+
+
+def _distilbert_qkv(block, x):
+    attention = block.attention
+    return attention.q_lin(x), attention.k_lin(x), attention.v_lin(x)
+
+
+def _distilbert_attention_output(block, context, residual):
+    return block.sa_layer_norm(block.attention.out_lin(context) + residual)
+
+
+def _distilbert_feed_forward(block, x):
+    return block.output_layer_norm(block.ffn(x) + x)
+
+
+def _distilbert_head(classifier, features):
+    pooled = classifier.pre_classifier(features[:, 0]).relu()
+    return classifier.classifier(classifier.dropout(pooled))
+
+
+def _bert_like(embed: Callable, head: Callable) -> Family:
+    return Family(
+        layers=lambda base: base.encoder.layer,
+        embed=embed,
+        qkv=_bert_qkv,
+        attention_output=lambda block, context, residual: block.attention.output(context, residual),
+        feed_forward=_bert_feed_forward,
+        attention_dropout=lambda block: block.attention.self.dropout.p,
+        head=head,
+    )
+
+
+def _own_head(classifier, features):
+    return classifier.classifier(features)
+
+
+FAMILIES: dict[str, Family] = {
+    "bert": _bert_like(_bert_embed, _bert_head),
+    "roberta": _bert_like(_roberta_embed, _own_head),
+    "electra": _bert_like(_electra_embed, _own_head),
+    "distilbert": Family(
+        layers=lambda base: base.transformer.layer,
+        embed=_distilbert_embed,
+        qkv=_distilbert_qkv,
+        attention_output=_distilbert_attention_output,
+        feed_forward=_distilbert_feed_forward,
+        attention_dropout=lambda block: block.attention.dropout.p,
+        head=_distilbert_head,
+    ),
+}
+
+
+def find_family(model_type: str) -> Family:
+    """The family of a Hugging Face `config.model_type`.
+
+    Raises:
+        ValueError: for an architecture without an entry; lists the valid ones.
+    """
+    if model_type not in FAMILIES:
+        valid = ", ".join(FAMILIES)
+        raise ValueError(f"model type {model_type!r} cannot be pruned yet; valid: {valid}")
+    return FAMILIES[model_type]

@@ -1,0 +1,97 @@
+"""Meeting a FLOPs budget: find the strictness at which the model spends it on given batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from tsdtp.models.classifier import PrunedClassifier
+from tsdtp.models.cost import encoder_flops, unpruned_flops
+
+Batch = Mapping[str, Tensor]
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+
+
+def spent_ratio(model: PrunedClassifier, batches: Iterable[Batch]) -> float:
+    """FLOPs that the packed model spends on these batches over those of the unpruned encoder.
+
+    Totals over all examples: a long sequence counts for more than a short one.
+    """
+    spent = full = 0.0
+    with packed_evaluation(model):
+        for batch in batches:
+            out = model(**{k: batch[k] for k in INPUTS if k in batch})
+            lengths = torch.cat([out.tokens_entered[None], out.tokens_kept])
+            spent += encoder_flops(model.shape, lengths, model.pruner).sum().item()
+            full += unpruned_flops(model.shape, lengths).sum().item()
+    return spent / full
+
+
+@contextmanager
+def packed_evaluation(model: PrunedClassifier):
+    """Evaluation mode, packed, without gradients; restores what was before."""
+    training, execution = model.training, model._execution
+    model.eval()
+    model.execution = "packed"
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        model.execution = execution
+        model.train(training)
+
+
+def calibrate(
+    model: PrunedClassifier,
+    batches: Iterable[Batch],
+    budget: float | None = None,
+    tolerance: float = 0.005,
+    max_steps: int = 20,
+) -> float:
+    """Sets the pruner's strictness by bisection so that the budget is spent on these batches.
+
+    Args:
+        model: the pruned classifier; changed in place.
+        batches: dictionaries with input_ids, attention_mask and, if any, token_type_ids. Training
+            data: thresholds must not see what is evaluated on.
+        budget: fraction of the unpruned encoder's FLOPs; default: the pruner's own.
+        tolerance: absolute, on that fraction.
+        max_steps: bisections at most.
+
+    Returns:
+        The fraction really spent on the batches.
+
+    Raises:
+        ValueError: if the method has no strictness to set, or the budget lies below what is spent
+            when everything that may go goes (says that floor).
+    """
+    pruner = model.pruner
+    budget = pruner.budget if budget is None else budget
+    if budget is None or pruner.search is None:
+        raise ValueError(f"{type(pruner).__name__} has no budget to calibrate to")
+    batches = list(batches)
+    if budget >= 1:
+        return _spend(model, batches, pruner.keep_all)
+    low, high = pruner.search
+    floor = _spend(model, batches, high)
+    if floor > budget + tolerance:
+        raise ValueError(
+            f"pruning.budget={budget}: below what {type(pruner).__name__} can reach with layers "
+            f"{pruner.layers}; valid: {floor:.3f} to 1"
+        )
+    strictness, spent = high, floor
+    for _ in range(max_steps):
+        if abs(spent - budget) <= tolerance:
+            break
+        strictness = (low + high) / 2
+        spent = _spend(model, batches, strictness)
+        low, high = (strictness, high) if spent > budget else (low, strictness)
+    return spent
+
+
+def _spend(model: PrunedClassifier, batches: list[Batch], strictness: float) -> float:
+    model.pruner.strictness.fill_(strictness)
+    return spent_ratio(model, batches)

@@ -1,0 +1,174 @@
+"""The loop over a Hugging Face encoder's blocks, with dropping between attention and feed-forward.
+
+Masked and packed execution are the same loop. Packed, a dropped token leaves every tensor; masked,
+it stays with alive = False and weight 0 in every softmax, and the gates carry gradients.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from tsdtp.attention import attend
+from tsdtp.models.blocks import Family
+from tsdtp.packing import Packed, select
+from tsdtp.pruning import Decision, TokenPruner, TokenState
+from tsdtp.pruning.rules import segment_sum
+
+
+@dataclass
+class Tokens:
+    """What the loop carries for T tokens; everything here shrinks together when tokens go."""
+
+    hidden: Packed
+    embeddings: Tensor
+    input_ids: Tensor
+    protected: Tensor
+    alive: Tensor
+    gate: Tensor | None = None
+    memory: Tensor | None = None
+    target: Tensor | None = None
+
+    def drop(self, keep: Tensor) -> None:
+        """Packed execution: takes the tokens that are not kept out of memory."""
+        self.hidden = select(self.hidden, keep)
+        for name in ("embeddings", "input_ids", "protected", "alive", "memory", "target"):
+            value = getattr(self, name)
+            setattr(self, name, None if value is None else value[keep])
+
+    def mask(self, decision: Decision) -> None:
+        """Masked execution: dropped tokens stay, with weight 0 from here on."""
+        self.alive = self.alive & decision.keep
+        gate = decision.keep.float() if decision.gate is None else decision.gate
+        gate = torch.where(self.protected, 1.0, gate)
+        self.gate = gate if self.gate is None else self.gate * gate
+
+
+@dataclass
+class Encoding:
+    """What the encoder returns.
+
+    Attributes:
+        hidden: the tokens after the last block; packed execution holds the kept ones alone.
+        weights: [T] float32, 1 for a live and 0 for a dropped token, with the gates' gradient.
+        lengths: [L + 1, B] int64, live tokens entering block 0 and after each block's dropping.
+        losses: auxiliary losses, one per layer that has one.
+        kept: per token of the batch as it came in, how many blocks kept it: [T] int64.
+    """
+
+    hidden: Packed
+    weights: Tensor
+    lengths: Tensor
+    kept: Tensor
+    losses: list[Tensor] = field(default_factory=list)
+
+
+class PackedEncoder:
+    """Runs a base model's blocks on packed tokens; holds no weights of its own.
+
+    Args:
+        family: how the blocks split.
+        base: the Hugging Face base model.
+        pruner: decides what to drop.
+        heads: attention heads.
+        backend: of attention.
+    """
+
+    def __init__(
+        self, family: Family, base: nn.Module, pruner: TokenPruner, heads: int, backend: str
+    ) -> None:
+        self.family, self.base, self.pruner = family, base, pruner
+        self.heads, self.backend = heads, backend
+
+    def embed(self, input_ids: Packed, token_type_ids: Tensor | None) -> Tensor:
+        """[T, d] what enters the first block."""
+        return self.family.embed(self.base, input_ids.values, token_type_ids, input_ids.positions)
+
+    def __call__(
+        self,
+        embeddings: Packed,
+        input_ids: Tensor,
+        protected: Tensor,
+        masked: bool,
+        target: Tensor | None = None,
+    ) -> Encoding:
+        """Encodes.
+
+        Args:
+            embeddings: [T, d] of T tokens in B sequences.
+            input_ids: [T].
+            protected: [T] bool; at least one token of every sequence.
+            masked: keep dropped tokens in place (training) instead of removing them.
+            target: [T] or None, a teacher's attributions for the auxiliary loss.
+        """
+        alive = torch.ones_like(protected)
+        tokens = Tokens(embeddings, embeddings.values, input_ids, protected, alive, target=target)
+        index = torch.arange(len(alive), device=alive.device)
+        kept = torch.zeros_like(index)
+        lengths, losses = [embeddings.lengths], []
+        for layer, block in enumerate(self.family.layers(self.base)):
+            received = self._attention(layer, block, tokens)
+            if self.pruner.prunes(layer):
+                index, loss = self._prune(layer, tokens, received, masked, index)
+                losses += [] if loss is None else [loss]
+            hidden = tokens.hidden
+            tokens.hidden = hidden.like(self.family.feed_forward(block, hidden.values))
+            kept[index[tokens.alive]] += 1
+            lengths.append(_live_lengths(tokens) if masked else tokens.hidden.lengths)
+        weights = tokens.alive.float() if tokens.gate is None else tokens.gate
+        return Encoding(tokens.hidden, weights, torch.stack(lengths), kept, losses)
+
+    def _attention(self, layer: int, block: nn.Module, tokens: Tokens) -> Tensor | None:
+        """Replaces the hidden states by those after attention; returns attention received."""
+        x = tokens.hidden
+        query, key, value = (
+            y.unflatten(-1, (self.heads, -1)) for y in self.family.qkv(block, x.values)
+        )
+        context, received = attend(
+            query,
+            key,
+            value,
+            x,
+            gate=tokens.gate,
+            received=self.pruner.needs_attention and self.pruner.prunes(layer),
+            dropout=self.family.attention_dropout(block) if block.training else 0.0,
+            backend=self.backend,
+        )
+        tokens.hidden = x.like(self.family.attention_output(block, context.flatten(1), x.values))
+        return received
+
+    def _prune(
+        self, layer: int, tokens: Tokens, received: Tensor | None, masked: bool, index: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        decision = self.pruner(_state(layer, tokens, received))
+        tokens.memory = decision.memory
+        if masked:
+            tokens.mask(decision)
+        else:
+            tokens.drop(decision.keep)
+            index = index[decision.keep]
+        return index, decision.loss
+
+
+def _state(layer: int, tokens: Tokens, received: Tensor | None) -> TokenState:
+    hidden = tokens.hidden
+    return TokenState(
+        layer=layer,
+        hidden=hidden.values,
+        embeddings=tokens.embeddings,
+        attention=received,
+        memory=tokens.memory,
+        alive=tokens.alive,
+        protected=tokens.protected,
+        segments=hidden.segments,
+        cu_seqlens=hidden.cu_seqlens,
+        positions=hidden.positions,
+        input_ids=tokens.input_ids,
+        target=tokens.target,
+    )
+
+
+def _live_lengths(tokens: Tokens) -> Tensor:
+    return segment_sum(tokens.alive.double(), tokens.hidden.cu_seqlens).long()

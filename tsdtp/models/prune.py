@@ -1,0 +1,67 @@
+"""The library's entry: a pruned model from a plain one."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+
+from transformers import PreTrainedModel
+
+from tsdtp.models.classifier import PrunedClassifier
+from tsdtp.pruning import TokenPruner, find_method
+
+
+def prune(
+    hf_model: PreTrainedModel,
+    method: str = "ts_dtp",
+    budget: float | None = None,
+    *,
+    execution: str | None = None,
+    pooling: str = "cls",
+    special_ids: Sequence[int] | None = None,
+    auxiliary_weight: float = 0.1,
+    **method_arguments,
+) -> PrunedClassifier:
+    """Wraps a Hugging Face sequence classifier so that it drops tokens.
+
+    A new pruner keeps every token until its threshold is set: `tsdtp.calibrate` meets the budget
+    on batches of training data. Without a budget the method's own arguments decide.
+
+    Args:
+        hf_model: a `*ForSequenceClassification` model; its weights are shared, not copied.
+        method: name of a pruning method.
+        budget: fraction of the unpruned encoder's FLOPs to spend, or None.
+        execution: see `PrunedClassifier`.
+        pooling: see `PrunedClassifier`.
+        special_ids: token ids never dropped, as `tokenizer.all_special_ids`; default: the ids that
+            the model's config names. The first token is never dropped.
+        auxiliary_weight: see `PrunedClassifier`.
+        **method_arguments: of the method's class.
+
+    Raises:
+        ValueError: for an unknown architecture, method or argument, or an impossible budget.
+
+    Example:
+        >>> model = tsdtp.prune(hf_model, method="ts_dtp", budget=0.4)
+        >>> model(input_ids=ids, attention_mask=mask).tokens_kept
+    """
+    arguments = dict(method_arguments) if budget is None else {**method_arguments, "budget": budget}
+    pruner = build_pruner(find_method(method), hf_model, arguments)
+    if special_ids is None:
+        names = ("bos_token_id", "cls_token_id", "eos_token_id", "sep_token_id")
+        ids = [getattr(hf_model.config, name, None) for name in names]
+        special_ids = [i for i in ids if isinstance(i, int)]
+    return PrunedClassifier(
+        hf_model, pruner, execution, pooling, special_ids, auxiliary_weight=auxiliary_weight
+    )
+
+
+def build_pruner(cls: type[TokenPruner], model: PreTrainedModel, arguments: dict) -> TokenPruner:
+    """Builds a pruner that fits the model; an unknown argument is named with the valid ones."""
+    valid = [n for n in inspect.signature(cls).parameters if n not in ("num_layers", "hidden_size")]
+    if unknown := [name for name in arguments if name not in valid]:
+        method = cls.__module__.rsplit(".", 1)[-1]
+        valid_names = ", ".join(valid) or "none"
+        raise ValueError(f"{method} has no argument {', '.join(unknown)}; valid: {valid_names}")
+    config = model.config
+    return cls(config.num_hidden_layers, config.hidden_size, **arguments)

@@ -1,0 +1,150 @@
+"""What a pruning method is: from what is known about each token to which tokens stay."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass
+class TokenState:
+    """What a pruner sees at one layer, between attention and feed-forward.
+
+    All per-token tensors hold T rows, the tokens of B sequences one after the other. In packed
+    execution dropped tokens are gone; in masked execution they are there with alive = False.
+
+    Attributes:
+        layer: index of the block, from 0.
+        hidden: [T, d] hidden states after the block's attention.
+        embeddings: [T, d] what entered the first block.
+        attention: [T] float32 attention received in this block, or None if not asked for.
+        memory: [T] what the pruner returned as memory in the last layer that it saw, or None.
+        alive: [T] bool, tokens not dropped so far.
+        protected: [T] bool, tokens that may not be dropped.
+        segments: [T] int64, the sequence of each token.
+        cu_seqlens: [B + 1] int64, where each sequence begins.
+        positions: [T] int64, original position in the sequence.
+        input_ids: [T] int64.
+        target: [T] float32 or None, how much each token matters by a teacher's attribution.
+    """
+
+    layer: int
+    hidden: Tensor
+    embeddings: Tensor
+    attention: Tensor | None
+    memory: Tensor | None
+    alive: Tensor
+    protected: Tensor
+    segments: Tensor
+    cu_seqlens: Tensor
+    positions: Tensor
+    input_ids: Tensor
+    target: Tensor | None = None
+
+    @property
+    def eligible(self) -> Tensor:
+        """[T] bool, the tokens that may be dropped here."""
+        return self.alive & ~self.protected
+
+
+@dataclass
+class Decision:
+    """What a pruner answers.
+
+    Attributes:
+        keep: [T] bool, among the tokens alive.
+        gate: [T] float or None, 0 or 1 in value like `keep`, with a gradient (training only).
+        memory: [T] or None, handed back in the next layer for the tokens that stay.
+        loss: scalar or None, this layer's auxiliary loss (training only).
+    """
+
+    keep: Tensor
+    gate: Tensor | None = None
+    memory: Tensor | None = None
+    loss: Tensor | None = None
+
+
+class TokenPruner(nn.Module, ABC):
+    """Decides layer by layer which tokens stay. A method is one subclass in one file.
+
+    One number, `strictness`, says how much goes: larger drops more. A budget on FLOPs is met by
+    calibrating that number (`tsdtp.models.budget`), so every method honours it in the same way.
+
+    Class attributes a method declares:
+        needs_attention: wants `TokenState.attention` in the layers that it prunes.
+        needs_target: learns from `TokenState.target` in training.
+        keep_all: the strictness at which nothing is dropped.
+        search: the range of strictness that calibration searches; None: no budget can be set.
+
+    Args:
+        num_layers: blocks of the encoder.
+        layers: blocks (from 0) after whose attention tokens are dropped; default: all but the
+            last, whose feed-forward no other token reads any more.
+        budget: fraction of the unpruned encoder's FLOPs that may be spent, or None.
+        strictness: where there is no budget; with one, nothing goes until it is calibrated.
+
+    Raises:
+        ValueError: for a budget outside (0, 1], one the method cannot honour, or a layer that
+            the encoder does not have.
+    """
+
+    needs_attention: bool = False
+    needs_target: bool = False
+    keep_all: float = -math.inf
+    search: tuple[float, float] | None = None
+    strictness: Tensor
+
+    def __init__(
+        self,
+        num_layers: int,
+        layers: Sequence[int] | None = None,
+        budget: float | None = None,
+        strictness: float | None = None,
+    ) -> None:
+        super().__init__()
+        name = type(self).__name__
+        if budget is not None and not 0 < budget <= 1:
+            raise ValueError(f"pruning.budget={budget}: valid is a fraction in (0, 1], or null")
+        if budget is not None and self.search is None:
+            raise ValueError(f"{name} has no budget to set; valid: pruning.budget=null")
+        layers = range(num_layers - 1) if layers is None else layers
+        if wrong := [i for i in layers if not 0 <= i < num_layers]:
+            raise ValueError(f"pruning.layers={wrong}: valid are 0 to {num_layers - 1}")
+        self.layers = sorted(set(layers))
+        self.budget = budget
+        start = self.keep_all if strictness is None or budget is not None else strictness
+        self.register_buffer("strictness", torch.tensor(start, dtype=torch.float64))
+
+    def prunes(self, layer: int) -> bool:
+        """Whether this method looks at that layer at all."""
+        return layer in self.layers
+
+    def forward(self, state: TokenState) -> Decision:
+        """Decides for one layer; dropped and protected tokens are respected whatever `decide` says.
+
+        Args:
+            state: T tokens at a layer that this method prunes.
+        """
+        decision = self.decide(state)
+        decision.keep = (decision.keep | state.protected) & state.alive
+        return decision
+
+    @abstractmethod
+    def decide(self, state: TokenState) -> Decision:
+        """The method itself."""
+
+    def _apply(self, fn, recurse=True):
+        """Moves and casts like any module, but strictness stays float64: bfloat16 would move it."""
+        strictness = self.strictness
+        super()._apply(fn, recurse)
+        self.strictness = strictness.to(self.strictness.device)
+        return self
+
+    def flops(self, layer: int, lengths: Tensor) -> Tensor:
+        """FLOPs of the scoring for sequences of these lengths [...], matrix products only."""
+        return torch.zeros_like(lengths)

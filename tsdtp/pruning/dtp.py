@@ -1,0 +1,64 @@
+"""General DTP: dynamic token pruning that knows nothing of the task."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from tsdtp.pruning.base import Decision, TokenPruner, TokenState
+from tsdtp.pruning.rules import dynamic_threshold
+from tsdtp.pruning.scores import log_share
+
+
+class GeneralDTP(TokenPruner):
+    """Prunes tokens whose cumulative attention received lies below mean - k * std.
+
+    Keith et al., "Optimizing Large Language Models: A Novel Approach Through Dynamic Token
+    Pruning", 2024. Importance is summed over the layers that prune; the threshold is each
+    sequence's own, over its live, unprotected tokens. With a budget, k is calibrated to it.
+
+    Args:
+        num_layers: blocks of the encoder.
+        hidden_size: not used; every method is built with the same two sizes.
+        k: standard deviations below the mean, where no budget sets it; may be negative.
+        log_scores: take the threshold on log importance. Raw attention is so skewed that
+            mean - std lies below almost every token.
+        layers: see `TokenPruner`.
+        budget: see `TokenPruner`.
+    """
+
+    needs_attention = True
+    search = (-8.0, 8.0)
+
+    def __init__(
+        self,
+        num_layers: int,
+        hidden_size: int,
+        k: float = 1.0,
+        log_scores: bool = True,
+        layers: Sequence[int] | None = None,
+        budget: float | None = None,
+    ) -> None:
+        super().__init__(num_layers, layers, budget, strictness=-k)
+        self.log_scores = log_scores
+
+    def decide(self, state: TokenState) -> Decision:
+        """Keeps what scores at or above the sequence's own threshold."""
+        importance = self.importance(state)
+        if state.memory is not None:
+            importance = importance + state.memory
+        scores = self.comparable(importance, state)
+        threshold = dynamic_threshold(
+            scores, state.eligible, state.segments, state.cu_seqlens, self.strictness
+        )
+        return Decision(keep=scores >= threshold, memory=importance)
+
+    def comparable(self, importance: Tensor, state: TokenState) -> Tensor:
+        """[T] the scale on which the threshold is taken."""
+        if not self.log_scores:
+            return importance
+        return log_share(importance, state.alive, state.segments, state.cu_seqlens)
+
+    def importance(self, state: TokenState) -> Tensor:
+        """[T] this layer's contribution to the cumulative importance."""
+        assert state.attention is not None
+        return state.attention

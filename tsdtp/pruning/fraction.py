@@ -1,0 +1,47 @@
+"""The common rule of methods that keep the same fraction of every input."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from tsdtp.pruning.base import Decision, TokenPruner, TokenState
+from tsdtp.pruning.rules import top_fraction
+
+
+class FractionPruner(TokenPruner):
+    """Keeps the best (1 - strictness) of the live tokens in each layer that prunes.
+
+    Args:
+        num_layers: blocks of the encoder.
+        hidden_size: not used; every method is built with the same two sizes.
+        fraction: of the live tokens to keep per pruning layer, where no budget sets it.
+        layers: see `TokenPruner`.
+        budget: see `TokenPruner`.
+    """
+
+    keep_all = 0.0
+    search = (0.0, 1.0)
+
+    def __init__(
+        self,
+        num_layers: int,
+        hidden_size: int,
+        fraction: float = 0.7,
+        layers: Sequence[int] | None = None,
+        budget: float | None = None,
+    ) -> None:
+        if not 0 <= fraction <= 1:
+            raise ValueError(f"pruning.fraction={fraction}: valid is a fraction in [0, 1]")
+        super().__init__(num_layers, layers, budget, strictness=1 - fraction)
+
+    def decide(self, state: TokenState) -> Decision:
+        """Keeps a fraction of the eligible tokens by score."""
+        scores = self.score(state)
+        fraction = 1 - self.strictness
+        keep = top_fraction(scores, state.eligible, state.segments, state.cu_seqlens, fraction)
+        return Decision(keep=keep, memory=scores)
+
+    @abstractmethod
+    def score(self, state: TokenState) -> Tensor:
+        """[T], higher stays."""

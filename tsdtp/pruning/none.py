@@ -1,0 +1,19 @@
+"""No pruning: the unpruned model in the packed layout, the baseline of every comparison."""
+
+from tsdtp.pruning.base import Decision, TokenPruner, TokenState
+
+
+class NoPruning(TokenPruner):
+    """Keeps every token.
+
+    Args:
+        num_layers: blocks of the encoder.
+        hidden_size: not used; every method is built with the same two sizes.
+    """
+
+    def __init__(self, num_layers: int, hidden_size: int) -> None:
+        super().__init__(num_layers, layers=())
+
+    def decide(self, state: TokenState) -> Decision:
+        """Never reached by an encoder: no layer prunes."""
+        return Decision(keep=state.alive)

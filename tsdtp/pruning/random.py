@@ -1,0 +1,40 @@
+"""Random pruning: the floor that every other method has to beat at equal cost."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from tsdtp.pruning.base import TokenState
+from tsdtp.pruning.fraction import FractionPruner
+from tsdtp.pruning.scores import hashed_uniform
+
+
+class RandomPruning(FractionPruner):
+    """Keeps a random subset, the same whenever the same sequence comes again.
+
+    Args:
+        num_layers: blocks of the encoder.
+        hidden_size: not used.
+        seed: of the draw.
+        fraction: see `FractionPruner`.
+        layers: see `TokenPruner`.
+        budget: see `TokenPruner`.
+    """
+
+    def __init__(
+        self,
+        num_layers: int,
+        hidden_size: int,
+        seed: int = 0,
+        fraction: float = 0.7,
+        layers: Sequence[int] | None = None,
+        budget: float | None = None,
+    ) -> None:
+        super().__init__(num_layers, hidden_size, fraction, layers, budget)
+        self.seed = seed
+
+    def score(self, state: TokenState) -> Tensor:
+        """One draw per token, in the first pruning layer; later layers cut the same order."""
+        if state.memory is not None:
+            return state.memory
+        return hashed_uniform(state.input_ids, state.positions, state.segments, self.seed)

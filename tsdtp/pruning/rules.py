@@ -1,0 +1,76 @@
+"""From scores to decisions: pure functions over the tokens of several sequences.
+
+Every reduction runs over one sequence at a time, so that no result depends on batch-mates.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def segment_sum(values: Tensor, cu_seqlens: Tensor) -> Tensor:
+    """Sums values [T] over each sequence: [B]. An empty sequence sums to 0."""
+    return torch.segment_reduce(values, "sum", offsets=cu_seqlens, axis=0, initial=0)
+
+
+def masked_mean_std(
+    scores: Tensor, chosen: Tensor, segments: Tensor, cu_seqlens: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Mean and (population) standard deviation of the chosen tokens of each sequence.
+
+    Args:
+        scores: [T]; what the tokens that are not chosen hold does not matter.
+        chosen: [T] bool.
+        segments: [T].
+        cu_seqlens: [B + 1].
+
+    Returns:
+        mean [B] and std [B] in float64, both 0 for a sequence without a chosen token.
+    """
+    values = scores.double().masked_fill(~chosen, 0)
+    count = segment_sum(chosen.double(), cu_seqlens).clamp(min=1)
+    mean = segment_sum(values, cu_seqlens) / count
+    spread = (values - mean[segments]).masked_fill(~chosen, 0)
+    return mean, (segment_sum(spread.square(), cu_seqlens) / count).sqrt()
+
+
+def dynamic_threshold(
+    scores: Tensor, chosen: Tensor, segments: Tensor, cu_seqlens: Tensor, strictness: Tensor
+) -> Tensor:
+    """mean + strictness * std of each sequence's chosen scores, for each of its tokens.
+
+    With strictness = -k this is the dynamic threshold mean - k * std of Keith et al. (2024).
+
+    Returns:
+        [T] float64.
+    """
+    if torch.isinf(strictness):
+        return torch.full_like(scores, float(strictness), dtype=torch.float64)
+    mean, std = masked_mean_std(scores, chosen, segments, cu_seqlens)
+    return (mean + strictness * std)[segments]
+
+
+def top_fraction(
+    scores: Tensor, chosen: Tensor, segments: Tensor, cu_seqlens: Tensor, fraction: float | Tensor
+) -> Tensor:
+    """Keeps the best ceil(fraction * n) of each sequence's n chosen tokens; ties go to the earlier.
+
+    Args:
+        scores: [T].
+        chosen: [T] bool.
+        segments: [T].
+        cu_seqlens: [B + 1].
+        fraction: in [0, 1].
+
+    Returns:
+        [T] bool, False for tokens that are not chosen.
+    """
+    ranked = scores.double().masked_fill(~chosen, float("-inf"))
+    order = ranked.argsort(descending=True, stable=True)
+    order = order[segments[order].argsort(stable=True)]
+    rank = torch.empty_like(order)
+    rank[order] = torch.arange(len(order), device=order.device) - cu_seqlens[segments]
+    # The small slack keeps 0.1 * 30 = 3.0000000000000004 from becoming 4.
+    count = (segment_sum(chosen.double(), cu_seqlens) * fraction - 1e-9).ceil()
+    return chosen & (rank < count[segments])

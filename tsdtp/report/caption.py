@@ -1,0 +1,78 @@
+"""What a table's caption says: read from the records, nothing assumed."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+LEGEND = (
+    "Budget and Spent are fractions of the unpruned encoder's FLOPs, Spent as measured on the "
+    "evaluation data. Quality is mean ± sample standard deviation over seeds; (SE) marks a single "
+    "seed with the standard error of its evaluation sample instead (binomial for accuracy). Speed "
+    "above 1× is faster, in memory smaller, against unpruned packed execution (packed) or "
+    "the plain padded Hugging Face forward (HF). Ex/s is examples per second, Kept the fraction of "
+    "tokens that reach the end of the last layer. – is missing or not measured."
+)
+
+
+def caption(task: str, model: str, rows: pd.DataFrame, finished: str = "") -> str:
+    """One sentence in parts: what, on which data, where, from which code, when.
+
+    Args:
+        task: Task of the table.
+        model: Model of the table.
+        rows: The runs of the table, as ``to_frame`` gives them; may be empty.
+        finished: State of the sweep, empty where none is known.
+    """
+    parts = [f"{task} with {model}"]
+    if not rows.empty:
+        parts += [_data(rows), _listing(rows, "seed", "seed", "seeds"), *_setting(rows)]
+        parts += [_commits(rows), _dates(rows)]
+    return "; ".join(part for part in [*parts, finished] if part) + "."
+
+
+def _data(rows: pd.DataFrame) -> str:
+    parts = [_listing(rows, "split"), _mixed(rows, "n", "n ="), _mixed(rows, "signature")]
+    return ", ".join(part for part in parts if part)
+
+
+def _setting(rows: pd.DataFrame) -> list[str]:
+    place = [_mixed(rows, "hardware"), _mixed(rows, "execution", "execution")]
+    if not _values(rows, "examples_per_second"):
+        return [*place, "speed not measured"]
+    names = ("device", "dtype", "batch_size", "threads")
+    speed = [_mixed(rows, name, name.replace("_", " ")) for name in names]
+    return [*place, ", ".join(part for part in speed if part)]
+
+
+def _commits(rows: pd.DataFrame) -> str:
+    states = {
+        str(commit)[:10] + (" with uncommitted changes" if dirty is True else "")
+        for commit, dirty in zip(rows["commit"].fillna("unknown"), rows["dirty"], strict=True)
+    }
+    return ("mixed commits " if len(states) > 1 else "commit ") + ", ".join(sorted(states))
+
+
+def _dates(rows: pd.DataFrame) -> str:
+    days = [date[:10] for date in _values(rows, "date")]
+    return " to ".join(dict.fromkeys([days[0], days[-1]])) if days else ""
+
+
+def _values(rows: pd.DataFrame, column: str) -> list[str]:
+    """The values of a column, each once, in order, whole numbers without a point."""
+    values = sorted(rows[column].dropna().unique().tolist())
+    return [f"{v:.0f}" if isinstance(v, float) else str(v) for v in values]
+
+
+def _listing(rows: pd.DataFrame, column: str, one: str = "", many: str = "") -> str:
+    """``seed 1`` or ``seeds 1, 2``; empty without a value."""
+    values = _values(rows, column)
+    name = many if len(values) > 1 else one
+    return f"{name} {', '.join(values)}".strip() if values else ""
+
+
+def _mixed(rows: pd.DataFrame, column: str, name: str = "") -> str:
+    """Like a listing, for what ought to be one value: several are marked as mixed."""
+    values = _values(rows, column)
+    separator = " / " if any("," in value for value in values) else ", "
+    text = f"{name} {separator.join(values)}".strip() if values else ""
+    return f"{text} (mixed)" if len(values) > 1 else text

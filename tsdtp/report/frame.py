@@ -1,0 +1,151 @@
+"""Run records as one tidy table of numbers, and its means and deviations over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import reduce
+from typing import Any
+
+import pandas as pd
+
+from tsdtp.results import RunRecord
+
+KEYS = ["task", "model", "pruning", "budget"]
+FINE_TUNED = "fine_tuned"
+
+# column -> section.key of the record
+_TEXT = {
+    **{key: f"identity.{key}" for key in ("run_id", "execution")},
+    **{key: f"provenance.{key}" for key in ("commit", "dirty", "date", "config_hash")},
+    **{key: f"quality.{key}" for key in ("split", "signature")},
+    **{key: f"speed.{key}" for key in ("device", "dtype")},
+}
+_NUMBERS = {
+    **{key: f"quality.{key}" for key in ("accuracy", "bleu", "chrf", "stderr", "n")},
+    **{key: f"quality.{key}" for key in ("keep_precision", "keep_recall")},
+    **{key: f"cost.{key}" for key in ("flops_per_example", "flops_ratio", "budget_spent_train")},
+    "hf_flops_per_example": "cost.hf_flops_per_example",
+    **{key: f"speed.{key}" for key in ("batch_size", "threads", "examples_per_second")},
+    "latency_ms": "speed.latency_ms",
+    "speed_vs_packed": "speed.vs_packed",
+    "speed_vs_hf": "speed.vs_hf",
+    "spread_vs_packed": "speed.spread.vs_packed",
+    "spread_vs_hf": "speed.spread.vs_hf",
+    "peak_mib": "memory.peak_mib",
+    "hf_peak_mib": "memory.hf_peak_mib",
+    "memory_vs_packed": "memory.vs_packed",
+}
+_SETTINGS = ["n", "batch_size", "threads", "hf_flops_per_example", "hf_peak_mib"]
+METRICS = [name for name in _NUMBERS if name not in _SETTINGS] + ["tokens_kept_last"]
+
+
+def to_frame(records: Iterable[RunRecord]) -> pd.DataFrame:
+    """One row a run; ``speed_`` and ``memory_`` tell the two ``vs_packed`` apart.
+
+    Raises:
+        ValueError: A value that should be a number is none; the run and the key are named.
+    """
+    columns = [*KEYS, "seed", *_TEXT, "hardware", *_NUMBERS, "tokens_kept_last"]
+    frame = pd.DataFrame([_row(record) for record in records], columns=columns)
+    numbers = dict.fromkeys(["budget", *_NUMBERS, "tokens_kept_last"], float)
+    frame = frame.astype({"seed": int, **numbers})
+    # Budgets are keys: 0.1 + 0.2 and 0.3 must meet.
+    frame["budget"] = frame["budget"].round(9)
+    spread = frame["accuracy"] * (1 - frame["accuracy"]) / frame["n"]
+    frame["stderr"] = frame["stderr"].fillna(spread**0.5)
+    return frame
+
+
+def _row(record: RunRecord) -> dict[str, Any]:
+    return {
+        **{key: record.identity[key] for key in [*KEYS, "seed"]},
+        **{name: _get(record, place) for name, place in _TEXT.items()},
+        **{name: _number(record, place) for name, place in _NUMBERS.items()},
+        "hardware": _hardware(record.provenance["hardware"]),
+        "tokens_kept_last": _kept_last(record),
+    }
+
+
+def _get(record: RunRecord, place: str) -> Any:
+    section, *keys = place.split(".")
+    return reduce(lambda value, key: (value or {}).get(key), keys, getattr(record, section))
+
+
+def _number(record: RunRecord, place: str) -> float | None:
+    return _checked(record, place, _get(record, place))
+
+
+def _kept_last(record: RunRecord) -> float | None:
+    kept = record.cost.get("tokens_kept") or [None]
+    return _checked(record, "cost.tokens_kept", kept[-1] if isinstance(kept, list) else kept)
+
+
+def _checked(record: RunRecord, place: str, value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float | None):
+        run = record.identity["run_id"]
+        raise ValueError(f"run {run}: {place} is {value!r}, expected a number or null")
+    return value
+
+
+def _hardware(hardware: Any) -> str | None:
+    """``gpu X, cores 8`` from whatever the run wrote down."""
+    if isinstance(hardware, dict):
+        return ", ".join(f"{k} {v}" for k, v in hardware.items() if v not in (None, "")) or None
+    return hardware
+
+
+def unique_runs(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Keeps one row for each cell and seed, so that a repeated run is not counted as a seed.
+
+    Packed goes before any other execution, then the newest; a line names each run left out.
+    """
+    cell = [*KEYS, "seed"]
+    ranked = frame.assign(_packed=frame["execution"].eq("packed"))
+    ranked = ranked.sort_values(["_packed", "date"], kind="stable", na_position="first")
+    repeated = ranked.duplicated(cell, keep="last")
+    warnings = [
+        f"run {run['run_id']} ({run['date']}) left out: another {run['pruning']} run on "
+        f"{run['task']} with {run['model']} has its budget and seed {run['seed']}"
+        for run in ranked.loc[repeated].to_dict("records")
+    ]
+    return frame.drop(index=ranked.index[repeated]), warnings
+
+
+def with_fine_tuned(frame: pd.DataFrame) -> pd.DataFrame:
+    """Adds a ``fine_tuned`` row for each ``none`` run: the plain padded Hugging Face forward.
+
+    Same weights and same function, so the quality is shared; the speed follows from the measured
+    ratio. The padded forward also computes padding: its FLOPs and memory are never those of the
+    packed run, but a gap unless the record holds them as ``hf_flops_per_example``, ``hf_peak_mib``.
+    """
+    rows = frame[frame["pruning"] == "none"].copy()
+    ratio = pd.Series(rows["speed_vs_hf"]).replace(0, float("nan"))
+    unpruned = rows["flops_per_example"] / rows["flops_ratio"]
+    rows = rows.assign(
+        pruning=FINE_TUNED,
+        examples_per_second=rows["examples_per_second"] / ratio,
+        latency_ms=rows["latency_ms"] * ratio,
+        spread_vs_packed=float("nan"),
+        spread_vs_hf=float("nan"),
+        speed_vs_packed=1 / ratio,
+        speed_vs_hf=ratio / ratio,
+        flops_per_example=rows["hf_flops_per_example"],
+        flops_ratio=rows["hf_flops_per_example"] / unpruned,
+        peak_mib=rows["hf_peak_mib"],
+        memory_vs_packed=rows["peak_mib"] / rows["hf_peak_mib"],
+    )
+    return pd.concat([frame, rows], ignore_index=True)
+
+
+def aggregate(frame: pd.DataFrame) -> pd.DataFrame:
+    """Mean, sample standard deviation and count over seeds of each cell.
+
+    Returns:
+        One row for each (task, model, pruning, budget): ``runs``, and for every metric
+        ``<metric>_mean``, ``<metric>_std`` (NaN for one seed) and ``<metric>_count``.
+    """
+    groups = frame.groupby(KEYS, dropna=False)
+    numbers = groups[METRICS].agg(["mean", "std", "count"])
+    numbers.columns = [f"{metric}_{statistic}" for metric, statistic in numbers.columns]
+    numbers.insert(0, "runs", groups.size())
+    return numbers.reset_index()

@@ -1,0 +1,75 @@
+"""The grid a sweep set out to fill, so that a half-finished one shows its gaps."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from tsdtp.report.frame import FINE_TUNED, KEYS
+
+SWEEP_NAME = "sweep.json"
+_CELL = [*KEYS, "seed"]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Name, command and expected cells; ``cells`` has one row for each cell and seed."""
+
+    name: str
+    command: str
+    cells: pd.DataFrame
+
+
+def read_sweep(folder: str | Path) -> Sweep | None:
+    """Reads ``folder/sweep.json``; None if there is none.
+
+    Raises:
+        ValueError: The file is damaged; the message names it and the cell.
+    """
+    path = Path(folder) / SWEEP_NAME
+    if not path.exists():
+        return None
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: not a readable sweep ({error})") from error
+    cells = data.get("cells") if isinstance(data, dict) else None
+    if not isinstance(cells, list):
+        raise ValueError(f"{path}: expected an object with a list 'cells'")
+    try:
+        return Sweep(data.get("name") or path.parent.name, data.get("command") or "", _cells(cells))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _cells(cells: list[dict[str, Any]]) -> pd.DataFrame:
+    for number, cell in enumerate(cells):
+        if missing := [key for key in _CELL if key not in cell]:
+            raise ValueError(f"cell {number} lacks {', '.join(missing)}")
+    frame = pd.DataFrame(cells, columns=_CELL).astype({"budget": float, "seed": int})
+    frame["budget"] = frame["budget"].round(9)
+    return frame.drop_duplicates(ignore_index=True)
+
+
+def mark_missing(cells: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
+    """Adds a boolean column ``missing`` to the cells: no run in ``frame`` fills this one."""
+    runs = frame[_CELL].drop_duplicates()
+    marked = cells.merge(runs, on=_CELL, how="left", indicator="missing")
+    return marked.assign(missing=marked["missing"].eq("left_only"))
+
+
+def missing_runs(marked: pd.DataFrame) -> pd.DataFrame:
+    """Number of missing runs for each (task, model, pruning, budget), finished cells included."""
+    # The fine-tuned row is read off the unpruned runs: it is expected where they are.
+    derived = marked[marked["pruning"] == "none"].assign(pruning=FINE_TUNED)
+    both = pd.concat([marked, derived], ignore_index=True)
+    return both.groupby(KEYS, dropna=False, as_index=False).agg(missing=("missing", "sum"))
+
+
+def finished(marked: pd.DataFrame) -> str:
+    """``17 of 24 runs finished``."""
+    return f"{marked['missing'].tolist().count(False)} of {len(marked)} runs finished"

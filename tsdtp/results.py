@@ -1,0 +1,208 @@
+"""One run, one folder, one record: ``metrics.json`` is the only link between a run and a report.
+
+Units: accuracy and its standard error are fractions, BLEU and chrF run from 0 to 100. Ratios are
+the unpruned figure over this run's: above 1 is faster, or smaller in memory.
+A value that was not measured is null or absent, and reports show it as a gap.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import uuid
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+RECORD_NAME = "metrics.json"
+
+_REQUIRED = {
+    "identity": ("task", "pruning", "model", "seed", "budget", "run_id", "execution"),
+    "provenance": (
+        *("command", "commit", "dirty", "versions"),
+        *("hardware", "date", "config", "config_hash"),
+    ),
+    "quality": (),
+    "cost": (),
+}
+_OPTIONAL = ("speed", "memory")
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What one run was, where it ran, and what came out; checked when it is made.
+
+    Attributes:
+        identity: task, pruning, model, seed, budget (float or None), run_id, execution.
+        provenance: command, commit, dirty, versions, hardware, date, config, config_hash.
+        quality: accuracy, or bleu, chrf and signature; stderr; n; split; keep_precision,
+            keep_recall.
+        cost: flops_per_example, flops_ratio, tokens_kept (a fraction per layer),
+            budget_spent_train, hf_flops_per_example.
+        speed: device, dtype, batch_size, threads, examples_per_second, latency_ms, vs_packed,
+            vs_hf, spread; None if not measured.
+        memory: peak_mib, vs_packed, hf_peak_mib; None if not measured.
+
+    Raises:
+        ValueError: A section or key is missing or of the wrong kind; all of them are named.
+    """
+
+    identity: dict[str, Any]
+    provenance: dict[str, Any]
+    quality: dict[str, Any]
+    cost: dict[str, Any]
+    speed: dict[str, Any] | None = None
+    memory: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        sections = {field.name: getattr(self, field.name) for field in fields(self)}
+        if problems := list(_problems(sections)):
+            raise ValueError("; ".join(problems))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The record as nested dictionaries, a copy."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Any, source: str | Path = "record") -> RunRecord:
+        """Builds a record; an error is one line that opens with ``source``."""
+        if not isinstance(data, dict):
+            raise ValueError(f"{source}: expected a JSON object, found {type(data).__name__}")
+        known = (*_REQUIRED, *_OPTIONAL)
+        unknown = [f"unknown section '{name}'" for name in data if name not in known]
+        if problems := [*_problems(data), *unknown]:
+            raise ValueError(f"{source}: {'; '.join(problems)}")
+        return cls(**data)
+
+
+def _problems(data: dict[str, Any]) -> Iterator[str]:
+    """Names everything that keeps ``data`` from being a record."""
+    for name, keys in _REQUIRED.items():
+        section = data.get(name)
+        if not isinstance(section, dict):
+            missing = name not in data
+            yield f"missing section '{name}'" if missing else f"section '{name}' is not an object"
+            continue
+        yield from (f"missing key '{name}.{key}'" for key in keys if key not in section)
+    for name in _OPTIONAL:
+        if not isinstance(data.get(name), dict | None):
+            yield f"section '{name}' is neither an object nor null"
+    if isinstance(data.get("identity"), dict):
+        yield from _identity_problems(data["identity"])
+
+
+def _identity_problems(identity: dict[str, Any]) -> Iterator[str]:
+    for key in ("task", "pruning", "model"):
+        if not isinstance(identity.get(key, ""), str):
+            yield f"identity.{key} is {identity[key]!r}, expected a string"
+    if type(identity.get("seed", 0)) is not int:
+        yield f"identity.seed is {identity['seed']!r}, expected an integer"
+    budget = identity.get("budget")
+    if isinstance(budget, bool) or not isinstance(budget, int | float | None):
+        yield f"identity.budget is {budget!r}, expected a number or null"
+
+
+def write_record(folder: str | Path, record: RunRecord) -> Path:
+    """Writes ``folder/metrics.json`` atomically and returns its path; the folder is made if absent.
+
+    JSON has no NaN or infinity: such numbers are written as null.
+
+    Raises:
+        ValueError: The record holds something JSON cannot say, such as a tensor.
+    """
+    path = Path(folder) / RECORD_NAME
+    try:
+        text = json.dumps(_finite(record.to_dict()), indent=2, ensure_ascii=False, allow_nan=False)
+    except TypeError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return write_atomic(path, text + "\n")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def write_atomic(path: str | Path, text: str) -> Path:
+    """Writes a text file so that a reader finds the old content or the new, never a part of it."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # In the same folder, since a rename is atomic only within one file system.
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
+    try:
+        with open(temporary, "x", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def read_record(path: str | Path) -> RunRecord:
+    """Reads one record.
+
+    Args:
+        path: The file, or the run's folder.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is damaged; the message is one line that opens with its name.
+    """
+    path = Path(path)
+    path = path / RECORD_NAME if path.is_dir() else path
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such record") from None
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: not a readable record ({error})") from error
+    return RunRecord.from_dict(data, source=path)
+
+
+def read_records(folder: str | Path, strict: bool = True) -> tuple[list[RunRecord], list[str]]:
+    """Reads every ``metrics.json`` under a folder, sorted by path.
+
+    Args:
+        folder: Where to look, at any depth.
+        strict: Whether the first damaged record is an error; if not, it becomes a warning.
+
+    Returns:
+        The records, and one line for each damaged file (none when strict).
+
+    Raises:
+        FileNotFoundError: There is no such folder.
+        ValueError: A record is damaged and ``strict`` is set.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder (looked for {RECORD_NAME} files in it)")
+    records, warnings = [], []
+    for path in sorted(folder.rglob(RECORD_NAME)):
+        try:
+            records.append(read_record(path))
+        except ValueError as error:
+            if strict:
+                raise
+            warnings.append(str(error))
+    return records, warnings
+
+
+def config_hash(config: dict[str, Any]) -> str:
+    """Twelve hexadecimal digits that name a configuration, whatever the order of its keys.
+
+    Raises:
+        ValueError: The configuration holds something JSON cannot say.
+    """
+    try:
+        text = json.dumps(config, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    except TypeError as error:
+        raise ValueError(f"cannot hash this configuration: {error}") from error
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

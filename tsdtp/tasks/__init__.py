@@ -1,0 +1,1 @@
+"""Lightning modules: what is trained and how it is measured."""

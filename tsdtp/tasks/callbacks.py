@@ -1,0 +1,92 @@
+"""Lightning callbacks: the budget's schedule and the plain progress line."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+import pytorch_lightning as pl
+
+from tsdtp.models import calibrate
+from tsdtp.models.budget import INPUTS
+
+
+class BudgetSchedule(pl.Callback):
+    """Brings the FLOPs spent from everything down to the pruner's budget while it trains.
+
+    The threshold is calibrated on training batches: `updates` times during training, to a budget
+    that stays at 1 for the first `warmup` of the steps (while a task attention learns what
+    matters) and falls linearly to the pruner's within the next `ramp`; and once more, on more
+    batches, when training has ended.
+
+    Args:
+        batches: training batches that every update sees.
+        final_batches: training batches for the last calibration; default: the same.
+        warmup: fraction of the steps without pruning.
+        ramp: fraction of the steps over which the budget falls.
+        updates: calibrations during training.
+    """
+
+    def __init__(
+        self,
+        batches: Iterable[dict],
+        final_batches: Iterable[dict] | None = None,
+        warmup: float = 0.1,
+        ramp: float = 0.4,
+        updates: int = 20,
+    ) -> None:
+        self.batches = list(batches)
+        self.final_batches = self.batches if final_batches is None else list(final_batches)
+        self.warmup, self.ramp, self.updates = warmup, ramp, updates
+        self.spent: float | None = None
+
+    def budget_at(self, progress: float, final: float) -> float:
+        """The budget when this fraction of the training steps is done."""
+        if self.ramp <= 0:
+            return final if progress >= self.warmup else 1.0
+        done = min(max((progress - self.warmup) / self.ramp, 0), 1)
+        return 1 - done * (1 - final)
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
+        """Calibrates when an update is due."""
+        if pl_module.model.pruner.budget is None:
+            return
+        total = int(trainer.estimated_stepping_batches)
+        every = max(total // max(self.updates, 1), 1)
+        if trainer.global_step % every == 0:
+            budget = self.budget_at(trainer.global_step / total, pl_module.model.pruner.budget)
+            self._calibrate(pl_module, self.batches, budget)
+
+    def on_train_end(self, trainer, pl_module) -> None:
+        """The calibration that is kept."""
+        if pl_module.model.pruner.budget is not None:
+            self._calibrate(pl_module, self.final_batches, pl_module.model.pruner.budget)
+
+    def _calibrate(self, pl_module, batches: list[dict], budget: float) -> None:
+        keys = set(INPUTS)
+        moved = [
+            {k: v.to(pl_module.device) for k, v in batch.items() if k in keys} for batch in batches
+        ]
+        with pl_module.trainer.precision_plugin.forward_context():
+            self.spent = calibrate(pl_module.model, moved, budget)
+
+
+class EpochLine(pl.Callback):
+    """One line per validation, for logs and pipes where a progress bar cannot be read."""
+
+    def on_fit_start(self, trainer, pl_module) -> None:
+        """Starts the clock."""
+        self.start = time.monotonic()
+
+    def on_validation_end(self, trainer, pl_module) -> None:
+        """Prints epoch, accuracy, FLOPs and elapsed seconds."""
+        metrics = trainer.callback_metrics
+        if trainer.sanity_checking or "val/accuracy" not in metrics:
+            return
+        print(
+            f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+            f"  accuracy {float(metrics['val/accuracy']):.4f}"
+            f"  FLOPs {float(metrics['val/flops_ratio']):.3f} of unpruned"
+            f"  {time.monotonic() - self.start:.0f} s",
+            flush=True,
+        )

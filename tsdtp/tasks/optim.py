@@ -1,0 +1,52 @@
+"""AdamW and its schedule; the pruner learns at a rate of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from transformers import get_scheduler
+
+from tsdtp.models import PrunedClassifier
+
+
+@dataclass(frozen=True)
+class AdamW:
+    """How to optimise.
+
+    Attributes:
+        lr: of the model.
+        pruner_lr: of the pruner's own weights, which start from nothing.
+        weight_decay: of matrices; biases and normalisations have none.
+        warmup: fraction of the steps over which the rates rise.
+        schedule: a name that transformers' `get_scheduler` knows: linear, cosine, constant, ...
+        betas: of Adam.
+        eps: of Adam.
+    """
+
+    lr: float = 5e-5
+    pruner_lr: float = 1e-3
+    weight_decay: float = 0.01
+    warmup: float = 0.1
+    schedule: str = "linear"
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+
+    def build(self, model: PrunedClassifier, total_steps: int):
+        """Optimizer and per-step scheduler for `total_steps` steps."""
+        groups: dict[tuple[bool, bool], list] = {}
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                key = (name.startswith("pruner."), parameter.ndim >= 2)
+                groups.setdefault(key, []).append(parameter)
+        parameters = [
+            {
+                "params": group,
+                "lr": self.pruner_lr if of_pruner else self.lr,
+                "weight_decay": self.weight_decay if matrix else 0.0,
+            }
+            for (of_pruner, matrix), group in groups.items()
+        ]
+        optimizer = torch.optim.AdamW(parameters, lr=self.lr, betas=self.betas, eps=self.eps)
+        warmup = int(self.warmup * total_steps)
+        return optimizer, get_scheduler(self.schedule, optimizer, warmup, total_steps)

@@ -26,6 +26,7 @@ from tsdtp.models.loading import save_weights
 from tsdtp.results import RECORD_NAME, RunRecord, config_hash, read_record, write_record
 from tsdtp.tasks.callbacks import BudgetSchedule, EpochLine
 from tsdtp.tasks.classification import ClassificationTask
+from tsdtp.tasks.teaching import teach
 
 # What may differ between two runs of the same cell.
 _NOT_IDENTITY = ("output_dir", "run_id", "callbacks", "logger", "overwrite", "ckpt_path")
@@ -124,6 +125,7 @@ def train(cell: Cell) -> PrunedClassifier:
         mask_id=cell.tokenizer.mask_token_id or 0,
         **config.teacher,
     )
+    teach_pruner(cell, model, teacher)
     if config.epochs == 0 or config.max_steps == 0:
         return model
     train_loader = cell.data.loader(
@@ -133,6 +135,24 @@ def train(cell: Cell) -> PrunedClassifier:
     with trainer_of(cell) as trainer:
         trainer.fit(task, train_loader, validation, ckpt_path=resume_path(config))
     return task.model.cpu()
+
+
+def teach_pruner(cell: Cell, model: PrunedClassifier, teacher: PrunedClassifier | None) -> None:
+    """The stage before training, for methods that learn from a teacher's attributions."""
+    settings = dict(cell.config.teaching)
+    examples = settings.pop("examples")
+    if teacher is None or not model.pruner.needs_target or not examples:
+        return
+    losses = teach(
+        model.to(cell.device),
+        teacher.to(cell.device),
+        measure.training_batches(cell, examples, cell.device),
+        mask_id=cell.tokenizer.mask_token_id or 0,
+        steps=cell.config.teacher.attribution_steps,
+        seed=cell.config.seed,
+        **settings,
+    )
+    print(f"teaching: auxiliary loss {losses[0]:.3f} to {losses[-1]:.3f}", flush=True)
 
 
 @contextmanager

@@ -12,14 +12,15 @@ from tsdtp.data.synthetic import generate
 if TYPE_CHECKING:
     from datasets import Dataset
 
+AS_WRITTEN: dict[str, Any] = {"dtype": False, "convert_dates": False}
+# All as text; and with index_col=None a longer first row would shift the columns without a word.
+TEXT: dict[str, Any] = {"dtype": str, "keep_default_na": False, "index_col": False}
 READERS = {
     # No quote handling in tsv: sentences hold lone quotes, and a reader that minds them swallows
     # the lines up to the next one.
-    ".tsv": lambda path: pd.read_csv(
-        path, sep="\t", dtype=str, keep_default_na=False, quoting=csv.QUOTE_NONE
-    ),
-    ".csv": lambda path: pd.read_csv(path, dtype=str, keep_default_na=False),
-    ".jsonl": lambda path: pd.read_json(path, lines=True, dtype=False, convert_dates=False),
+    ".tsv": lambda path: pd.read_csv(path, sep="\t", quoting=csv.QUOTE_NONE, **TEXT),
+    ".csv": lambda path: pd.read_csv(path, **TEXT),
+    ".jsonl": lambda path: pd.read_json(path, lines=True, **AS_WRITTEN),
     ".parquet": pd.read_parquet,
 }
 SPLIT_FILES = {

@@ -12,6 +12,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,10 +25,9 @@ SENTENCE_END = re.compile(
     r"(?<!\b[A-Z])(?<!\b[DMSJF]r)(?<!\bSt)(?<!\bMrs)[.!?][\"')\]]*\s+(?=[\"'(\[]*[A-Z0-9])"
 )
 BRACKETS = {"-lrb-": "(", "-rrb-": ")", "-lsb-": "[", "-rsb-": "]", "``": '"', "''": '"'}
-STOP = frozenset(
-    """a an the of in on at to for and or is are was were be by with as did do does what which who
-    whom whose when where why how that this it its""".split()
-)
+STOP_WORDS = """a an the of in on at to for and or is are was were be by with as did do does what
+which who whom whose when where why how that this it its"""
+STOP = frozenset(STOP_WORDS.split())
 
 
 class Pair(NamedTuple):
@@ -41,16 +41,19 @@ class Pair(NamedTuple):
 
 def squeeze(text: str) -> str:
     """Letters and digits only, in lower case: equal for texts that differ in spacing or tokens."""
-    text = text.lower()
-    for bracket in BRACKETS:
-        text = text.replace(bracket, "")
-    return "".join(filter(str.isalnum, text))
+    return re.sub(r"[\W_]+", "", re.sub(r"-[lr][rs]b-", "", text.lower()))
+
+
+@lru_cache(maxsize=100_000)
+def words(text: str) -> frozenset[str]:
+    """The different words of a text, in lower case."""
+    return frozenset(re.findall(r"\w+", text.lower()))
 
 
 def overlap(question: str, sentence: str) -> float:
     """Share of the question's content words that the sentence holds, from 0 to 1."""
-    words = set(re.findall(r"\w+", question.lower())) - STOP
-    return len(words & set(re.findall(r"\w+", sentence.lower()))) / max(1, len(words))
+    content = words(question) - STOP
+    return len(content & words(sentence)) / max(1, len(content))
 
 
 def split_sentences(text: str) -> Iterator[tuple[int, str]]:
@@ -112,17 +115,18 @@ def positive_pairs(path: Path, window: int = 20) -> Iterator[Pair]:
         (detokenise(q), detokenise(s))
         for q, s in zip(frame["question"], frame["sentence"], strict=True)
     ]
+    keys = [(squeeze(question), squeeze(sentence)) for question, sentence in rows]
     answers: dict[str, set[str]] = {}
-    for question, sentence in rows:
-        answers.setdefault(squeeze(question), set()).add(squeeze(sentence))
+    for asked, key in keys:
+        answers.setdefault(asked, set()).add(key)
+    name = path.name.split(".")[0]
     for number, (question, sentence) in enumerate(rows):
-        near = [s for _, s in rows[max(0, number - window) : number + window + 1]]
-        negative = closest(
-            question, (s for s in near if squeeze(s) not in answers[squeeze(question)])
-        )
+        known = answers[keys[number][0]]
+        near = range(max(0, number - window), min(len(rows), number + window + 1))
+        negative = closest(question, [rows[n][1] for n in near if keys[n][1] not in known])
         if negative:
-            yield Pair(question, sentence, ENTAILMENT, path.name.split(".")[0])
-            yield Pair(question, negative, NOT_ENTAILMENT, path.name.split(".")[0])
+            yield Pair(question, sentence, ENTAILMENT, name)
+            yield Pair(question, negative, NOT_ENTAILMENT, name)
 
 
 def without_leaks(
@@ -158,11 +162,14 @@ def write_pairs(pairs: Iterable[Pair], path: Path) -> Counter[str]:
     counts: Counter[str] = Counter()
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}")
-    # mtime and an empty name keep the time and the temporary name out of the gzip header.
-    with part.open("wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as file:
-        file.write(("\t".join(COLUMNS) + "\n").encode())
-        for number, (question, sentence, label, source) in enumerate(pairs):
-            file.write(f"{question}\t{sentence}\t{label}\t{number}\t{source}\n".encode())
-            counts[f"{source}/{label}"] += 1
-    part.replace(path)
+    try:
+        # mtime and an empty name keep time and temporary name out of the gzip header.
+        with part.open("wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as file:
+            file.write(("\t".join(COLUMNS) + "\n").encode())
+            for number, (question, sentence, label, source) in enumerate(pairs):
+                file.write(f"{question}\t{sentence}\t{label}\t{number}\t{source}\n".encode())
+                counts[f"{source}/{label}"] += 1
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
     return counts

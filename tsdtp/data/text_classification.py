@@ -83,7 +83,7 @@ class TextClassificationData:
             raise ValueError(f"{self.name}: holdout must lie between 0 and 1, not {self.holdout}")
         self._rows: DatasetDict | None = None
         self._encoded: dict[str, Dataset] = {}
-        self._pad_ids: dict[str, int] = {}
+        self._pad_ids: dict = {}
 
     @property
     def num_labels(self) -> int:
@@ -109,10 +109,9 @@ class TextClassificationData:
                 train, validation = train.train_test_split(self.holdout, seed=self.seed).values()
             else:
                 validation = self._read(self.evaluate_on)
-            self._rows = DatasetDict(
-                train=self._draw(train, self.train_limit),
-                validation=self._draw(validation, self.eval_limit),
-            )
+            train = self._draw(train, self.train_limit)
+            validation = self._draw(validation, self.eval_limit)
+            self._rows = DatasetDict({"train": train, "validation": validation})
         return self._rows
 
     def prepare(
@@ -136,7 +135,7 @@ class TextClassificationData:
 
         cache = Path(self.cache_dir or config.HF_DATASETS_CACHE / "tsdtp").expanduser()
         for split, rows in self.load().items():
-            self._encoded[split] = encode(rows, tokenizer, self.max_length, cache)
+            self._encoded[str(split)] = encode(rows, tokenizer, self.max_length, cache)
         self._pad_ids = {
             "pad_token_id": tokenizer.pad_token_id or 0,
             "pad_token_type_id": tokenizer.pad_token_type_id,

@@ -33,7 +33,8 @@ def train_tokenizer(
 
     Args:
         texts: what to train on.
-        vocab_size: upper limit on the number of word pieces, special tokens included.
+        vocab_size: limit on the number of word pieces, special tokens included; every letter of
+            the texts is one, even beyond it.
         lower: lower-cases and strips accents.
         max_length: the tokenizer's `model_max_length`.
 

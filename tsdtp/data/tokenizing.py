@@ -58,7 +58,13 @@ def encode_batch(
     columns = [batch[name] for name in ("text", "text_pair") if name in batch]
     if words:
         columns = [[text.split() for text in column] for column in columns]
-    encoded = tokenizer(*columns, truncation=True, max_length=max_length, is_split_into_words=words)
+    encoded = tokenizer(
+        columns[0],
+        columns[1] if len(columns) == 2 else None,
+        truncation=True,
+        max_length=max_length,
+        is_split_into_words=words,
+    )
     out = {name: encoded[name] for name in ("input_ids", "token_type_ids") if name in encoded}
     out["length"] = [len(ids) for ids in out["input_ids"]]
     out["label"] = batch["label"]

@@ -9,10 +9,11 @@ class NoPruning(TokenPruner):
     Args:
         num_layers: blocks of the encoder.
         hidden_size: not used; every method is built with the same two sizes.
+        budget: must be None; the argument is there so that a sweep over methods can name it.
     """
 
-    def __init__(self, num_layers: int, hidden_size: int) -> None:
-        super().__init__(num_layers, layers=())
+    def __init__(self, num_layers: int, hidden_size: int, budget: float | None = None) -> None:
+        super().__init__(num_layers, layers=(), budget=budget)
 
     def decide(self, state: TokenState) -> Decision:
         """Never reached by an encoder: no layer prunes."""

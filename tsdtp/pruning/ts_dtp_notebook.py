@@ -23,6 +23,7 @@ class TsDtpNotebook(TokenPruner):
         k: standard deviations below the mean (1 in the notebook).
         task_feature_dim: 128 in the notebook.
         layers: see `TokenPruner`.
+        budget: must be None; no threshold of this formula prunes anything.
     """
 
     def __init__(
@@ -33,8 +34,9 @@ class TsDtpNotebook(TokenPruner):
         k: float = 1.0,
         task_feature_dim: int = 128,
         layers: Sequence[int] | None = None,
+        budget: float | None = None,
     ) -> None:
-        super().__init__(num_layers, layers, strictness=-k)
+        super().__init__(num_layers, layers, budget, strictness=-k)
         self.gamma = gamma
         self.feature_layer = nn.Linear(hidden_size, task_feature_dim).requires_grad_(False)
 

@@ -1,0 +1,68 @@
+import pytest
+import torch
+
+from tsdtp.data.batching import BucketBatchSampler, collate
+
+ROWS = [
+    {"input_ids": [5, 6, 7], "token_type_ids": [0, 0, 1], "decisive": [0, 1, 1], "label": 1, "index": 4},  # noqa: E501
+    {"input_ids": [8], "token_type_ids": [0], "decisive": [1], "label": 0, "index": 2},
+]  # fmt: skip
+
+
+def test_collate_pads_each_column_with_its_own_value():
+    batch = collate(ROWS, pad_token_id=9, pad_token_type_id=3)
+    expected = {
+        "input_ids": [[5, 6, 7], [8, 9, 9]],
+        "attention_mask": [[1, 1, 1], [1, 0, 0]],
+        "token_type_ids": [[0, 0, 1], [0, 3, 3]],
+        "decisive": [[0, 1, 1], [1, 0, 0]],
+        "labels": [1, 0],
+        "index": [4, 2],
+    }
+    assert {name: tensor.tolist() for name, tensor in batch.items()} == expected
+    assert {tensor.dtype for tensor in batch.values()} == {torch.int64}
+
+
+def test_collate_leaves_out_what_the_rows_do_not_have():
+    rows = [{"input_ids": [1], "label": 0, "index": 0}]
+    assert set(collate(rows)) == {"input_ids", "attention_mask", "labels", "index"}
+
+
+LENGTHS = torch.randint(1, 60, (1003,), generator=torch.Generator().manual_seed(0)).tolist()
+
+
+def test_bucketed_batches_hold_each_row_once_and_change_between_epochs():
+    sampler = BucketBatchSampler(LENGTHS, batch_size=16)
+    epochs = [list(sampler) for _ in range(2)]
+    for batches in epochs:
+        assert len(batches) == len(sampler) == 63
+        assert sorted(row for batch in batches for row in batch) == list(range(1003))
+        assert sum(len(batch) < 16 for batch in batches) == 1
+    assert {frozenset(batch) for batch in epochs[0]} != {frozenset(batch) for batch in epochs[1]}
+
+
+def test_bucketed_batches_waste_little_on_padding():
+    batches = list(BucketBatchSampler(LENGTHS, batch_size=16))
+    padded = sum(max(LENGTHS[row] for row in batch) * len(batch) for batch in batches)
+    assert padded < 1.1 * sum(LENGTHS)
+
+
+def test_bucketed_batches_do_not_come_in_order_of_length():
+    means = [sum(LENGTHS[row] for row in batch) for batch in BucketBatchSampler(LENGTHS, 16)]
+    assert means != sorted(means)
+    assert means != sorted(means, reverse=True)
+
+
+def test_an_epoch_depends_on_seed_and_number_alone():
+    first, second = BucketBatchSampler(LENGTHS, 16, seed=3), BucketBatchSampler(LENGTHS, 16, seed=3)
+    assert list(first) == list(second)
+    third_epoch = [list(first) for _ in range(2)][1]
+    second.set_epoch(2)
+    assert list(second) == third_epoch
+    assert list(BucketBatchSampler(LENGTHS, 16, seed=4)) != list(BucketBatchSampler(LENGTHS, 16))
+
+
+@pytest.mark.parametrize("rows", [1, 16, 17])
+def test_length_of_the_sampler_is_the_number_of_its_batches(rows):
+    sampler = BucketBatchSampler(LENGTHS[:rows], 16, pool=1)
+    assert len(list(sampler)) == len(sampler)

@@ -1,0 +1,75 @@
+import gzip
+
+import pandas as pd
+import pytest
+
+from tsdtp.data.sources import label_ids, read_file
+
+FRAME = pd.DataFrame({"text": ["one", 'a lone " quote', "null"], "label": ["0", "1", "1"]})
+
+
+def write(frame: pd.DataFrame, path, ending: str):
+    if ending == "parquet":
+        frame.to_parquet(path)
+    elif ending.startswith("jsonl"):
+        frame.to_json(path, orient="records", lines=True)
+    elif ending.startswith("csv"):
+        frame.to_csv(path, index=False)
+    else:
+        opener = gzip.open if ending.endswith("gz") else open
+        with opener(path, "wt") as file:
+            file.writelines("\t".join(row) + "\n" for row in [list(frame), *frame.to_numpy()])
+    return path
+
+
+@pytest.mark.parametrize(
+    "ending", ["tsv", "tsv.gz", "csv", "csv.gz", "jsonl", "jsonl.gz", "parquet"]
+)
+def test_every_format_gives_back_what_was_written(tmp_path, ending):
+    frame = read_file(write(FRAME, tmp_path / f"train.{ending}", ending))
+    assert frame["text"].tolist() == FRAME["text"].tolist()
+    assert frame["label"].tolist() == FRAME["label"].tolist()
+
+
+def test_a_lone_quote_does_not_swallow_lines(tmp_path):
+    lines = ["text\tlabel", '"he said\t0', "nothing\t1", 'and left"\t0', 'a "b" c\t1']
+    (tmp_path / "train.tsv").write_text("\n".join(lines))
+    expected = ['"he said', "nothing", 'and left"', 'a "b" c']
+    assert read_file(tmp_path / "train.tsv")["text"].tolist() == expected
+
+
+def test_a_missing_file_is_named_with_the_way_to_set_its_place(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"train\.tsv.*TSDTP_DATA_DIR"):
+        read_file(tmp_path / "train.tsv")
+
+
+def test_an_unknown_format_lists_the_valid_ones(tmp_path):
+    (tmp_path / "train.xlsx").touch()
+    with pytest.raises(ValueError, match=r"train\.xlsx.*\.tsv, \.csv, \.jsonl, \.parquet"):
+        read_file(tmp_path / "train.xlsx")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("a.tsv", "text\tlabel\nx\t0\ny\t0\tz\n"), ("a.jsonl", "{oops"), ("a.tsv.gz", "not gzip")],
+)
+def test_an_unreadable_file_gives_one_line_that_names_it(tmp_path, name, content):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ValueError, match=name) as error:
+        read_file(tmp_path / name)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("labels", [[1, 0], ["1", "0"], ["yes", "no"], [1.0, "no"], [True, False]])
+def test_labels_may_be_numbers_or_names(labels):
+    assert label_ids(labels, ["no", "yes"], "toy") == [1, 0]
+
+
+def test_names_win_over_numbers():
+    assert label_ids(["1", "2", "0"], ["0", "2", "1"], "toy") == [2, 1, 0]
+
+
+@pytest.mark.parametrize("bad", [2, -1, "maybe", None])
+def test_an_unknown_label_is_shown_with_the_valid_ones(bad):
+    with pytest.raises(ValueError, match=r"toy: row 1 has the label .*; valid: 0=no, 1=yes"):
+        label_ids([0, bad], ["no", "yes"], "toy")

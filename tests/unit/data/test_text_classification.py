@@ -1,0 +1,209 @@
+import pandas as pd
+import pytest
+from torch.utils.data import RandomSampler
+
+from tsdtp.data import TextClassificationData
+
+
+def texts(rows) -> list[str]:
+    return list(rows["text"])
+
+
+def test_local_files_are_found_by_their_usual_names(make_local):
+    rows = make_local().load()
+    assert {split: len(rows[split]) for split in rows} == {"train": 60, "validation": 12}
+    assert rows["train"][2] == {"text": "word word word 2", "label": 0}
+
+
+@pytest.mark.parametrize("name", ["dev.csv", "test.csv.gz"])
+def test_other_names_of_validation(make_local, tmp_path, name):
+    (tmp_path / "validation.tsv").unlink()
+    pd.DataFrame({"text": ["x"], "label": [1]}).to_csv(tmp_path / name)
+    assert make_local().load()["validation"][0] == {"text": "x", "label": 1}
+
+
+def test_several_files_are_joined_and_their_further_columns_ignored(make_local, tmp_path):
+    more = pd.DataFrame({"source": ["m"], "label": ["yes"], "text": ["more"]})
+    more.to_json(tmp_path / "more.jsonl", orient="records", lines=True)
+    names = {"train": ["train.tsv", "more.jsonl"], "validation": "validation.tsv"}
+    train = make_local(local_files=names).load()["train"]
+    assert len(train) == 61
+    assert train[60] == {"text": "more", "label": 1}
+
+
+def test_holdout_is_taken_out_of_train_and_leaves_validation_alone(make_local, tmp_path):
+    everything = set(texts(make_local().load()["train"]))
+    (tmp_path / "validation.tsv").unlink()
+    rows = make_local(evaluate_on="holdout", holdout=0.25).load()
+    train, held_out = set(texts(rows["train"])), set(texts(rows["validation"]))
+    assert len(held_out) == 15
+    assert train | held_out == everything
+    assert not train & held_out
+
+
+def test_holdout_and_limits_depend_on_the_seed(make_local):
+    def drawn(seed):
+        rows = make_local(evaluate_on="holdout", train_limit=20, eval_limit=2, seed=seed).load()
+        return texts(rows["train"]), texts(rows["validation"])
+
+    assert [len(part) for part in drawn(0)] == [20, 2]
+    assert drawn(0) == drawn(0) != drawn(1)
+
+
+def test_a_wrong_column_names_those_the_file_has(make_local):
+    with pytest.raises(ValueError, match=r"train\.tsv has no column 'body'; it has: text, label"):
+        make_local(text_columns=["body"]).load()
+
+
+def test_a_label_out_of_range_says_where(make_local):
+    with pytest.raises(ValueError, match="toy train: row 1 has the label '1'; valid: 0=only"):
+        make_local(label_names=["only"]).load()
+
+
+def test_a_row_without_text_says_where(make_local, tmp_path):
+    (tmp_path / "train.jsonl").write_text('{"text": "a", "label": 0}\n{"text": null, "label": 0}\n')
+    names = {"train": "train.jsonl", "validation": "validation.tsv"}
+    with pytest.raises(ValueError, match="toy train: row 1 has no text in 'text'"):
+        make_local(local_files=names).load()
+
+
+def test_an_empty_file_says_so(make_local, tmp_path):
+    (tmp_path / "train.tsv").write_text("text\tlabel\n")
+    with pytest.raises(ValueError, match="toy train has no rows"):
+        make_local().load()
+
+
+def test_a_folder_without_files_says_what_it_looked_for(make_local, tmp_path):
+    (tmp_path / "train.tsv").unlink()
+    with pytest.raises(FileNotFoundError, match=r"no train\.\* .*TSDTP_DATA_DIR"):
+        make_local().load()
+
+
+def test_a_split_without_named_files_lists_the_valid_ones(make_local):
+    data = make_local(evaluate_on="test", local_files={"train": "train.tsv"})
+    with pytest.raises(ValueError, match="no split 'test'; valid: train, holdout"):
+        data.load()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"source": "web"}, "unknown source 'web'; valid: hub, local, synthetic"),
+        ({"source": "hub"}, "source=hub needs hub_path"),
+        ({"text_columns": ["a", "b", "c"]}, "text_columns must list 1 or 2"),
+        ({"text_columns": "text"}, "text_columns must list 1 or 2"),
+        ({"holdout": 1.5}, "holdout must lie between 0 and 1, not 1.5"),
+    ],
+)
+def test_bad_arguments_fail_at_once(make_local, changes, message):
+    with pytest.raises(ValueError, match=message):
+        make_local(**changes)
+
+
+def test_an_unknown_synthetic_task_lists_the_valid_ones(make_synthetic):
+    with pytest.raises(ValueError, match="unknown synthetic task 'poem'; valid: sentence, pair"):
+        make_synthetic("poem").load()
+
+
+def test_synthetic_splits_share_no_text(make_synthetic):
+    rows = make_synthetic("pair").load()
+    assert not set(rows["train"]["text_pair"]) & set(rows["validation"]["text_pair"])
+
+
+def test_more_tokens_than_positions_is_an_error(make_local, tokenizer):
+    with pytest.raises(ValueError, match="max_length=128 is more than the 64 positions"):
+        make_local().prepare(tokenizer, max_positions=64)
+
+
+def test_loader_before_prepare_is_an_error(make_local):
+    with pytest.raises(RuntimeError, match=r"call prepare\(tokenizer\) before"):
+        make_local().loader("train", 4)
+
+
+@pytest.fixture
+def prepared(make_local, tokenizer) -> TextClassificationData:
+    data = make_local()
+    data.prepare(tokenizer)
+    return data
+
+
+def indices(loader) -> list[int]:
+    return [index for batch in loader for index in batch["index"].tolist()]
+
+
+def test_batches_are_padded_to_their_own_longest_row(prepared):
+    for batch in prepared.loader("train", 8):
+        lengths = batch["attention_mask"].sum(1)
+        assert batch["input_ids"].shape == (len(lengths), lengths.max())
+        assert (batch["input_ids"][batch["attention_mask"] == 0] == 0).all()
+
+
+def test_index_finds_the_row_that_was_loaded(prepared, tokenizer):
+    rows = prepared.load()["train"]
+    for batch in prepared.loader("train", 8, bucketed=True):
+        for ids, label, index in zip(
+            batch["input_ids"], batch["labels"], batch["index"].tolist(), strict=True
+        ):
+            expected = tokenizer(rows[index]["text"])["input_ids"]
+            assert ids.tolist()[: len(expected)] == expected
+            assert label == rows[index]["label"]
+
+
+def test_orders(prepared):
+    assert indices(prepared.loader("train", 8)) == list(range(60))
+    assert indices(prepared.loader("train", 8, limit=5)) == list(range(5))
+    loader = prepared.loader("train", 1, order="sorted")
+    lengths = [batch["input_ids"].shape[1] for batch in loader]
+    assert lengths == sorted(lengths, reverse=True)
+
+
+def test_shuffling_depends_on_the_seed(prepared):
+    def drawn(seed):
+        return indices(prepared.loader("train", 8, shuffle=True, seed=seed))
+
+    assert sorted(drawn(0)) == list(range(60))
+    assert drawn(0) == drawn(0) != drawn(1)
+    assert isinstance(prepared.loader("train", 8, shuffle=True).sampler, RandomSampler)
+
+
+def test_bucketed_epochs_hold_every_row_and_differ(prepared):
+    loader = prepared.loader("train", 8, bucketed=True)
+    first, second = indices(loader), indices(loader)
+    assert len(loader) == 8
+    assert sorted(first) == sorted(second) == list(range(60))
+    assert first != second
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"split": "test"}, "unknown split 'test'; valid: train, validation"),
+        ({"order": "random"}, "unknown order 'random'; valid: plain, sorted"),
+        ({"order": "sorted", "shuffle": True}, "order=sorted excludes shuffle"),
+    ],
+)
+def test_bad_loader_arguments(prepared, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        prepared.loader(**({"split": "train", "batch_size": 4} | arguments))
+
+
+def test_train_texts_hold_both_segments_of_train_only(make_synthetic):
+    data = make_synthetic("pair")
+    train = data.load()["train"]
+    assert list(data.train_texts()) == [*train["text"], *train["text_pair"]]
+
+
+def test_real_sst2_and_qnli(real_data):
+    expected = {"sst2": (["sentence"], 67349, 872), "qnli": (["question", "sentence"], 12096, 5463)}
+    for name, (columns, train, validation) in expected.items():
+        files = {"validation": "validation.tsv.gz"}
+        files["train"] = "train.tsv.gz" if name == "sst2" else "train_subset.tsv.gz"
+        rows = TextClassificationData(
+            name=name,
+            source="local",
+            local_dir=str(real_data / name),
+            local_files=files,
+            text_columns=columns,
+            label_names=["a", "b"],
+        ).load()
+        assert (len(rows["train"]), len(rows["validation"])) == (train, validation)

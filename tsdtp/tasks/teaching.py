@@ -1,0 +1,86 @@
+"""Teaching a task attention what matters, before any token is dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from tsdtp.models import PrunedClassifier
+from tsdtp.models.attribution import integrated_gradients
+
+Batch = dict[str, Tensor]
+
+
+def teach(
+    model: PrunedClassifier,
+    teacher: PrunedClassifier,
+    batches: Sequence[Batch],
+    *,
+    mask_id: int,
+    epochs: int = 4,
+    lr: float = 2e-3,
+    steps: int = 4,
+    seed: int = 0,
+) -> list[float]:
+    """Trains the pruner alone, on the auxiliary loss against the teacher's attributions.
+
+    The attributions are computed once; the model is frozen, in evaluation mode, and keeps every
+    token, so that each pruning layer learns to rank all of them.
+
+    Args:
+        model: whose pruner learns; on the batches' device.
+        teacher: an unpruned model of the task, on the same device.
+        batches: training inputs: input_ids, attention_mask and, if any, token_type_ids.
+        mask_id: token id of the attributions' baseline.
+        epochs: passes over the batches.
+        lr: highest learning rate; it falls linearly.
+        steps: of the integrated gradients.
+        seed: of the order of the batches.
+
+    Returns:
+        Mean auxiliary loss of each epoch.
+    """
+    targets = [integrated_gradients(teacher, **b, mask_id=mask_id, steps=steps) for b in batches]
+    pruner = model.pruner
+    parameters = [p for p in pruner.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=lr)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.05, epochs * len(batches))
+    generator = torch.Generator().manual_seed(seed)
+    history = []
+    with _frozen_and_whole(model):
+        for _ in range(epochs):
+            total = 0.0
+            for i in torch.randperm(len(batches), generator=generator).tolist():
+                loss = model(**batches[i], target=targets[i]).auxiliary_loss
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                schedule.step()
+                total += loss.item()
+            history.append(total / len(batches))
+    return history
+
+
+@contextmanager
+def _frozen_and_whole(model: PrunedClassifier):
+    """Only the pruner trains, and nothing is dropped; restores what was before."""
+    before = [(p, p.requires_grad) for p in model.parameters()]
+    training, execution = model.training, model._execution
+    strictness = model.pruner.strictness.clone()
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(parameter.requires_grad and name.startswith("pruner."))
+    model.eval()
+    model.pruner.train()
+    model.execution = "masked"
+    model.pruner.strictness.fill_(model.pruner.keep_all)
+    try:
+        yield
+    finally:
+        for parameter, requires_grad in before:
+            parameter.requires_grad_(requires_grad)
+        model.pruner.strictness.copy_(strictness)
+        model.execution = execution
+        model.train(training)

@@ -47,6 +47,8 @@ class AdamW:
             }
             for (of_pruner, matrix), group in groups.items()
         ]
-        optimizer = torch.optim.AdamW(parameters, lr=self.lr, betas=self.betas, eps=self.eps)
+        optimizer = torch.optim.AdamW(
+            parameters, lr=self.lr, betas=self.betas, eps=self.eps, fused=True
+        )
         warmup = int(self.warmup * total_steps)
         return optimizer, get_scheduler(self.schedule, optimizer, warmup, total_steps)

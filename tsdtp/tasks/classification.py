@@ -124,6 +124,13 @@ class ClassificationTask(pl.LightningModule):
         for layer, kept in enumerate(cost["tokens_kept"]):
             self.log(f"val/tokens_kept/layer{layer}", kept)
 
+    def configure_gradient_clipping(
+        self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None
+    ) -> None:
+        """Clips the norm; Lightning's own refuses fused optimizers although bfloat16 scales nothing."""
+        if gradient_clip_val:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), gradient_clip_val)
+
     def configure_optimizers(self):
         """AdamW with a per-step schedule over the whole training."""
         steps = int(self.trainer.estimated_stepping_batches)

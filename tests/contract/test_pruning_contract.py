@@ -1,0 +1,207 @@
+"""What every method in configs/pruning promises, on every family: a new yaml is tested unasked."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from tiny import FAMILIES, LENGTHS, PAD, REPOSITORY, SPECIAL, make_batch, make_model
+
+from tsdtp.cli.config import instantiate
+from tsdtp.models import PrunedClassifier, calibrate
+from tsdtp.models.budget import spent_ratio
+
+METHODS = sorted(path.stem for path in (REPOSITORY / "configs" / "pruning").glob("*.yaml"))
+BUDGET = 0.55
+
+
+def build_pruner(method: str, **overrides):
+    config = OmegaConf.load(REPOSITORY / "configs" / "pruning" / f"{method}.yaml")
+    config = OmegaConf.merge({"pruning": config, "seed": 0}, {"pruning": overrides})
+    torch.manual_seed(1)
+    return instantiate(config.pruning, num_layers=4, hidden_size=32)
+
+
+def build(method: str, family: str, dtype=torch.float32, budget: float | None = BUDGET):
+    """A pruned model in evaluation, calibrated to the budget where the method can honour one."""
+    can = budget is not None and build_pruner(method).search is not None
+    pruner = build_pruner(method, **({"budget": budget} if can else {}))
+    model = PrunedClassifier(make_model(family), pruner, special_ids=[SPECIAL]).eval().to(dtype)
+    if can:
+        calibrate(model, [make_batch(seed=s) for s in range(8)])
+    return model
+
+
+@pytest.fixture(params=METHODS)
+def method(request) -> str:
+    return request.param
+
+
+def outputs(model, batch, execution):
+    model.execution = execution
+    with torch.inference_mode():
+        return model(**batch)
+
+
+def test_packed_equals_masked(method, family, batch):
+    model = build(method, family)
+    packed, masked = (outputs(model, batch, e) for e in ("packed", "masked"))
+    assert torch.equal(packed.kept_layers, masked.kept_layers)
+    torch.testing.assert_close(packed.logits, masked.logits, atol=1e-4, rtol=0)
+
+
+def test_packed_follows_masked_in_bfloat16(method, family, batch):
+    """Rounding differs with the shape of a product, so a token on the threshold may go either way."""
+    model = build(method, family, torch.bfloat16)
+    packed, masked = (outputs(model, batch, e) for e in ("packed", "masked"))
+    same = (packed.kept_layers == masked.kept_layers).flatten(1).all(1)
+    assert packed.logits.dtype == torch.bfloat16
+    assert (packed.kept_layers != masked.kept_layers).float().mean() < 0.05
+    torch.testing.assert_close(packed.logits[same], masked.logits[same], atol=0.1, rtol=0.05)
+
+
+@pytest.mark.parametrize("execution", ["packed", "masked"])
+def test_alone_as_in_any_batch_at_any_padding(method, family, batch, execution):
+    model = build(method, family)
+    together = outputs(model, batch, execution)
+    padded = outputs(model, make_batch(width=40), execution)
+    assert torch.equal(padded.kept_layers[:, :24], together.kept_layers)
+    torch.testing.assert_close(padded.logits, together.logits, atol=1e-5, rtol=0)
+    for row, n in enumerate(LENGTHS):
+        one = {k: v[row : row + 1, :n] for k, v in batch.items()}
+        alone = outputs(model, one, execution)
+        assert torch.equal(alone.kept_layers[0], together.kept_layers[row, :n])
+        torch.testing.assert_close(alone.logits[0], together.logits[row], atol=1e-4, rtol=0)
+
+
+def test_padding_may_stand_on_the_left(method, batch):
+    model = build(method, "bert")
+    right = outputs(model, batch, "packed")
+    left = {k: v.clone() for k, v in batch.items()}
+    for row, n in enumerate(LENGTHS):
+        left["input_ids"][row] = PAD
+        left["attention_mask"][row] = 0
+        left["input_ids"][row, 24 - n :] = batch["input_ids"][row, :n]
+        left["attention_mask"][row, 24 - n :] = 1
+    torch.testing.assert_close(outputs(model, left, "packed").logits, right.logits)
+
+
+def test_what_must_stay_stays(method, family, batch):
+    model = build(method, family)
+    out = outputs(model, batch, "packed")
+    kept, entered = out.tokens_kept, out.tokens_entered
+    special = batch["attention_mask"].bool() & (batch["input_ids"] == SPECIAL)
+    assert (out.kept_layers[special] == 4).all(), "a special token went"
+    assert (out.kept_layers[:, 0] == 4).all(), "a first token went"
+    assert (kept >= 1).all()
+    assert (torch.cat([entered[None], kept]).diff(dim=0) <= 0).all(), "a token came back"
+    assert (out.kept_layers[~batch["attention_mask"].bool()] == 0).all()
+    recount = torch.stack([(out.kept_layers > layer).sum(1) for layer in range(4)])
+    assert torch.equal(kept, recount)
+
+
+def test_deterministic_in_evaluation(method, family, batch):
+    model = build(method, family)
+    first, second = outputs(model, batch, "packed"), outputs(model, batch, "packed")
+    assert torch.equal(first.logits, second.logits)
+    assert torch.equal(first.kept_layers, second.kept_layers)
+
+
+@pytest.mark.parametrize("budget", [0.8, 0.5])
+def test_budget_is_spent(method, family, budget):
+    model = build(method, family, budget=budget)
+    if model.pruner.search is None:
+        pytest.skip(f"{method} has no budget to honour")
+    batches = [make_batch(seed=s) for s in range(8)]
+    assert spent_ratio(model, batches) == pytest.approx(budget, abs=0.03)
+
+
+def test_every_parameter_learns(method, family, batch):
+    model = build(method, family).train()
+    if not [p for p in model.pruner.parameters() if p.requires_grad]:
+        pytest.skip(f"{method} has nothing to train")
+    model.execution = None
+    out = model(**batch, labels=torch.tensor([0, 1, 0, 1, 0, 1]))
+    out.loss.backward()
+    silent = [
+        name
+        for name, p in model.pruner.named_parameters()
+        if p.requires_grad and (p.grad is None or not p.grad.abs().sum() > 0)
+    ]
+    assert not silent
+
+
+def test_the_task_loss_alone_reaches_the_pruner(method, batch):
+    """The gates are differentiable: no auxiliary loss is needed for a gradient."""
+    model = build(method, "bert").train()
+    if not [p for p in model.pruner.parameters() if p.requires_grad]:
+        pytest.skip(f"{method} has nothing to train")
+    model.auxiliary_weight, model.execution = 0.0, None
+    model(**batch, labels=torch.tensor([0, 1, 0, 1, 0, 1])).loss.backward()
+    total = sum(p.grad.abs().sum() for p in model.pruner.parameters() if p.grad is not None)
+    assert total > 0
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+def test_full_keep_is_the_plain_model(method, family, batch, pooling):
+    model = build(method, family)
+    model.pooling = pooling
+    model.pruner.strictness.fill_(model.pruner.keep_all)
+    plain = outputs(model, batch, "hf").logits
+    if pooling == "cls":
+        with torch.inference_mode():
+            torch.testing.assert_close(model.hf_model(**batch).logits, plain)
+    for execution in ("packed", "masked"):
+        logits = outputs(model, batch, execution).logits
+        torch.testing.assert_close(logits, plain, atol=1e-5, rtol=0)
+
+
+def test_state_dict_round_trip(method, family, batch, tmp_path):
+    model = build(method, family)
+    expected = outputs(model, batch, "packed").logits
+    torch.save(model.state_dict(), tmp_path / "weights.pt")
+    other = PrunedClassifier(make_model(family, seed=7), build_pruner(method), None, "cls", [2])
+    other.load_state_dict(torch.load(tmp_path / "weights.pt", weights_only=True))
+    assert torch.equal(outputs(other.eval(), batch, "packed").logits, expected)
+
+
+def test_weights_keep_their_names(method, family):
+    plain, model = make_model(family), build(method, family)
+    missing, unexpected = plain.load_state_dict(model.state_dict(), strict=False)
+    assert not missing
+    assert all(name.startswith("pruner.") for name in unexpected)
+
+
+@pytest.mark.parametrize("lengths", [(12,), (1,), (2, 1), (2, 2)])
+def test_small_batches(method, family, lengths):
+    """A batch of one, a sequence of one, and sequences of special tokens alone."""
+    batch = make_batch(lengths)
+    model = build(method, family)
+    packed, masked = (outputs(model, batch, e) for e in ("packed", "masked"))
+    assert torch.isfinite(packed.logits).all()
+    torch.testing.assert_close(packed.logits, masked.logits, atol=1e-4, rtol=0)
+    if max(lengths) <= 2:
+        assert torch.equal(packed.tokens_kept[-1], torch.tensor(lengths))
+
+
+def test_notebook_prunes_nothing(family):
+    model = build("ts_dtp_notebook", family)
+    batch = make_batch((60, 33, 5, 48), seed=3)
+    out = outputs(model, batch, "packed")
+    assert torch.equal(out.tokens_kept[-1], out.tokens_entered)
+    assert spent_ratio(model, [batch]) > 1, "its scoring is not free"
+
+
+def test_reference_attention_agrees(method, batch):
+    model = build(method, "bert")
+    padded = outputs(model, batch, "packed")
+    model.backend = "reference"
+    loop = outputs(model, batch, "packed")
+    assert torch.equal(padded.kept_layers, loop.kept_layers)
+    torch.testing.assert_close(padded.logits, loop.logits, atol=1e-5, rtol=0)
+
+
+def test_every_family_is_here():
+    from tsdtp.models.blocks import FAMILIES as known
+
+    assert sorted(known) == sorted(FAMILIES)

@@ -1,0 +1,65 @@
+"""Tiny random models of every family, ragged batches, and where real data lies."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForSequenceClassification
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+FAMILIES = ("bert", "roberta", "electra", "distilbert")
+VOCABULARY, PAD, SPECIAL = 100, 1, 2  # ids 0 to 4 are no words; 2 closes a sequence
+LENGTHS = (24, 3, 17, 1, 9, 15)
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+def shape_of(family: str) -> dict:
+    if family == "distilbert":
+        return {"dim": 32, "n_layers": 4, "n_heads": 4, "hidden_dim": 64}
+    sizes = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4}
+    sizes |= {"intermediate_size": 64}
+    return sizes | ({"embedding_size": 16} if family == "electra" else {})
+
+
+def make_model(family: str, seed: int = 0):
+    """A plain Hugging Face classifier whose random weights are large enough to tell tokens apart."""
+    torch.manual_seed(seed)
+    config = AutoConfig.for_model(
+        family,
+        vocab_size=VOCABULARY,
+        max_position_embeddings=64,
+        pad_token_id=PAD,
+        bos_token_id=None,
+        eos_token_id=None,
+        **shape_of(family),
+    )
+    model = AutoModelForSequenceClassification.from_config(config).eval()
+    for parameter in model.parameters():
+        if parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=0.3)
+    return model
+
+
+def make_batch(lengths=LENGTHS, seed: int = 0, width: int | None = None) -> dict:
+    """input_ids and attention_mask of sequences that begin with 0 and end with SPECIAL."""
+    generator = torch.Generator().manual_seed(seed)
+    width = width or max(lengths)
+    ids = torch.full((len(lengths), width), PAD)
+    mask = torch.zeros(len(lengths), width, dtype=torch.long)
+    for row, n in enumerate(lengths):
+        ids[row, :n] = torch.randint(5, VOCABULARY, (n,), generator=generator)
+        ids[row, n - 1], ids[row, 0] = SPECIAL, 0
+        mask[row, :n] = 1
+    return {"input_ids": ids, "attention_mask": mask}
+
+
+def shared_folder(variable: str, name: str) -> Path:
+    """Real data or models: where an environment variable points, or beside the repository."""
+    folder = Path(os.environ.get(variable, REPOSITORY.parent / "shared" / name))
+    if not folder.is_dir():
+        pytest.skip(f"no real {name}: set {variable} to a folder that holds them")
+    return folder

@@ -26,7 +26,7 @@ def shape_of(family: str) -> dict:
 
 
 def make_model(family: str, seed: int = 0):
-    """A plain Hugging Face classifier whose random weights are large enough to tell tokens apart."""
+    """A plain Hugging Face classifier with random weights large enough to tell tokens apart."""
     torch.manual_seed(seed)
     config = AutoConfig.for_model(
         family,

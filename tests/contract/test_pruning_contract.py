@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 from tiny import FAMILIES, LENGTHS, PAD, REPOSITORY, SPECIAL, make_batch, make_model
 
 from tsdtp.cli.config import instantiate
-from tsdtp.models import PrunedClassifier, calibrate
+from tsdtp.models import PrunedClassifier, blocks, calibrate
 from tsdtp.models.budget import spent_ratio
 
 METHODS = sorted(path.stem for path in (REPOSITORY / "configs" / "pruning").glob("*.yaml"))
@@ -51,7 +51,7 @@ def test_packed_equals_masked(method, family, batch):
 
 
 def test_packed_follows_masked_in_bfloat16(method, family, batch):
-    """Rounding differs with the shape of a product, so a token on the threshold may go either way."""
+    """Rounding differs with a product's shape: a token on the threshold may go either way."""
     model = build(method, family, torch.bfloat16)
     packed, masked = (outputs(model, batch, e) for e in ("packed", "masked"))
     same = (packed.kept_layers == masked.kept_layers).flatten(1).all(1)
@@ -202,6 +202,4 @@ def test_reference_attention_agrees(method, batch):
 
 
 def test_every_family_is_here():
-    from tsdtp.models.blocks import FAMILIES as known
-
-    assert sorted(known) == sorted(FAMILIES)
+    assert sorted(blocks.FAMILIES) == sorted(FAMILIES)

@@ -132,6 +132,7 @@ def train(cell: Cell) -> PrunedClassifier:
         "train", config.batch_size, shuffle=True, bucketed=config.bucketed, seed=config.seed
     )
     validation = cell.data.loader("validation", config.eval_batch_size, order="sorted")
+    task.model.train()  # pretrained models come in evaluation mode, and Lightning keeps it
     with trainer_of(cell) as trainer:
         trainer.fit(task, train_loader, validation, ckpt_path=resume_path(config))
     return task.model.cpu()

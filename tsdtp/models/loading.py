@@ -68,7 +68,7 @@ def load_model(
     path: str | None, config: PreTrainedConfig, local_dir: str | None = None
 ) -> PreTrainedModel:
     """A float32 classifier: pretrained weights under a new head, or random ones from the config."""
-    logging.set_verbosity_error()  # the new head is announced as "not initialized": it is meant to be
+    logging.set_verbosity_error()  # it announces that the head is new, which it is meant to be
     if path is None:
         return AutoModelForSequenceClassification.from_config(config)
     source = find_source(path, local_dir)

@@ -1,4 +1,4 @@
-"""The formula of the published TS-DTP notebook, literally: a no-op, kept so that anyone can see it."""
+"""The formula of the published TS-DTP notebook, literally: a no-op for anyone to see."""
 
 from collections.abc import Sequence
 

@@ -90,7 +90,7 @@ class ClassificationTask(pl.LightningModule):
         return (1 - self.distillation) * loss + self.distillation * self.temperature**2 * match
 
     def _target(self, inputs: dict) -> Tensor | None:
-        """[B, S] the teacher's attributions; zeros (no opinion) between the steps that have some."""
+        """[B, S] the teacher's attributions; zeros (no opinion) in the steps without any."""
         if self.teacher is None or not self.model.pruner.needs_target or not self.attribution_every:
             return None
         if self.global_step % self.attribution_every:
@@ -127,7 +127,7 @@ class ClassificationTask(pl.LightningModule):
     def configure_gradient_clipping(
         self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None
     ) -> None:
-        """Clips the norm; Lightning's own refuses fused optimizers although bfloat16 scales nothing."""
+        """Clips the norm; Lightning's own refuses fused optimizers, bfloat16 or not."""
         if gradient_clip_val:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), gradient_clip_val)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -78,8 +78,9 @@ class Cell:
 
     def _architecture(self):
         model = self.config.model
-        settings = None if model.config is None else OmegaConf.to_container(model.config)
-        if settings is not None:
+        settings = None
+        if model.config is not None:
+            settings = cast(dict[str, Any], OmegaConf.to_container(model.config))
             settings["vocab_size"] = model.vocab_size
         return load_config(model.path, settings, self.data.num_labels, model.local_dir)
 
@@ -102,6 +103,11 @@ class Cell:
         self.architecture.vocab_size = len(tokenizer)
         self.architecture.pad_token_id = tokenizer.pad_token_id
         return tokenizer
+
+    @property
+    def mask_id(self) -> int:
+        """Token id that stands for "no word here" in the baseline of attributions."""
+        return cast(int | None, self.tokenizer.mask_token_id) or 0
 
     def model(self) -> PrunedClassifier:
         """The pruned model, its weights from the start run where there is one."""
@@ -135,7 +141,7 @@ class Cell:
 
 def special_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """Ids of tokens that structure a sequence; unknown and masked words are words."""
-    words = {tokenizer.unk_token_id, tokenizer.mask_token_id}
+    words = (tokenizer.unk_token_id, tokenizer.mask_token_id)
     return [i for i in tokenizer.all_special_ids if i not in words]
 
 

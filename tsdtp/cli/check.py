@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
+from typing import NoReturn
 
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -126,7 +127,7 @@ def _first_line(error: Exception) -> str:
     return lines[0] if lines else type(error).__name__
 
 
-def exit_with(error: Exception, program: str) -> None:
+def exit_with(error: Exception, program: str) -> NoReturn:
     """Ends the process with one line and code 2."""
     print(f"{program}: {error}", file=sys.stderr)
     sys.exit(2)

@@ -6,6 +6,7 @@ import json
 import shlex
 import sys
 from pathlib import Path
+from typing import cast
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -32,7 +33,7 @@ def evaluate(config: DictConfig, command: str, folder: Path) -> RunRecord:
 
     quiet_libraries()
     record = read_record(config.run)
-    trained = OmegaConf.create(record.provenance["config"])
+    trained = cast(DictConfig, OmegaConf.create(record.provenance["config"]))
     trained.model.init_from = None
     trained.model.execution = config.execution
     for key in ("hardware", "benchmark", "eval_batch_size"):

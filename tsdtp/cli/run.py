@@ -122,7 +122,7 @@ def train(cell: Cell) -> PrunedClassifier:
         cell.data.num_labels,
         instantiate(config.optim),
         teacher,
-        mask_id=cell.tokenizer.mask_token_id or 0,
+        mask_id=cell.mask_id,
         **config.teacher,
     )
     teach_pruner(cell, model, teacher)
@@ -148,7 +148,7 @@ def teach_pruner(cell: Cell, model: PrunedClassifier, teacher: PrunedClassifier 
         model.to(cell.device),
         teacher.to(cell.device),
         measure.training_batches(cell, examples, cell.device),
-        mask_id=cell.tokenizer.mask_token_id or 0,
+        mask_id=cell.mask_id,
         steps=cell.config.teacher.attribution_steps,
         seed=cell.config.seed,
         **settings,

@@ -144,15 +144,17 @@ def teach_pruner(cell: Cell, model: PrunedClassifier, teacher: PrunedClassifier 
     examples = settings.pop("examples")
     if teacher is None or not model.pruner.needs_target or not examples:
         return
-    losses = teach(
-        model.to(cell.device),
-        teacher.to(cell.device),
-        measure.training_batches(cell, examples, cell.device),
-        mask_id=cell.mask_id,
-        steps=cell.config.teacher.attribution_steps,
-        seed=cell.config.seed,
-        **settings,
-    )
+    half = cell.config.hardware.precision.startswith("bf16")
+    with torch.autocast(cell.device.type, torch.bfloat16, enabled=half):
+        losses = teach(
+            model.to(cell.device),
+            teacher.to(cell.device),
+            measure.training_batches(cell, examples, cell.device),
+            mask_id=cell.mask_id,
+            steps=cell.config.teacher.attribution_steps,
+            seed=cell.config.seed,
+            **settings,
+        )
     print(f"teaching: auxiliary loss {losses[0]:.3f} to {losses[-1]:.3f}", flush=True)
 
 

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+Module = Any  # of transformers: an nn.Module whose attributes differ from family to family
 
 
 @dataclass(frozen=True)
@@ -27,13 +30,13 @@ class Family:
         head: (classifier, features [B, 1, d]) -> logits [B, C]; reads features[:, 0].
     """
 
-    layers: Callable[[nn.Module], Sequence[nn.Module]]
-    embed: Callable[[nn.Module, Tensor, Tensor | None, Tensor], Tensor]
-    qkv: Callable[[nn.Module, Tensor], tuple[Tensor, Tensor, Tensor]]
-    attention_output: Callable[[nn.Module, Tensor, Tensor], Tensor]
-    feed_forward: Callable[[nn.Module, Tensor], Tensor]
-    attention_dropout: Callable[[nn.Module], float]
-    head: Callable[[nn.Module, Tensor], Tensor]
+    layers: Callable[[Module], Sequence[nn.Module]]
+    embed: Callable[[Module, Tensor, Tensor | None, Tensor], Tensor]
+    qkv: Callable[[Module, Tensor], tuple[Tensor, Tensor, Tensor]]
+    attention_output: Callable[[Module, Tensor, Tensor], Tensor]
+    feed_forward: Callable[[Module, Tensor], Tensor]
+    attention_dropout: Callable[[Module], float]
+    head: Callable[[Module, Tensor], Tensor]
 
 
 def _bert_embed(base, input_ids, token_type_ids, positions):

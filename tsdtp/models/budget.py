@@ -66,7 +66,7 @@ def calibrate(
 
     Raises:
         ValueError: if the method has no strictness to set, or the budget lies below what is spent
-            when everything that may go goes (says that floor).
+            when everything that may go goes (says that floor); the strictness stays as it was.
     """
     pruner = model.pruner
     budget = pruner.budget if budget is None else budget
@@ -76,8 +76,10 @@ def calibrate(
     if budget >= 1:
         return _spend(model, batches, pruner.keep_all)
     low, high = pruner.search
+    before = pruner.strictness.clone()
     floor = _spend(model, batches, high)
     if floor > budget + tolerance:
+        pruner.strictness.copy_(before)
         raise ValueError(
             f"pruning.budget={budget}: below what {type(pruner).__name__} can reach with layers "
             f"{pruner.layers}; valid: {floor:.3f} to 1"

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel
-from transformers.utils import ModelOutput
+from transformers.utils.generic import ModelOutput
 
 from tsdtp.attention import BACKENDS
 from tsdtp.models.blocks import find_family
@@ -51,7 +51,8 @@ class PrunedClassifier(nn.Module):
     plain model's plus `pruner.*`, and loads into the plain model with `strict=False`.
 
     Args:
-        model: the Hugging Face classifier; its modules are shared, not copied.
+        model: the Hugging Face classifier; its modules are shared, not copied, and whether it is
+            in training or evaluation mode stays as it is.
         pruner: what decides.
         execution: "masked", "packed", "hf" (the plain padded Hugging Face forward, unpruned), or
             None: masked in training, packed in evaluation.
@@ -63,6 +64,10 @@ class PrunedClassifier(nn.Module):
     Raises:
         ValueError: for an architecture, execution, pooling or back end that is not known.
     """
+
+    hf_model: PreTrainedModel
+    pruner: TokenPruner
+    special_ids: Tensor
 
     def __init__(
         self,
@@ -87,6 +92,7 @@ class PrunedClassifier(nn.Module):
         self.execution = execution
         ids = torch.tensor(sorted(set(special_ids)), dtype=torch.long)
         self.register_buffer("special_ids", ids, persistent=False)
+        self.train(model.training)
 
     @property
     def shape(self) -> EncoderShape:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -69,7 +70,7 @@ class TsDtp(TokenPruner):
 
     def decide(self, state: TokenState) -> Decision:
         """Hard decision, and in training the gate with its gradient and the auxiliary loss."""
-        logits = self.task_attention[str(state.layer)](state.hidden, state.embeddings)
+        logits = self._task_attention(state.layer)(state.hidden, state.embeddings)
         where = (state.alive, state.segments, state.cu_seqlens)
         task = segment_softmax(logits, *where)
         importance = self.gamma * task
@@ -106,4 +107,7 @@ class TsDtp(TokenPruner):
 
     def flops(self, layer: int, lengths: Tensor) -> Tensor:
         """The task features and their query."""
-        return self.task_attention[str(layer)].flops(lengths)
+        return self._task_attention(layer).flops(lengths)
+
+    def _task_attention(self, layer: int) -> TaskSpecificAttention:
+        return cast(TaskSpecificAttention, self.task_attention[str(layer)])

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import pytorch_lightning as pl
 
-from tsdtp.models import calibrate
+from tsdtp.models import PrunedClassifier, calibrate
 from tsdtp.models.budget import INPUTS
 
 
@@ -49,18 +49,20 @@ class BudgetSchedule(pl.Callback):
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
         """Calibrates when an update is due."""
-        if pl_module.model.pruner.budget is None:
+        final = _model(pl_module).pruner.budget
+        if final is None:
             return
         total = int(trainer.estimated_stepping_batches)
         every = max(total // max(self.updates, 1), 1)
         if trainer.global_step % every == 0:
-            budget = self.budget_at(trainer.global_step / total, pl_module.model.pruner.budget)
+            budget = self.budget_at(trainer.global_step / total, final)
             self._calibrate(pl_module, self.batches, budget)
 
     def on_train_end(self, trainer, pl_module) -> None:
         """The calibration that is kept."""
-        if pl_module.model.pruner.budget is not None:
-            self._calibrate(pl_module, self.final_batches, pl_module.model.pruner.budget)
+        final = _model(pl_module).pruner.budget
+        if final is not None:
+            self._calibrate(pl_module, self.final_batches, final)
 
     def _calibrate(self, pl_module, batches: list[dict], budget: float) -> None:
         keys = set(INPUTS)
@@ -68,7 +70,11 @@ class BudgetSchedule(pl.Callback):
             {k: v.to(pl_module.device) for k, v in batch.items() if k in keys} for batch in batches
         ]
         with pl_module.trainer.precision_plugin.forward_context():
-            self.spent = calibrate(pl_module.model, moved, budget)
+            self.spent = calibrate(_model(pl_module), moved, budget)
+
+
+def _model(pl_module) -> PrunedClassifier:
+    return pl_module.model
 
 
 class EpochLine(pl.Callback):

@@ -7,6 +7,7 @@ import math
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torchmetrics.classification import MulticlassAccuracy
 
@@ -35,6 +36,9 @@ class ClassificationTask(pl.LightningModule):
         attribution_steps: of the integrated gradients.
         mask_id: token id of their baseline.
     """
+
+    model: PrunedClassifier
+    teacher: PrunedClassifier | None
 
     def __init__(
         self,
@@ -131,7 +135,7 @@ class ClassificationTask(pl.LightningModule):
         if gradient_clip_val:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), gradient_clip_val)
 
-    def configure_optimizers(self):
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW with a per-step schedule over the whole training."""
         steps = int(self.trainer.estimated_stepping_batches)
         optimizer, scheduler = self.optim.build(self.model, steps)

@@ -20,11 +20,20 @@ class PruningCost(Metric):
     """
 
     full_state_update = False
+    pruner: TokenPruner
+    examples: Tensor
+    spent: Tensor
+    full: Tensor
+    tokens: Tensor
+    hits: Tensor
+    kept: Tensor
+    decisive: Tensor
+    kept_per_layer: Tensor
 
     def __init__(self, shape: EncoderShape, pruner: TokenPruner) -> None:
         super().__init__()
         self.shape = shape
-        self.__dict__["pruner"] = pruner  # the model's, not a submodule of the metric
+        object.__setattr__(self, "pruner", pruner)  # the model's, not a submodule of the metric
         for name in ("examples", "spent", "full", "tokens", "hits", "kept", "decisive"):
             self._sum(name, torch.zeros((), dtype=torch.float64))
         self._sum("kept_per_layer", torch.zeros(shape.num_layers, dtype=torch.float64))
@@ -40,7 +49,8 @@ class PruningCost(Metric):
             eligible: [B, S] bool, tokens that could be dropped.
             decisive: [B, S] bool or None, tokens that decide the label.
         """
-        assert output.tokens_kept is not None and output.kept_layers is not None
+        assert output.tokens_entered is not None and output.tokens_kept is not None
+        assert output.kept_layers is not None
         lengths = torch.cat([output.tokens_entered[None], output.tokens_kept])
         self.examples += lengths.shape[1]
         self.spent += encoder_flops(self.shape, lengths, self.pruner).sum()

@@ -9,8 +9,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from transformers import PreTrainedTokenizerBase
 
-from tsdtp.cli.check import ConfigError
-from tsdtp.cli.config import instantiate
+from tsdtp.cli.config import ConfigError, instantiate
 from tsdtp.data import TextClassificationData
 from tsdtp.data.tokenizer import train_tokenizer
 from tsdtp.models import PrunedClassifier

@@ -18,11 +18,7 @@ from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from tsdtp.cli.config import HYDRA_VERSION_BASE, config_dir
-
-
-class ConfigError(ValueError):
-    """What is wrong with a configuration, in words for its author."""
+from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, config_dir
 
 
 def check_command(config_name: str, arguments: Sequence[str]) -> None:

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate as hydra_instantiate
 from omegaconf import DictConfig, OmegaConf
 
@@ -42,9 +43,21 @@ def register_resolvers() -> None:
         OmegaConf.register_new_resolver(f"tsdtp.{function.__name__}", function, replace=True)
 
 
+class ConfigError(ValueError):
+    """What is wrong with a configuration, in words for its author."""
+
+
 def instantiate(config: DictConfig, **arguments) -> Any:
-    """Builds what a node's `_target_` names; the one place that does."""
-    return hydra_instantiate(config, _convert_="all", **arguments)
+    """Builds what a node's `_target_` names; the one place that does.
+
+    Raises:
+        ConfigError: with the constructor's own words if it refuses its arguments.
+    """
+    try:
+        return hydra_instantiate(config, _convert_="all", **arguments)
+    except InstantiationException as error:
+        reason = error.__cause__ if isinstance(error.__cause__, ValueError) else error
+        raise ConfigError(str(reason)) from error
 
 
 def plain(config: DictConfig) -> dict[str, Any]:

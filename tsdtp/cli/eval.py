@@ -12,8 +12,8 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from tsdtp.cli.check import ConfigError, check_command, exit_with
-from tsdtp.cli.config import HYDRA_VERSION_BASE, config_dir, register_resolvers
+from tsdtp.cli.check import check_command, exit_with
+from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, config_dir, register_resolvers
 from tsdtp.results import RunRecord, read_record, write_record
 
 
@@ -61,7 +61,7 @@ def evaluate(config: DictConfig, command: str, folder: Path) -> RunRecord:
 def _eval(config: DictConfig) -> None:
     context = HydraConfig.get()
     command = shlex.join(["tsdtp", "eval", *context.overrides.task])
-    folder = Path(config.run if config.update else context.runtime.output_dir)
+    folder = Path(config.run if config.in_place else context.runtime.output_dir)
     try:
         record = evaluate(config, command, folder)
     except (ValueError, OSError) as error:

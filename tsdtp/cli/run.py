@@ -19,8 +19,8 @@ from tsdtp.benchmark import git_state, now
 from tsdtp.benchmark.environment import environment
 from tsdtp.cli import measure
 from tsdtp.cli.build import Cell, build_each
-from tsdtp.cli.check import ConfigError, check_filled
-from tsdtp.cli.config import instantiate, plain, task_name
+from tsdtp.cli.check import check_filled
+from tsdtp.cli.config import ConfigError, instantiate, plain, task_name
 from tsdtp.models import PrunedClassifier
 from tsdtp.models.loading import save_weights
 from tsdtp.results import RECORD_NAME, RunRecord, config_hash, read_record, write_record

@@ -16,8 +16,14 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from tsdtp.cli import report
-from tsdtp.cli.check import ConfigError, check_command, exit_with
-from tsdtp.cli.config import HYDRA_VERSION_BASE, config_dir, register_resolvers, task_name
+from tsdtp.cli.check import check_command, exit_with
+from tsdtp.cli.config import (
+    HYDRA_VERSION_BASE,
+    ConfigError,
+    config_dir,
+    register_resolvers,
+    task_name,
+)
 from tsdtp.report.sweep import SWEEP_NAME
 from tsdtp.results import write_atomic
 

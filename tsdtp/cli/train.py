@@ -8,8 +8,8 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from tsdtp.cli.check import ConfigError, check_command, exit_with
-from tsdtp.cli.config import HYDRA_VERSION_BASE, config_dir, register_resolvers
+from tsdtp.cli.check import check_command, exit_with
+from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, config_dir, register_resolvers
 
 
 @hydra.main(version_base=HYDRA_VERSION_BASE, config_path=config_dir(), config_name="train")

@@ -51,7 +51,7 @@ def integrated_gradients(
             logits = _logits(teacher, ids, point, protected)
             others = logits.scatter(-1, predicted, float("-inf")).logsumexp(-1)
             margin = logits.gather(-1, predicted).squeeze(-1) - others
-        total += torch.autograd.grad(margin.sum(), point)[0]
+            total += torch.autograd.grad(margin.sum(), point)[0]
     attribution = ((inputs - baseline) * total).sum(-1).float().abs()
     grid = torch.zeros(input_ids.shape, device=input_ids.device)
     grid[valid] = attribution

@@ -78,6 +78,7 @@ class ClassificationTask(pl.LightningModule):
         assert output.logits is not None and output.tokens_kept is not None
         loss = self._task_loss(output.logits, batch["labels"], inputs)
         self.log("train/loss", loss.detach())
+        self.log("train/lr", self.trainer.optimizers[0].param_groups[0]["lr"])
         if output.auxiliary_loss is not None:
             self.log("train/auxiliary_loss", output.auxiliary_loss.detach())
             loss = loss + self.model.auxiliary_weight * output.auxiliary_loss

@@ -1,0 +1,35 @@
+"""Runs commands in this process: one import of torch serves them all."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import NamedTuple
+
+import pytest
+
+
+class Outcome(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def tsdtp(monkeypatch, capsys, tmp_path):
+    """`tsdtp("train", ...)` as from a shell in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(command: str, *arguments: str) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["tsdtp", *arguments])
+        capsys.readouterr()
+        try:
+            code = import_module(f"tsdtp.cli.{command}").main() or 0
+        except SystemExit as stop:
+            code = stop.code or 0
+        captured = capsys.readouterr()
+        return Outcome(int(code), captured.out, captured.err)
+
+    return run

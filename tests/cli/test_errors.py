@@ -1,0 +1,68 @@
+"""A wrong command line gets a line or two that name the mistake and the valid choices."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny import FAST
+
+WRONG = {
+    "unknown option": (["pruning=tsdtp"], ["pruning=tsdtp", "ts_dtp", "topk"]),
+    "misspelt key": (["pruning=dtp", "pruning.budgit=0.4"], ["budgit", "did you mean budget?"]),
+    "misspelt top key": (["epoch=3"], ["epoch", "did you mean epochs?"]),
+    "impossible budget": (["pruning=dtp", "pruning.budget=1.4"], ["1.4", "(0, 1]"]),
+    "budget out of reach": (
+        ["pruning=dtp", "pruning.layers=[2]", "pruning.budget=0.2"],
+        ["0.2", "valid: 0."],
+    ),
+    "budget of a method without one": (["pruning.budget=0.5"], ["NoPruning", "null"]),
+    "wrong layer": (["pruning=topk", "pruning.layers=[9]"], ["9", "0 to 3"]),
+    "too long": (["task.data.max_length=999"], ["999", "128"]),
+    "unknown execution": (["model.execution=fast"], ["fast", "masked, packed, hf"]),
+    "missing file": (
+        ["task=sst2", "task.data.source=local", "task.data.local_dir=nowhere"],
+        ["nowhere", "TSDTP_DATA_DIR"],
+    ),
+    "no GPU": (["hardware=gpu"], ["GPU", "cpu_bf16"]),
+    "no start run": (["model.init_from=nowhere"], ["nowhere", "no finished run"]),
+    "unknown source": (["task.data.source=web"], ["web", "hub, local, synthetic"]),
+    "mandatory value": (["task=text_classification"], ["no value given", "task.data.local_dir"]),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_says_what_is_wrong_and_what_is_valid(tsdtp, name):
+    arguments, expected = WRONG[name]
+    if name == "no GPU" and torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    outcome = tsdtp("train", *FAST, *arguments)
+    assert outcome.code == 2
+    message = outcome.err.strip().splitlines()
+    assert 1 <= len(message) <= 2, outcome.err
+    for words in expected:
+        assert words in outcome.err
+
+
+def test_wrong_label_column(tsdtp, tmp_path):
+    (tmp_path / "train.csv").write_text("text,label\ngood,0\nbad,1\n")
+    (tmp_path / "validation.csv").write_text("text,label\ngood,0\nbad,1\n")
+    own = ["task=text_classification", f"task.data.local_dir={tmp_path}"]
+    own += ["task.data.text_columns=[text]", "task.data.label_names=[a,b]"]
+    outcome = tsdtp("train", *FAST, *own, "task.data.label_column=class")
+    assert outcome.code == 2
+    assert "class" in outcome.err and "label" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "words"),
+    [
+        ("sweep", ["sweep=nothing"], "smoke"),
+        ("sweep", [], "sweep=smoke"),
+        ("eval", [], "run=FOLDER"),
+        ("report", ["nowhere"], "nowhere"),
+    ],
+)
+def test_other_commands(tsdtp, command, arguments, words):
+    outcome = tsdtp(command, *arguments)
+    assert outcome.code == 2
+    assert words in outcome.err

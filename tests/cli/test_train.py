@@ -1,0 +1,109 @@
+"""The life of a run: trained, recorded, found again, resumed, evaluated."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import FAST
+
+from tsdtp.results import read_record
+
+RUN = "outputs/runs/synthetic_sentence/tiny_bert"
+KEYS = {
+    "quality": {"accuracy", "stderr", "n", "keep_precision", "keep_recall"},
+    "cost": {"flops_per_example", "flops_ratio", "tokens_kept", "budget_spent_train"},
+    "speed": {
+        *("device", "dtype", "batch_size", "threads", "examples_per_second", "latency_ms"),
+        *("vs_packed", "vs_hf", "spread"),
+    },
+    "memory": {"peak_mib", "vs_packed"},
+}
+
+
+def test_a_run_leaves_a_whole_record(tsdtp):
+    assert tsdtp("train", *FAST, "pruning=dtp", "pruning.budget=0.6").code == 0
+    record = read_record(f"{RUN}/dtp-0.6/seed0")
+    for section, keys in KEYS.items():
+        assert keys <= set(getattr(record, section)), section
+    assert record.identity["budget"] == 0.6
+    assert record.cost["budget_spent_train"] == pytest.approx(0.6, abs=0.03)
+    assert record.provenance["command"].startswith("tsdtp train debug=fast")
+    assert record.provenance["config"]["method"] == "dtp"
+    assert len(record.cost["tokens_kept"]) == 4
+    assert not list(Path(RUN).rglob("*.tmp"))
+
+
+def test_a_finished_run_is_not_repeated_nor_overwritten(tsdtp):
+    assert tsdtp("train", *FAST).code == 0
+    first = read_record(f"{RUN}/none/seed0").provenance["date"]
+    again = tsdtp("train", *FAST)
+    assert again.code == 0 and "done" in again.out
+    assert read_record(f"{RUN}/none/seed0").provenance["date"] == first
+    other = tsdtp("train", *FAST, "batch_size=16")
+    assert other.code == 2 and "overwrite=true" in other.err
+    assert tsdtp("train", *FAST, "batch_size=16", "overwrite=true").code == 0
+
+
+def test_pruned_runs_start_from_the_unpruned_one(tsdtp):
+    start = ["model.init_from=unpruned", "pruning=ts_dtp", "pruning.budget=0.6"]
+    missing = tsdtp("train", *FAST, *start)
+    assert missing.code == 2 and "no finished run" in missing.err
+    assert tsdtp("train", *FAST).code == 0
+    outcome = tsdtp("train", *FAST, *start)
+    assert outcome.code == 0 and "teaching" in outcome.out
+
+
+def test_resumes_from_its_checkpoint(tsdtp):
+    settings = ["debug=fast", "logger=none", "max_steps=-1", "benchmark.enabled=false"]
+    assert tsdtp("train", *settings).code == 0
+    folder = f"{RUN}/none/seed0"
+    torch.load(f"{folder}/checkpoints/last.ckpt", weights_only=True)
+    resumed = tsdtp("train", *settings, "epochs=2", "ckpt_path=last", "overwrite=true")
+    assert resumed.code == 0
+    assert "epoch 2/2" in resumed.out and "epoch 1/2" not in resumed.out
+    lost = tsdtp("train", *settings, "ckpt_path=nowhere.ckpt", "seed=3")
+    assert lost.code == 2 and "no such checkpoint" in lost.err
+
+
+def test_eval_measures_the_same_model(tsdtp):
+    assert tsdtp("train", *FAST, "pruning=topk", "pruning.budget=0.6").code == 0
+    folder = f"{RUN}/topk-0.6/seed0"
+    trained = read_record(folder)
+    arguments = [f"run={folder}", "benchmark.rounds=2", "benchmark.min_time=0.001"]
+    outcome = tsdtp("eval", *arguments, "hydra.run.dir=again")
+    measured = json.loads(outcome.out[outcome.out.index("{") :])
+    assert measured["quality"]["accuracy"] == trained.quality["accuracy"]
+    assert measured["cost"]["tokens_kept"] == trained.cost["tokens_kept"]
+    plain = tsdtp("eval", *arguments, "execution=hf", "hydra.run.dir=plain")
+    assert plain.code == 0
+    assert read_record("plain").identity["execution"] == "hf"
+    assert tsdtp("eval", "run=nowhere").code == 2
+
+
+def test_multirun_with_budgets_and_methods(tsdtp):
+    outcome = tsdtp("train", "-m", *FAST, "pruning=random,topk", "pruning.budget=0.7", "seed=0,1")
+    assert outcome.code == 0
+    for method in ("random", "topk"):
+        for seed in (0, 1):
+            assert read_record(f"{RUN}/{method}-0.7/seed{seed}").identity["seed"] == seed
+
+
+@pytest.mark.slow
+def test_a_killed_run_leaves_no_half_record(tmp_path):
+    command = [sys.executable, "-m", "tsdtp.cli.train", "logger=none", "hydra.run.dir=run"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "run" / ".hydra").exists() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    time.sleep(6)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not list(tmp_path.rglob("metrics.json"))
+    assert not list(tmp_path.rglob("weights.safetensors"))

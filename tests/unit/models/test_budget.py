@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from tiny import make_batch, make_model
+
+import tsdtp
+from tsdtp.models.budget import packed_evaluation, spent_ratio
+
+BATCHES = [make_batch(seed=s) for s in range(4)]
+
+
+def pruned(method: str = "topk", **arguments) -> tsdtp.PrunedClassifier:
+    return tsdtp.prune(make_model("bert"), method, **arguments)
+
+
+@pytest.mark.parametrize("method", ["topk", "dtp"])
+def test_the_budget_is_met(method):
+    model = pruned(method, budget=0.6)
+    spent = tsdtp.calibrate(model, BATCHES)
+    assert spent == pytest.approx(0.6, abs=0.02)
+    assert spent_ratio(model, BATCHES) == pytest.approx(spent)
+
+
+def test_a_budget_may_be_given_in_place_of_the_pruners():
+    model = pruned(budget=0.6)
+    assert tsdtp.calibrate(model, BATCHES, budget=0.8) == pytest.approx(0.8, abs=0.02)
+    assert model.pruner.budget == 0.6
+
+
+def test_more_budget_is_less_strict():
+    model = pruned("dtp", budget=0.5)
+    strictness = []
+    for budget in (0.5, 0.65, 0.8):
+        tsdtp.calibrate(model, BATCHES, budget)
+        strictness.append(model.pruner.strictness.item())
+    assert strictness == sorted(strictness, reverse=True)
+    assert len(set(strictness)) == 3
+
+
+def test_batches_may_be_a_generator():
+    assert tsdtp.calibrate(pruned(budget=0.6), (b for b in BATCHES)) < 0.63
+
+
+@pytest.mark.parametrize("method", ["topk", "dtp", "ts_dtp"])
+def test_the_whole_budget_keeps_all(method):
+    model = pruned(method, budget=1.0)
+    spent = tsdtp.calibrate(model, BATCHES)
+    assert spent > 1, "scoring costs something"
+    assert model.pruner.strictness.item() == model.pruner.keep_all
+    out = model.eval()(**BATCHES[0])
+    assert torch.equal(out.tokens_kept[-1], out.tokens_entered)
+
+
+def test_an_unreachable_budget_names_the_floor():
+    model = pruned(budget=0.1, layers=[2])
+    with pytest.raises(ValueError, match=r"pruning.budget=0.1: below .* TopK .* \[2\]") as error:
+        tsdtp.calibrate(model, BATCHES)
+    floor = float(str(error.value).split("valid: ")[1].split(" to ")[0])
+    assert 0.5 < floor < 1
+    assert model.pruner.strictness.item() == 0, "as before"
+    assert tsdtp.calibrate(model, BATCHES, floor + 0.01) == pytest.approx(floor + 0.01, abs=0.02)
+
+
+@pytest.mark.parametrize(("method", "name"), [("none", "NoPruning"), ("topk", "TopK")])
+def test_without_a_budget_there_is_nothing_to_calibrate(method, name):
+    with pytest.raises(ValueError, match=f"{name} has no budget to calibrate to"):
+        tsdtp.calibrate(pruned(method), BATCHES)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("execution", [None, "masked"])
+def test_mode_and_execution_are_restored(training, execution):
+    model = pruned(budget=0.6, execution=execution).train(training)
+    tsdtp.calibrate(model, BATCHES)
+    assert (model.training, model._execution) == (training, execution)
+    with pytest.raises(RuntimeError), packed_evaluation(model):
+        assert (model.training, model.execution) == (False, "packed")
+        raise RuntimeError
+    assert (model.training, model._execution) == (training, execution)
+
+
+def test_a_calibrated_model_can_still_be_trained():
+    """The strictness set under inference mode is no inference tensor."""
+    model = pruned("ts_dtp", budget=0.6).train()
+    tsdtp.calibrate(model, BATCHES)
+    model(**BATCHES[0], labels=torch.zeros(6, dtype=torch.long)).loss.backward()
+    model.pruner.strictness.fill_(-math.inf)
+
+
+def test_totals_weigh_long_sequences_more():
+    model = pruned("topk", fraction=0.5).eval()
+    short, long = make_batch((4,)), make_batch((40,))
+    ratios = [spent_ratio(model, [b]) for b in (short, long)]
+    both = spent_ratio(model, [short, long])
+    assert abs(both - ratios[1]) < abs(both - ratios[0])

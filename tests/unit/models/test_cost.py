@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny import LENGTHS, make_batch, make_model
+from torch.utils.flop_counter import FlopCounterMode
+
+from tsdtp.models import prune
+from tsdtp.models.cost import EncoderShape, encoder_flops, unpruned_flops
+
+SHAPE = EncoderShape(num_layers=2, hidden_size=4, intermediate_size=8, num_heads=2)
+
+
+def counted(model, batch) -> int:
+    """What torch counts in the blocks: the head is outside, embeddings multiply nothing.
+
+    On a CPU torch counts 0 for fused attention, hence the reference back end.
+    """
+    model.backend = "reference"
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        model.encode(batch["input_ids"], batch["attention_mask"])
+    return counter.get_total_flops()
+
+
+def lengths_of(model, batch) -> torch.Tensor:
+    with torch.no_grad():
+        out = model(**batch)
+    return torch.cat([out.tokens_entered[None], out.tokens_kept])
+
+
+@pytest.mark.parametrize("family", ["bert", "distilbert"])
+def test_no_pruning_costs_what_torch_counts(family, batch):
+    model = prune(make_model(family), "none")
+    lengths = lengths_of(model, batch)
+    analytic = encoder_flops(model.shape, lengths, model.pruner)
+    assert analytic.sum().item() == counted(model, batch)
+    assert torch.equal(analytic, unpruned_flops(model.shape, lengths))
+
+
+def test_packed_pruning_costs_what_torch_counts(batch):
+    model = prune(make_model("bert"), "ts_dtp", own_attention=False, k=0.0)
+    lengths = lengths_of(model, batch)
+    assert lengths[-1].sum() < 0.5 * lengths[0].sum(), "much has to go for this to say much"
+    analytic = encoder_flops(model.shape, lengths, model.pruner).sum().item()
+    features, scored = 64, lengths[:3].sum().item()
+    uncounted = 2 * features * scored  # torch has no formula for a matrix times a vector
+    assert analytic == counted(model, batch) + uncounted
+
+
+def test_a_block_by_hand():
+    """3 tokens enter each block and 1 goes: attention sees those that enter, the rest the kept."""
+    lengths = torch.tensor([[3], [2], [2]])
+    attention = [8 * n * 16 + 4 * n**2 * 4 for n in (3, 2)]
+    feed_forward = [4 * n * 4 * 8 for n in (2, 2)]
+    total = encoder_flops(SHAPE, lengths, None)
+    assert total.dtype == torch.float64
+    assert total.item() == sum(attention) + sum(feed_forward)
+    full = 2 * (8 * 3 * 16 + 4 * 9 * 4 + 4 * 3 * 4 * 8)
+    assert unpruned_flops(SHAPE, lengths).item() == full
+
+
+def test_scoring_is_counted_where_it_happens():
+    model = prune(make_model("bert"), "topk", layers=[1])
+    lengths = torch.full((5, 1), 10)
+    extra = encoder_flops(model.shape, lengths, model.pruner) - unpruned_flops(model.shape, lengths)
+    assert extra.item() == 2 * 4 * 10**2, "attention received, of four heads, in one layer"
+
+
+def test_padding_costs_nothing():
+    model = prune(make_model("bert"), "none")
+    wide = lengths_of(model, make_batch(width=60))
+    assert torch.equal(wide, lengths_of(model, make_batch()))
+    assert wide[0].tolist() == list(LENGTHS)
+
+
+def test_the_shape_is_the_models():
+    for family in ("bert", "distilbert"):
+        shape = prune(make_model(family), "none").shape
+        assert shape == EncoderShape(4, 32, 64, 4)

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from tiny import LENGTHS, SPECIAL, make_model
+from transformers import AutoConfig, AutoModelForSequenceClassification
+
+import tsdtp
+from tsdtp.models.classifier import PrunedClassifier
+
+LABELS = torch.tensor([0, 1, 0, 1, 0, 1])
+
+
+def test_the_library_is_one_call():
+    assert isinstance(tsdtp.prune(make_model("bert")), tsdtp.PrunedClassifier)
+    with pytest.raises(AttributeError, match="has no attribute 'cut'"):
+        tsdtp.cut  # noqa: B018
+
+
+def test_an_unknown_method_lists_the_valid_ones():
+    valid = "valid: dtp, none, random, topk, ts_dtp, ts_dtp_notebook"
+    with pytest.raises(ValueError, match=f"unknown pruning method 'tokpk'; {valid}"):
+        tsdtp.prune(make_model("bert"), "tokpk")
+
+
+def test_an_unknown_argument_lists_the_valid_ones():
+    valid = "topk has no argument gamma, kk; valid: fraction, layers, budget"
+    with pytest.raises(ValueError, match=valid):
+        tsdtp.prune(make_model("bert"), "topk", gamma=1, kk=2)
+    with pytest.raises(ValueError, match="none has no argument fraction; valid: budget"):
+        tsdtp.prune(make_model("bert"), "none", fraction=0.5)
+
+
+def test_an_unknown_architecture_lists_the_valid_ones():
+    config = AutoConfig.for_model("gpt2", n_embd=8, n_layer=2, n_head=2, vocab_size=10)
+    model = AutoModelForSequenceClassification.from_config(config)
+    valid = "valid: bert, roberta, electra, distilbert"
+    with pytest.raises(ValueError, match=f"model type 'gpt2' cannot be pruned yet; {valid}"):
+        tsdtp.prune(model)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"execution": "fast"}, "model.execution='fast': valid are masked, packed, hf"),
+        ({"pooling": "max"}, "model.pooling='max': valid are cls, mean"),
+        ({"backend": "flash"}, "model.attention='flash': valid are reference, padded"),
+    ],
+)
+def test_other_settings_say_what_is_valid(arguments, message):
+    plain = tsdtp.prune(make_model("bert"), "none")
+    with pytest.raises(ValueError, match=message):
+        PrunedClassifier(plain.hf_model, plain.pruner, **arguments)
+
+
+@pytest.mark.parametrize("execution", ["packed", "masked", "hf"])
+def test_output_fields(batch, execution):
+    model = tsdtp.prune(make_model("bert"), "topk", fraction=0.5, execution=execution)
+    out = model(**batch)
+    assert out.logits.shape == (6, 2)
+    assert out.tokens_kept.shape == (4, 6)
+    assert out.tokens_entered.tolist() == list(LENGTHS)
+    assert out.kept_layers.shape == batch["input_ids"].shape
+    assert out.loss is None
+    assert out.auxiliary_loss is None
+    dropped = out.tokens_kept[-1].sum() < sum(LENGTHS)
+    assert bool(dropped) == (execution != "hf")
+
+
+def test_the_mode_decides_the_execution_unless_told():
+    model = tsdtp.prune(make_model("bert"))
+    assert (model.training, model.execution) == (False, "packed"), "as the plain model came"
+    assert model.train().execution == "masked"
+    assert model.hf_model.training
+    assert tsdtp.prune(make_model("bert").train()).execution == "masked"
+    assert tsdtp.prune(make_model("bert"), execution="masked").execution == "masked"
+
+
+def test_labels_give_the_loss(batch):
+    model = tsdtp.prune(make_model("bert"), "ts_dtp", auxiliary_weight=0.5)
+    out = model(**batch, labels=LABELS)
+    torch.testing.assert_close(out.loss, F.cross_entropy(out.logits, LABELS))
+    model.pruner.train()
+    out = model(**batch, labels=LABELS)
+    expected = F.cross_entropy(out.logits, LABELS) + 0.5 * out.auxiliary_loss
+    torch.testing.assert_close(out.loss, expected)
+
+
+def test_weights_are_shared():
+    plain = make_model("bert")
+    model = tsdtp.prune(plain)
+    ours = {id(p) for name, p in model.named_parameters() if not name.startswith("pruner.")}
+    assert ours == {id(p) for p in plain.parameters()}
+
+
+def test_special_tokens_come_from_the_config_unless_told(batch):
+    plain = make_model("bert")
+    assert tsdtp.prune(plain).special_ids.tolist() == []
+    plain.config.eos_token_id = SPECIAL
+    assert tsdtp.prune(plain).special_ids.tolist() == [SPECIAL]
+    model = tsdtp.prune(plain, "topk", fraction=0.0, special_ids=[7, SPECIAL, 7])
+    assert model.special_ids.tolist() == [SPECIAL, 7]
+    stays = (batch["input_ids"] == SPECIAL) | (batch["input_ids"] == 7)
+    stays[:, 0] = True
+    assert torch.equal(model(**batch).tokens_kept[-1], (stays & batch["attention_mask"] > 0).sum(1))
+
+
+def test_a_missing_mask_means_all_tokens(batch):
+    model = tsdtp.prune(make_model("bert"), "none")
+    rows = {"input_ids": batch["input_ids"][:1]}
+    assert model(**rows).tokens_entered.tolist() == [24]

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from tsdtp.pruning import find_method, method_names
+
+METHODS = ("none", "random", "topk", "dtp", "ts_dtp", "ts_dtp_notebook")
+WITH_BUDGET = ("random", "topk", "dtp", "ts_dtp")
+
+
+def kept(decision) -> list[int]:
+    return decision.keep.int().tolist()
+
+
+def test_methods_are_found_by_their_names():
+    assert set(METHODS) <= set(method_names())
+    assert not {"base", "fraction", "rules", "scores", "task_attention"} & set(method_names())
+    assert find_method("ts_dtp").__name__ == "TsDtp"
+
+
+@pytest.mark.parametrize("name", ["tsdtp", "base", "fraction"])
+def test_an_unknown_method_lists_the_valid_ones(name):
+    with pytest.raises(ValueError, match=f"unknown pruning method '{name}'; valid: dtp, none, ran"):
+        find_method(name)
+
+
+@pytest.mark.parametrize("budget", [0, -0.5, 1.01, 40])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_budget_is_a_fraction(make, method, budget):
+    with pytest.raises(ValueError, match=rf"pruning.budget={budget}: .*\(0, 1\]"):
+        make(method, budget=budget)
+
+
+@pytest.mark.parametrize("method", ["none", "ts_dtp_notebook"])
+def test_a_method_without_a_knob_refuses_a_budget(make, method):
+    with pytest.raises(ValueError, match="no budget to set; valid: pruning.budget=null"):
+        make(method, budget=0.5)
+
+
+@pytest.mark.parametrize("method", [*WITH_BUDGET, "ts_dtp_notebook"])
+def test_layers(make, method):
+    with pytest.raises(ValueError, match=r"pruning.layers=\[-1, 4\]: valid are 0 to 3"):
+        make(method, layers=[-1, 2, 4])
+    assert make(method, layers=[3, 1, 1]).layers == [1, 3]
+    assert make(method).layers == [0, 1, 2], "nobody reads the tokens after the last block"
+    assert not make(method).prunes(3)
+
+
+def test_other_arguments_say_what_is_valid(make):
+    with pytest.raises(ValueError, match=r"pruning.fraction=1.5: .*\[0, 1\]"):
+        make("topk", fraction=1.5)
+    with pytest.raises(ValueError, match="pruning.gamma=0: valid is > 0"):
+        make("ts_dtp", gamma=0)
+
+
+@pytest.mark.parametrize("method", WITH_BUDGET)
+def test_with_a_budget_nothing_goes_before_calibration(make, state_of, method):
+    pruner = make(method, budget=0.5).eval()
+    assert pruner.strictness.item() == pruner.keep_all
+    assert kept(pruner(state_of([0.4, 0.1, 0.0, 0.3, 0.2]))) == [1] * 5
+
+
+@pytest.mark.parametrize("method", WITH_BUDGET)
+def test_strictness_survives_a_cast(make, method):
+    pruner = make(method)
+    pruner.strictness.fill_(0.123456789)
+    for cast in (pruner.bfloat16(), pruner.half(), pruner.to(torch.float32)):
+        assert cast.strictness.dtype == torch.float64
+        assert cast.strictness.item() == 0.123456789
+    assert all(p.dtype == torch.float32 for p in pruner.parameters())
+    assert "strictness" in pruner.state_dict()
+
+
+@pytest.mark.parametrize("method", WITH_BUDGET)
+def test_dropped_tokens_stay_dropped_and_protected_ones_alive(make, state_of, method):
+    pruner = make(method).eval()
+    pruner.strictness.fill_(1.0 if pruner.keep_all == 0 else math.inf)
+    state = state_of([0.3, 0.2, 0.4, 0.1], protected=(0, 3), alive=[1, 1, 0, 1])
+    assert kept(pruner(state)) == [1, 0, 0, 1]
+
+
+def test_topk_keeps_the_best_by_attention(make, state_of):
+    attention = [0.0, 0.4, 0.1, 0.3, 0.2]
+    assert kept(make("topk", fraction=0.5)(state_of(attention))) == [1, 1, 0, 1, 0]
+    assert kept(make("topk", fraction=0.0)(state_of(attention))) == [1, 0, 0, 0, 0]
+
+
+def test_random_cuts_one_order_further_and_further(make, state_of):
+    state = state_of([0.1] * 40)
+    first = make("random", seed=1, fraction=0.5)(state)
+    assert sum(kept(first)) == 1 + 20
+    state.memory, state.alive = first.memory, first.keep
+    second = make("random", seed=1, fraction=0.5)(state)
+    best = state.memory.masked_fill(~state.eligible, -1).topk(10).indices
+    assert set(second.keep.nonzero().flatten().tolist()) == {0, *best.tolist()}
+    other = make("random", seed=2, fraction=0.5)(state_of([0.1] * 40))
+    assert kept(first) != kept(other)
+
+
+def test_dtp_compares_cumulative_attention_with_mean_minus_k_deviations(make, state_of):
+    attention = [0.9, 1.0, 2.0, 3.0]  # of the last three: mean 2, deviation 0.816
+    pruner = make("dtp", k=1, log_scores=False)
+    decision = pruner(state_of(attention))
+    assert kept(decision) == [1, 0, 1, 1]
+    assert kept(make("dtp", k=-1, log_scores=False)(state_of(attention))) == [1, 0, 0, 1]
+    late = state_of([0.9, 3.0, 2.0, 0.5], memory=decision.memory)  # sums 4, 4, 3.5
+    assert kept(pruner(late)) == [1, 1, 1, 0]
+    assert pruner(late).memory.tolist() == pytest.approx([1.8, 4, 4, 3.5])
+
+
+def test_dtp_thresholds_logarithms_by_default(make, state_of):
+    attention = [0.01, 1.0, 1.0, 1.0, 1.0, 40.0]
+    skewed = state_of(attention, protected=())
+    assert kept(make("dtp", k=1, log_scores=False)(skewed)) == [1] * 6
+    assert kept(make("dtp", k=1)(skewed)) == [0, 1, 1, 1, 1, 1]
+
+
+def test_the_notebooks_importance_is_a_constant(make, state_of):
+    decision = make("ts_dtp_notebook")(state_of([0.7, 0.1, 0.1, 0.1]))
+    assert decision.memory.tolist() == pytest.approx([1.5 / 4] * 4)
+    assert kept(decision) == [1] * 4

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import math
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+
+
+class Fixed(nn.Module):
+    """A task attention with given logits, learnable so that gradients can be read."""
+
+    def __init__(self, logits) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(torch.tensor(logits))
+
+    def forward(self, hidden, embeddings):
+        return self.logits
+
+
+def taught_by(make, shares, **arguments):
+    """ts_dtp in training whose task attention over one sequence is `shares`."""
+    pruner = make("ts_dtp", **arguments).train()
+    pruner.task_attention["0"] = Fixed([math.log(s) for s in shares])
+    return pruner
+
+
+@pytest.fixture
+def taught(make):
+    """(shares, **arguments) -> ts_dtp in training with that task attention."""
+    return partial(taught_by, make)
+
+
+def test_ts_dtp_adds_gamma_times_the_task_attention(state_of, taught):
+    shares, attention = [0.1, 0.2, 0.3, 0.4], [0.25, 0.25, 0.4, 0.1]
+    hybrid = taught(shares, gamma=2.0)(state_of(attention))
+    assert hybrid.memory.tolist() == pytest.approx([0.45, 0.65, 1.0, 0.9])
+    late = taught(shares, gamma=2.0, decay=0.5)(state_of(attention, memory=hybrid.memory))
+    assert late.memory.tolist() == pytest.approx([0.675, 0.975, 1.5, 1.35])
+    alone = taught(shares, gamma=2.0, own_attention=False)
+    assert not alone.needs_attention
+    state = state_of(attention)
+    state.attention = None
+    decision = alone(state)
+    assert decision.memory.tolist() == pytest.approx([0.2, 0.4, 0.6, 0.8])
+
+
+@pytest.mark.parametrize("alive", [[1, 1, 1, 1, 1], [1, 1, 0, 1, 1]])
+def test_the_gate_is_the_hard_decision_and_has_a_gradient(state_of, taught, alive):
+    pruner = taught([0.2, 0.05, 0.5, 0.15, 0.1], k=0.5)
+    decision = pruner(state_of([0.2] * 5, alive=alive))
+    live = torch.tensor(alive).bool()
+    assert torch.equal(decision.gate[live][1:], decision.keep[live][1:].float())
+    assert 0 < decision.keep.sum() < live.sum()
+    (gradient,) = torch.autograd.grad(decision.gate[1], pruner.task_attention["0"].logits)
+    assert gradient[1] > 0, "more task attention, more likely to stay"
+
+
+def test_no_gate_and_no_loss_in_evaluation(state_of, taught):
+    decision = taught([0.25] * 4).eval()(state_of([0.25] * 4))
+    assert decision.gate is None
+    assert decision.loss is None
+
+
+def test_auxiliary_loss_without_a_teacher_is_the_entropy(state_of, taught):
+    even = taught([0.25] * 4)(state_of([0.25] * 4)).loss
+    assert even.item() == pytest.approx(math.log(4))
+    uneven = taught([0.5, 0.25, 0.125, 0.125])(state_of([0.25] * 4)).loss
+    assert uneven.item() == pytest.approx(1.75 * math.log(2))
+
+
+def test_auxiliary_loss_with_a_teacher_is_the_cross_entropy(state_of, taught):
+    def loss(target, alive=None) -> float:
+        state = state_of([0.25] * 4, alive=alive, target=torch.tensor(target))
+        return taught([0.5, 0.25, 0.125, 0.125])(state).loss.item()
+
+    assert loss([1.0, 0, 0, 0]) == pytest.approx(math.log(2))
+    assert loss([0.0, 1, 0, 1]) == pytest.approx(2.5 * math.log(2))
+    assert loss([0.0, 3, 0, 3]) == pytest.approx(2.5 * math.log(2)), "shares, not sizes"
+    assert loss([0.0, 0, 0, 0]) == 0, "a teacher without an opinion"
+    # Without its last token the task attention is 4/7, 2/7, 1/7, and what the teacher says of a
+    # dropped token does not count.
+    assert loss([1.0, 0, 0, 9], alive=[1, 1, 1, 0]) == pytest.approx(math.log(7 / 4))
+
+
+def test_a_silent_sequence_leaves_the_mean_to_the_others(state_of, taught):
+    pruner = taught([0.5, 0.5, 0.5, 0.5])
+    state = state_of([0.5] * 4, target=torch.tensor([1.0, 0, 0, 0]))
+    state.segments, state.cu_seqlens = torch.tensor([0, 0, 1, 1]), torch.tensor([0, 2, 4])
+    assert pruner(state).loss.item() == pytest.approx(math.log(2))

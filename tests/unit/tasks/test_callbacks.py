@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from tiny import make_batch, make_model
+
+from tsdtp.models import prune
+from tsdtp.tasks.callbacks import BudgetSchedule, EpochLine
+
+
+@pytest.mark.parametrize(
+    ("progress", "budget"), [(0, 1), (0.1, 1), (0.2, 0.85), (0.3, 0.7), (0.5, 0.4), (1, 0.4)]
+)
+def test_the_budget_falls_after_the_warmup(progress, budget):
+    schedule = BudgetSchedule([], warmup=0.1, ramp=0.4)
+    assert schedule.budget_at(progress, 0.4) == pytest.approx(budget)
+
+
+def test_without_a_ramp_it_falls_at_once():
+    schedule = BudgetSchedule([], warmup=0.3, ramp=0)
+    assert [schedule.budget_at(p, 0.4) for p in (0, 0.29, 0.3, 1)] == [1, 1, 0.4, 0.4]
+    assert BudgetSchedule([], warmup=0, ramp=0).budget_at(0, 0.4) == 0.4
+
+
+class Recorded(BudgetSchedule):
+    """Notes what it would calibrate to."""
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.calls = []
+
+    def _calibrate(self, pl_module, batches, budget) -> None:
+        self.calls.append((len(batches), round(budget, 6)))
+
+
+def train(schedule, budget: float | None, steps: int = 20) -> list:
+    pruner = SimpleNamespace(budget=budget)
+    module = SimpleNamespace(model=SimpleNamespace(pruner=pruner))
+    for step in range(steps):
+        trainer = SimpleNamespace(global_step=step, estimated_stepping_batches=steps)
+        schedule.on_train_batch_start(trainer, module, None, step)
+    schedule.on_train_end(None, module)
+    return schedule.calls
+
+
+def test_it_updates_as_often_as_told_and_once_more_in_the_end():
+    schedule = Recorded([{}], final_batches=[{}, {}], warmup=0.0, ramp=0.5, updates=4)
+    assert train(schedule, 0.4) == [(1, 1), (1, 0.7), (1, 0.4), (1, 0.4), (2, 0.4)]
+
+
+def test_the_last_calibration_takes_the_same_batches_unless_told():
+    assert train(Recorded([{}], updates=1), 0.4) == [(1, 1), (1, 0.4)]
+
+
+def test_more_updates_than_steps():
+    assert len(train(Recorded([{}], updates=100), 0.4, steps=3)) == 3 + 1
+
+
+def test_without_a_budget_it_does_nothing():
+    assert train(Recorded([{}]), None) == []
+
+
+def test_it_calibrates_the_model():
+    model = prune(make_model("bert"), "topk", budget=0.6).train()
+    plugin = SimpleNamespace(forward_context=lambda: torch.autocast("cpu", enabled=False))
+    module = SimpleNamespace(
+        model=model,
+        device=torch.device("cpu"),
+        trainer=SimpleNamespace(precision_plugin=plugin),
+    )
+    batches = [{**make_batch(seed=s), "labels": torch.zeros(6)} for s in range(3)]
+    schedule = BudgetSchedule(batches)
+    schedule.on_train_end(None, module)
+    assert schedule.spent == pytest.approx(0.6, abs=0.02)
+    assert 0 < model.pruner.strictness < 1
+    assert model.training
+
+
+def test_the_epoch_line(capsys):
+    line = EpochLine()
+    metrics = {"val/accuracy": torch.tensor(0.875), "val/flops_ratio": torch.tensor(0.5)}
+    trainer = SimpleNamespace(
+        callback_metrics=metrics, sanity_checking=False, current_epoch=1, max_epochs=3
+    )
+    line.on_fit_start(trainer, None)
+    line.on_validation_end(trainer, None)
+    assert capsys.readouterr().out.startswith("epoch 2/3  accuracy 0.8750  FLOPs 0.500 of unpru")
+    trainer.sanity_checking = True
+    line.on_validation_end(trainer, None)
+    assert capsys.readouterr().out == ""

@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import pytorch_lightning as pl
+import torch
+import torch.nn.functional as F
+from tiny import SPECIAL, make_batch, make_model
+from torch.utils.data import DataLoader
+
+from tsdtp.models import PrunedClassifier, prune
+from tsdtp.tasks.callbacks import BudgetSchedule
+from tsdtp.tasks.classification import ClassificationTask
+from tsdtp.tasks.optim import AdamW
+
+WORD = 50
+
+
+def examples(batches: int, seed: int) -> list[dict]:
+    """Batches whose label is whether WORD is there, and which token decides that."""
+    generator = torch.Generator().manual_seed(seed)
+    made = []
+    for i in range(batches):
+        batch = make_batch((8, 6) * 8, seed=seed * 1000 + i)
+        ids = batch["input_ids"]
+        ids[ids == WORD] = 51
+        labels = torch.randint(2, (len(ids),), generator=generator)
+        ids[labels == 1, 3] = WORD
+        made.append({**batch, "labels": labels, "decisive": (ids == WORD).long()})
+    return made
+
+
+def model_of(method: str = "ts_dtp", **arguments) -> PrunedClassifier:
+    model = make_model("bert")
+    for parameter in model.parameters():
+        parameter.data.mul_(0.4 if parameter.ndim > 1 else 1)
+    return prune(model, method, special_ids=[SPECIAL], **arguments).train()
+
+
+def task_of(model: PrunedClassifier, teacher=None, **arguments) -> ClassificationTask:
+    return ClassificationTask(
+        model, 2, AdamW(lr=3e-3, pruner_lr=1e-2), teacher, mask_id=3, **arguments
+    )
+
+
+def trainer_of(steps: int, **arguments) -> pl.Trainer:
+    quiet = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "num_sanity_val_steps": 0,
+        "accelerator": "cpu",
+    }
+    return pl.Trainer(max_steps=steps, **{**quiet, **arguments})
+
+
+def loader(batches: int, seed: int) -> DataLoader:
+    return DataLoader(examples(batches, seed), batch_size=None)
+
+
+@pytest.fixture
+def validation() -> DataLoader:
+    return loader(8, 9)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_fit_learns_and_spends_its_budget(validation):
+    pl.seed_everything(0, verbose=False)
+    task = task_of(model_of(budget=0.8))
+    trainer = trainer_of(60, gradient_clip_val=1.0, callbacks=[BudgetSchedule(examples(4, 3))])
+    trainer.validate(task, validation, verbose=False)
+    before = task.summary["quality"]["accuracy"]
+    trainer.fit(task, loader(60, 1))
+    trainer.validate(task, validation, verbose=False)
+    quality, cost = task.summary["quality"], task.summary["cost"]
+    assert quality["accuracy"] > max(0.8, before)
+    assert quality["n"] == 128
+    p = quality["accuracy"]
+    assert quality["stderr"] == pytest.approx((p * (1 - p) / 128) ** 0.5)
+    assert cost["flops_ratio"] == pytest.approx(0.8, abs=0.03)
+    assert len(cost["tokens_kept"]) == 4
+    assert 0 <= quality["keep_precision"] <= 1
+    assert 0 <= quality["keep_recall"] <= 1
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_checkpoint_is_plain_and_goes_on(tmp_path):
+    teacher = model_of("none").eval()
+    task, path = task_of(model_of(), teacher), tmp_path / "some.ckpt"
+    trainer = trainer_of(3)
+    trainer.fit(task, loader(10, 1))
+    trainer.save_checkpoint(path)
+    checkpoint = torch.load(path, weights_only=True)
+    assert checkpoint["global_step"] == 3
+    assert not [k for k in checkpoint["state_dict"] if "teacher" in k]
+    resumed = task_of(model_of(), teacher)
+    goes_on = trainer_of(5)
+    goes_on.fit(resumed, loader(10, 1), ckpt_path=path)
+    assert goes_on.global_step == 5
+    steps = {s["step"].item() for s in goes_on.optimizers[0].state.values()}
+    assert steps == {5}, "the optimizer went on, too"
+
+
+def loss_of(task: ClassificationTask, batch: dict) -> torch.Tensor:
+    """The training step without a trainer."""
+    task.log = lambda *args, **kwargs: None
+    optimizer = SimpleNamespace(param_groups=[{"lr": 0.0}])
+    task.trainer = SimpleNamespace(optimizers=[optimizer], global_step=0)
+    return task.training_step(batch, 0)
+
+
+def test_the_loss_without_a_teacher():
+    model, batch = model_of("none"), examples(1, 4)[0]
+    model.eval()
+    logits = model(batch["input_ids"], batch["attention_mask"]).logits
+    expected = F.cross_entropy(logits, batch["labels"])
+    torch.testing.assert_close(loss_of(task_of(model), batch), expected)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
+def test_the_loss_with_a_teacher(weight):
+    model, batch = model_of("none").eval(), examples(1, 4)[0]
+    teacher = prune(make_model("bert", seed=3), "none").eval()
+    inputs = {k: batch[k] for k in ("input_ids", "attention_mask")}
+    student, goal = ((m(**inputs).logits / 2).softmax(-1) for m in (model, teacher))
+    divergence = (goal * (goal / student).log()).sum(-1).mean()
+    task_loss = F.cross_entropy(model(**inputs).logits, batch["labels"])
+    expected = (1 - weight) * task_loss + weight * 2**2 * divergence
+    task = task_of(model, teacher, distillation=weight, temperature=2.0)
+    torch.testing.assert_close(loss_of(task, batch), expected)
+
+
+def test_the_auxiliary_loss_is_weighted_in():
+    model, batch = model_of(budget=1.0).eval(), examples(1, 4)[0]
+    plain = loss_of(task_of(model), batch)
+    model.pruner.train()
+    model.auxiliary_weight = 0.0
+    torch.testing.assert_close(loss_of(task_of(model), batch), plain)
+    model.auxiliary_weight = 0.5
+    out = model(batch["input_ids"], batch["attention_mask"])
+    expected = plain + 0.5 * out.auxiliary_loss
+    torch.testing.assert_close(loss_of(task_of(model), batch), expected)
+
+
+def test_the_teachers_attributions_come_when_they_are_due():
+    batch = examples(1, 4)[0]
+    inputs = {k: batch[k] for k in ("input_ids", "attention_mask")}
+    teacher = model_of("none").eval()
+    assert task_of(model_of(), None)._target(inputs) is None
+    assert task_of(model_of("topk"), teacher)._target(inputs) is None, "it does not ask"
+    assert task_of(model_of(), teacher, attribution_every=0)._target(inputs) is None
+    due = task_of(model_of(), teacher)._target(inputs)
+    torch.testing.assert_close(due.sum(1), torch.ones(16))
+
+
+def test_clipping_bounds_the_norm():
+    task = task_of(model_of())
+    for parameter in task.model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    task.configure_gradient_clipping(None, None)
+    assert next(task.model.parameters()).grad.max() == 1
+    task.configure_gradient_clipping(None, 0.5)
+    norm = torch.stack([p.grad.norm() for p in task.model.parameters()]).norm()
+    assert norm.item() == pytest.approx(0.5, rel=1e-3)

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny import SPECIAL, make_batch, make_model
+
+from tsdtp.models import PrunedClassifier, prune
+from tsdtp.tasks.teaching import teach
+
+BATCHES = [make_batch(seed=s) for s in range(4)]
+
+
+def pair(**arguments) -> tuple[PrunedClassifier, PrunedClassifier]:
+    """A model whose pruner is to learn, and its teacher."""
+    model = prune(make_model("bert"), "ts_dtp", special_ids=[SPECIAL], **arguments)
+    teacher = prune(make_model("bert"), "none", special_ids=[SPECIAL])
+    return model, teacher.eval()
+
+
+def test_the_loss_falls_and_the_model_stays_as_it_is():
+    model, teacher = pair()
+    before = {name: p.clone() for name, p in model.state_dict().items()}
+    losses = teach(model, teacher, BATCHES, mask_id=3, epochs=6, lr=1e-2)
+    assert len(losses) == 6
+    assert losses[-1] < losses[0] - 0.1
+    after = model.state_dict()
+    moved = {name for name, old in before.items() if not torch.equal(old, after[name])}
+    taught = {name for name, _ in model.named_parameters() if name.startswith("pruner.")}
+    assert moved == taught
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_everything_else_is_restored(training):
+    model, teacher = pair(budget=0.5, execution="packed")
+    model.train(training)
+    model.pruner.strictness.fill_(0.25)
+    model.hf_model.bert.embeddings.requires_grad_(False)
+    model.pruner.task_attention["0"].query.requires_grad_(False)
+    flags = {name: p.requires_grad for name, p in model.named_parameters()}
+    query = model.pruner.task_attention["0"].query.clone()
+    teach(model, teacher, BATCHES[:1], mask_id=3, epochs=1)
+    assert {name: p.requires_grad for name, p in model.named_parameters()} == flags
+    assert (model.training, model.pruner.training) == (training, training)
+    assert (model.execution, model.pruner.strictness.item()) == ("packed", 0.25)
+    assert torch.equal(model.pruner.task_attention["0"].query, query), "frozen stays frozen"
+
+
+def test_it_is_restored_after_a_failure_too():
+    model, teacher = pair()
+    broken = [{**BATCHES[0]}, {"input_ids": BATCHES[1]["input_ids"]}]
+    model.pruner.forward = lambda state: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        teach(model, teacher, broken[:1], mask_id=3)
+    assert all(p.requires_grad for p in model.parameters())
+    assert model.execution == "packed"
+
+
+def test_the_same_seed_teaches_the_same():
+    first, second, other = (
+        teach(*pair(), BATCHES, mask_id=3, epochs=2, seed=seed) for seed in (0, 0, 1)
+    )
+    assert first == second != other
+
+
+def test_it_ranks_all_tokens_whatever_the_strictness():
+    model, teacher = pair(k=-8.0)
+    whole, _ = pair(budget=1.0)
+    losses = [teach(m, teacher, BATCHES[:2], mask_id=3, epochs=1) for m in (model, whole)]
+    assert losses[0] == pytest.approx(losses[1])

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from tsdtp.attention import BACKENDS, attend
+from tsdtp.packing import Packed, pack
+
+LENGTHS, HEADS, SIZE = (5, 1, 3), 2, 4
+MASK = torch.tensor([[i < n for i in range(max(LENGTHS))] for n in LENGTHS])
+GATE = torch.tensor([1.0, 0, 1, 1, 0, 1, 1, 0, 1])
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request) -> str:
+    return request.param
+
+
+def tensors(seed: int = 0, dtype=torch.float32) -> tuple:
+    """query, key, value [9, 2, 4] and the layout of three sequences."""
+    torch.manual_seed(seed)
+    layout = pack(torch.zeros(MASK.shape), MASK)
+    return *(torch.randn(sum(LENGTHS), HEADS, SIZE).to(dtype) for _ in range(3)), layout
+
+
+def textbook(query, key, value, layout: Packed, gate=None) -> tuple:
+    """Attention by its definition: one query, one head, one sequence at a time."""
+    alive = torch.ones(len(query)).bool() if gate is None else gate != 0
+    out, received = torch.zeros_like(value), torch.zeros(len(query))
+    for i in range(len(query)):
+        mates = [j for j in range(len(query)) if layout.segments[j] == layout.segments[i]]
+        keys = [j for j in mates if alive[j]]
+        for h in range(HEADS):
+            scores = torch.stack([query[i, h] @ key[j, h] for j in keys]) / math.sqrt(SIZE)
+            weights = scores.softmax(0)
+            out[i, h] = sum(w * value[j, h] for w, j in zip(weights, keys, strict=True))
+            if alive[i]:
+                received[keys] += weights / HEADS / len(keys)
+    return out, received
+
+
+@pytest.mark.parametrize("gate", [None, GATE])
+def test_it_is_the_textbook_softmax(backend, gate):
+    *qkv, layout = tensors()
+    expected, receipts = textbook(*qkv, layout, gate)
+    context, received = attend(*qkv, layout, gate=gate, received=True, backend=backend)
+    torch.testing.assert_close(context, expected)
+    torch.testing.assert_close(received, receipts)
+    context, nothing = attend(*qkv, layout, gate=gate, backend=backend)
+    torch.testing.assert_close(context, expected)
+    assert nothing is None
+
+
+@pytest.mark.parametrize("gate", [None, GATE])
+def test_received_sums_to_one_over_each_sequence(backend, gate):
+    received = attend(*tensors(), gate=gate, received=True, backend=backend)[1]
+    assert received is not None
+    sums = [part.sum().item() for part in received.split(LENGTHS)]
+    assert sums == pytest.approx([1, 1, 1], abs=1e-6)
+    if gate is not None:
+        assert (received[gate == 0] == 0).all()
+
+
+def test_a_dropped_key_leaves_before_normalisation(backend):
+    """As if its row were not there: the other weights grow to sum to 1."""
+    query, key, value, layout = tensors()
+    gated, _ = attend(query, key, value, layout, gate=GATE, backend=backend)
+    live = GATE.bool()
+    cu_seqlens = torch.tensor([0, 3, 4, 5 + 1])
+    rest = Packed(value[live], cu_seqlens, 3, layout.positions[live])
+    shorter, _ = attend(query[live], key[live], value[live], rest, backend=backend)
+    torch.testing.assert_close(gated[live], shorter)
+
+
+def test_a_straight_through_gate_reaches_dropped_keys(backend):
+    query, key, value, layout = tensors()
+    gate = GATE.clone().requires_grad_()
+    attend(query, key, value, layout, gate=gate, backend=backend)[0].square().sum().backward()
+    assert gate.grad is not None
+    dropped = gate.grad[GATE == 0]
+    assert torch.isfinite(gate.grad).all()
+    assert (dropped.abs() > 1e-6).all()
+
+
+def test_the_gate_gradient_is_what_a_small_step_gives():
+    """The reference is differentiable in the gate itself, at 0 too."""
+    query, key, value, layout = (t.double() if torch.is_tensor(t) else t for t in tensors())
+    gate, step = GATE.clone().requires_grad_(), 1e-2
+    loss = attend(query, key, value, layout, gate=gate, backend="reference")[0].sum()
+    (gradient,) = torch.autograd.grad(loss, gate)
+    nudged = GATE.clone()
+    nudged[1] = step
+    moved = attend(query, key, value, layout, gate=nudged, backend="reference")[0].sum()
+    assert ((moved - loss) / step).item() == pytest.approx(gradient[1].item(), rel=0.05)
+
+
+def test_a_dropped_key_with_a_huge_score_does_no_harm(backend):
+    query, key, value, layout = tensors()
+    expected, _ = attend(query, key, value, layout, gate=GATE, backend=backend)
+    key[GATE == 0] *= 1e4
+    gate = GATE.clone().requires_grad_()
+    context, _ = attend(query, key, value, layout, gate=gate, backend=backend)
+    torch.testing.assert_close(context, expected)
+    context.sum().backward()
+    assert gate.grad is not None
+    assert torch.isfinite(gate.grad).all()
+
+
+@pytest.mark.parametrize("gate", [None, GATE])
+def test_bfloat16(backend, gate):
+    *qkv, layout = tensors(dtype=torch.bfloat16)
+    context, received = attend(*qkv, layout, gate=gate, received=True, backend=backend)
+    exact, receipts = textbook(*(x.float() for x in qkv), layout, gate)
+    assert received is not None
+    assert (context.dtype, received.dtype) == (torch.bfloat16, torch.float32)
+    torch.testing.assert_close(context.float(), exact, atol=0.03, rtol=0.03)
+    torch.testing.assert_close(received, receipts, atol=0.01, rtol=0.02)
+
+
+def test_dropout_leaves_received_alone(backend):
+    *qkv, layout = tensors()
+    _, plain = attend(*qkv, layout, received=True, backend=backend)
+    _, dropped = attend(*qkv, layout, received=True, dropout=0.5, backend=backend)
+    assert torch.equal(plain, dropped)
+
+
+def test_an_unknown_back_end_names_the_valid_ones():
+    with pytest.raises(ValueError, match="attention backend 'flash'; valid: reference, padded"):
+        attend(*tensors(), backend="flash")

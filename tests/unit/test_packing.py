@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tsdtp.packing import Packed, pack, select, unpack
+
+MASK = torch.tensor([[1, 1, 1, 0], [1, 0, 0, 0], [1, 1, 1, 1]])
+
+
+def packed(mask=MASK, width: int = 2) -> Packed:
+    values = torch.arange(1.0, mask.numel() * width + 1).view(*mask.shape, width)
+    return pack(values, mask)
+
+
+def test_packing_takes_the_padding_out():
+    tokens = packed()
+    assert tokens.values[:, 0].tolist() == [1, 3, 5, 9, 17, 19, 21, 23]
+    assert tokens.cu_seqlens.tolist() == [0, 3, 4, 8]
+    assert tokens.max_seqlen == 4
+    assert tokens.positions.tolist() == [0, 1, 2, 0, 0, 1, 2, 3]
+    assert tokens.lengths.tolist() == [3, 1, 4]
+    assert tokens.segments.tolist() == [0, 0, 0, 1, 2, 2, 2, 2]
+
+
+@pytest.mark.parametrize("shape", [(), (2,), (3, 2)])
+def test_round_trip(shape):
+    values = torch.randn(3, 4, *shape)
+    grid, mask = unpack(pack(values, MASK))
+    assert torch.equal(mask, MASK.bool())
+    assert torch.equal(grid[mask], values[MASK.bool()])
+    assert (grid[~mask] == 0).all()
+
+
+def test_unpacking_pads_to_the_longest_that_is_left():
+    grid, mask = unpack(pack(torch.randn(2, 9), torch.tensor([[1] * 3 + [0] * 6] * 2)))
+    assert grid.shape == mask.shape == (2, 3)
+    assert mask.all()
+
+
+def test_padding_may_stand_on_the_left():
+    values = torch.randn(3, 4)
+    left = pack(values.flip(1), MASK.flip(1))
+    assert left.positions.tolist() == packed().positions.tolist()
+    assert torch.equal(left.cu_seqlens, packed().cu_seqlens)
+    assert left.values[:3].tolist() == values[0, :3].flip(0).tolist()
+
+
+def test_selecting_keeps_order_and_positions():
+    keep = torch.tensor([1, 0, 1, 1, 0, 1, 0, 1]).bool()
+    left = select(packed(), keep)
+    assert left.values[:, 0].tolist() == [1, 5, 9, 19, 23]
+    assert left.positions.tolist() == [0, 2, 0, 1, 3]
+    assert left.cu_seqlens.tolist() == [0, 2, 3, 5]
+    assert left.max_seqlen == 2
+    again = select(left, torch.tensor([0, 1, 1, 0, 1]).bool())
+    assert again.positions.tolist() == [2, 0, 3]
+    assert again.lengths.tolist() == [1, 1, 1]
+
+
+def test_selecting_is_differentiable():
+    values = torch.ones(3, 4, requires_grad=True)
+    keep = torch.tensor([1, 0, 1, 1, 0, 1, 0, 1]).bool()
+    select(pack(values, MASK), keep).values.sum().backward()
+    assert values.grad is not None
+    assert values.grad.tolist() == [[1, 0, 1, 0], [1, 0, 0, 0], [0, 1, 0, 1]]
+
+
+def test_other_values_share_the_layout():
+    tokens = packed()
+    segments = tokens.segments
+    other = tokens.like(torch.zeros(8))
+    assert other.segments is segments
+    assert other.values.shape == (8,)
+    assert torch.equal(other.grid, tokens.grid)
+
+
+def test_shapes_must_agree():
+    with pytest.raises(ValueError, match=r"values \(2, 3\) and mask \(3, 2\) disagree"):
+        pack(torch.zeros(2, 3), torch.ones(3, 2))
+
+
+@pytest.mark.parametrize("mask", [torch.tensor([[1, 1], [0, 0]]), torch.zeros(0, 4)])
+def test_a_sequence_needs_a_token(mask):
+    with pytest.raises(ValueError, match="at least one token in attention_mask"):
+        pack(torch.zeros(mask.shape), mask)
+
+
+def test_a_sequence_may_not_lose_its_last_token():
+    with pytest.raises(ValueError, match="may not lose its last token"):
+        select(packed(), torch.tensor([1, 1, 1, 0, 1, 1, 1, 1]).bool())

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from tsdtp.packing import Packed, unpack
 
-# exp() of what a dropped key scores above the best live key stays finite; live keys never reach it.
-_MAX_EXCESS = 30.0
+# A dropped key may score far above every live one; capped, its gate's gradient stays of the size of
+# theirs. Live keys never reach the cap, so the value is untouched.
+_MAX_EXCESS = 5.0
 
 Attention = tuple[Tensor, Tensor | None]
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gc
 import json
-from collections.abc import Callable, Iterable
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -56,15 +59,29 @@ def _cuda_peak(function: Callable[[], object], device: torch.device) -> int:
 def _cpu_peak(function: Callable[[], object], device: torch.device) -> int:
     # Resident set size has the granularity of malloc and seldom shrinks; a TorchDispatchMode sees
     # what operators return but not their temporary buffers. The profiler reports each allocation.
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+    with _silent_stderr(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as trace:
         result = function()
     del result  # alive until here, as on CUDA
     with TemporaryDirectory() as folder:
-        trace = Path(folder) / "trace.json"
-        profiler.export_chrome_trace(str(trace))
-        events = json.loads(trace.read_text(encoding="utf-8"))["traceEvents"]
+        path = Path(folder) / "trace.json"
+        trace.export_chrome_trace(str(path))
+        events = json.loads(path.read_text(encoding="utf-8"))["traceEvents"]
     memory = sorted((e for e in events if e.get("name") == "[memory]"), key=lambda e: e["ts"])
     return _replay(e["args"] for e in memory if e["args"]["Device Type"] == _CPU)
+
+
+@contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Kineto prints a line at each start and stop, below Python; an exception still surfaces."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _replay(events: Iterable[dict]) -> int:

@@ -31,6 +31,13 @@ from tsdtp.tasks.teaching import teach
 # What may differ between two runs of the same cell.
 _NOT_IDENTITY = ("output_dir", "run_id", "callbacks", "logger", "overwrite", "ckpt_path")
 
+_KNOWN_WARNINGS = (
+    ".*does not have many workers.*",  # the data is tokenised already
+    ".*number of training batches.*smaller than the logging interval.*",
+    ".*Experiment logs directory.*exists and is not empty.*",  # overwrite=true asked for it
+    ".*null_placement.*",  # pandas and pyarrow, between themselves
+)
+
 
 def run(config: DictConfig, method: str, overrides: list[str]) -> RunRecord:
     """Runs a cell and writes its record; a finished one is returned as it is.
@@ -214,7 +221,7 @@ def resume_path(config: DictConfig) -> str | None:
 def quiet_libraries() -> None:
     """Leaves warnings that a user can act on; progress and advertising go."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    for text in (".*does not have many workers.*", ".*isinstance.treespec.*", ".*LeafSpec.*"):
+    for text in _KNOWN_WARNINGS:
         warnings.filterwarnings("ignore", text)
     import datasets
 

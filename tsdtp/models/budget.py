@@ -84,13 +84,16 @@ def calibrate(
             f"pruning.budget={budget}: below what {type(pruner).__name__} can reach with layers "
             f"{pruner.layers}; valid: {floor:.3f} to 1"
         )
-    strictness, spent = high, floor
+    tried = [(abs(floor - budget), high, floor)]
     for _ in range(max_steps):
-        if abs(spent - budget) <= tolerance:
+        if min(tried)[0] <= tolerance:
             break
         strictness = (low + high) / 2
         spent = _spend(model, batches, strictness)
         low, high = (strictness, high) if spent > budget else (low, strictness)
+        tried.append((abs(spent - budget), strictness, spent))
+    _, strictness, spent = min(tried)
+    pruner.strictness.fill_(strictness)
     return spent
 
 

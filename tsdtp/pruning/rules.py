@@ -71,6 +71,6 @@ def top_fraction(
     order = order[segments[order].argsort(stable=True)]
     rank = torch.empty_like(order)
     rank[order] = torch.arange(len(order), device=order.device) - cu_seqlens[segments]
-    # The small slack keeps 0.1 * 30 = 3.0000000000000004 from becoming 4.
+    # The small slack keeps 0.28 * 25 = 7.000000000000001 from becoming 8.
     count = (segment_sum(chosen.double(), cu_seqlens) * fraction - 1e-9).ceil()
     return chosen & (rank < count[segments])

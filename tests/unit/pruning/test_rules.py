@@ -104,7 +104,7 @@ def test_the_fraction_is_of_the_chosen():
 
 @pytest.mark.parametrize(
     ("n", "fraction", "count"),
-    [(30, 0.1, 3), (10, 0.31, 4), (7, 1.0, 7), (7, 0.0, 0), (7, 0.01, 1)],
+    [(25, 0.28, 7), (30, 0.1, 3), (10, 0.31, 4), (7, 1.0, 7), (7, 0.0, 0), (7, 0.01, 1)],
 )
 def test_counts_are_rounded_up_but_not_by_a_rounding_error(n, fraction, count):
     scores = torch.arange(float(n))

@@ -1,0 +1,67 @@
+"""Every command that the README shows runs, in a fast variant."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+import pytest
+from tiny import FAST, REPOSITORY
+
+README = (REPOSITORY / "README.md").read_text()
+BLOCKS = re.findall(r"```bash\n(.*?)```", README, flags=re.DOTALL)
+LINES = [line.split("#")[0].strip() for block in BLOCKS for line in block.splitlines()]
+COMMANDS = [line for line in LINES if line.startswith("tsdtp ")]
+TARGETS = [line.split()[1] for line in LINES if line.startswith("make ")]
+# What stands in for real data and weights, which no test may need.
+STAND_IN = ("model=tiny_bert", "task.data.source=synthetic", "hardware=cpu")
+
+
+def fast(command: str) -> list[str]:
+    """The same command on generated data with a tiny model."""
+    _, name, *arguments = shlex.split(command)
+    if name == "report":
+        return [name, *arguments]
+    if name == "eval":
+        return [name, *arguments, "benchmark.rounds=2", "benchmark.min_time=0.001"]
+    replaced = {"model", "task.data.source", "hardware"}
+    kept = [a for a in arguments if a.split("=")[0] not in replaced]
+    return [name, *kept, *STAND_IN, *FAST, "overwrite=true"]
+
+
+@pytest.mark.slow
+def test_the_commands_run_one_after_the_other(tsdtp):
+    assert len(COMMANDS) >= 6
+    for command in COMMANDS:
+        name, *arguments = fast(command)
+        outcome = tsdtp(name, *arguments)
+        assert outcome.code == 0, f"{command}\n{outcome.err}"
+
+
+def test_make_knows_the_targets():
+    makefile = (REPOSITORY / "Makefile").read_text()
+    assert {"tables", "test"} <= set(TARGETS)
+    for target in TARGETS:
+        assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
+
+
+def test_the_library_example_runs():
+    import torch
+    from tiny import make_batch, make_model
+
+    import tsdtp
+
+    example = re.search(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    assert example is not None
+    batch = make_batch((60, 48, 55))  # long enough for a budget of 0.4
+    names = {
+        "hf_model": make_model("bert"),
+        "tokenizer": type("Tokenizer", (), {"all_special_ids": [0, 2]}),
+        "training_batches": [batch],
+        "ids": batch["input_ids"],
+        "mask": batch["attention_mask"],
+    }
+    with torch.inference_mode(False):
+        exec(example[1], names)
+    assert names["out"].tokens_kept.shape == (4, 3)
+    assert names["tsdtp"] is tsdtp

@@ -14,6 +14,7 @@ from tsdtp.data import TextClassificationData
 from tsdtp.data.tokenizer import train_tokenizer
 from tsdtp.models import PrunedClassifier
 from tsdtp.models.loading import (
+    TOKENIZER,
     WEIGHTS,
     load_config,
     load_model,
@@ -95,12 +96,17 @@ class Cell:
         return self.architecture.max_position_embeddings - reserved
 
     def _tokenizer(self) -> PreTrainedTokenizerBase:
+        """The start run's, else the pretrained model's, else one trained on the task's texts."""
         model = self.config.model
-        if model.path is not None:
-            return load_tokenizer(model.path, model.local_dir)
-        tokenizer = train_tokenizer(self.data.train_texts(), model.vocab_size)
-        self.architecture.vocab_size = len(tokenizer)
-        self.architecture.pad_token_id = tokenizer.pad_token_id
+        if self.start is not None and (self.start / TOKENIZER).is_dir():
+            tokenizer = load_tokenizer(str(self.start / TOKENIZER))
+        elif model.path is not None:
+            tokenizer = load_tokenizer(model.path, model.local_dir)
+        else:
+            tokenizer = train_tokenizer(self.data.train_texts(), model.vocab_size)
+        if model.path is None:
+            self.architecture.vocab_size = len(tokenizer)
+            self.architecture.pad_token_id = tokenizer.pad_token_id
         return tokenizer
 
     @property

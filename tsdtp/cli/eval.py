@@ -34,7 +34,7 @@ def evaluate(config: DictConfig, command: str, folder: Path) -> RunRecord:
     quiet_libraries()
     record = read_record(config.run)
     trained = cast(DictConfig, OmegaConf.create(record.provenance["config"]))
-    trained.model.init_from = None
+    trained.model.init_from = config.run
     trained.model.execution = config.execution
     for key in ("hardware", "benchmark", "eval_batch_size"):
         trained[key] = config[key]

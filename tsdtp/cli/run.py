@@ -22,7 +22,7 @@ from tsdtp.cli.build import Cell, build_each
 from tsdtp.cli.check import check_filled
 from tsdtp.cli.config import ConfigError, instantiate, plain, task_name
 from tsdtp.models import PrunedClassifier
-from tsdtp.models.loading import save_weights
+from tsdtp.models.loading import TOKENIZER, save_weights
 from tsdtp.results import RECORD_NAME, RunRecord, config_hash, read_record, write_record
 from tsdtp.tasks.callbacks import BudgetSchedule, EpochLine
 from tsdtp.tasks.classification import ClassificationTask
@@ -36,6 +36,7 @@ _KNOWN_WARNINGS = (
     ".*number of training batches.*smaller than the logging interval.*",
     ".*Experiment logs directory.*exists and is not empty.*",  # overwrite=true asked for it
     ".*null_placement.*",  # pandas and pyarrow, between themselves
+    ".*LeafSpec.*",  # Lightning and torch, between themselves
 )
 
 
@@ -66,6 +67,7 @@ def run(config: DictConfig, method: str, overrides: list[str]) -> RunRecord:
     spent = measure.fit_budget(evaluated, cell)
     model.pruner.strictness.copy_(evaluated.pruner.strictness)
     save_weights(model, Path(config.output_dir))
+    cell.tokenizer.save_pretrained(Path(config.output_dir) / TOKENIZER)
     summary = measure.evaluate(evaluated, cell)
     summary["cost"]["budget_spent_train"] = spent
     speed, memory = measure.benchmark(evaluated.to(cell.device), cell)

@@ -20,6 +20,7 @@ from transformers.utils import logging
 from tsdtp.models.classifier import PrunedClassifier
 
 WEIGHTS = "weights.safetensors"
+TOKENIZER = "tokenizer"
 
 
 def find_source(path: str, local_dir: str | None) -> str:

@@ -13,6 +13,7 @@ from tsdtp.cli.config import ConfigError, instantiate
 from tsdtp.data import TextClassificationData
 from tsdtp.data.tokenizer import train_tokenizer
 from tsdtp.models import PrunedClassifier
+from tsdtp.models.classifier import check_settings
 from tsdtp.models.loading import (
     TOKENIZER,
     WEIGHTS,
@@ -69,6 +70,7 @@ class Cell:
         self.config = config
         self.device = device_of(config)
         self.start = start_folder(config)
+        check_settings(config.model.execution, config.model.pooling, config.model.attention)
         self.data: TextClassificationData = instantiate(config.task.data)
         self.architecture = self._architecture()
         self.pruner: TokenPruner = self._pruner()

@@ -76,14 +76,7 @@ def calibrate(
     if budget >= 1:
         return _spend(model, batches, pruner.keep_all)
     low, high = pruner.search
-    before = pruner.strictness.clone()
-    floor = _spend(model, batches, high)
-    if floor > budget + tolerance:
-        pruner.strictness.copy_(before)
-        raise ValueError(
-            f"pruning.budget={budget}: below what {type(pruner).__name__} can reach with layers "
-            f"{pruner.layers}; valid: {floor:.3f} to 1"
-        )
+    floor = check_reachable(model, batches, budget, tolerance)
     tried = [(abs(floor - budget), high, floor)]
     for _ in range(max_steps):
         if min(tried)[0] <= tolerance:
@@ -95,6 +88,27 @@ def calibrate(
     _, strictness, spent = min(tried)
     pruner.strictness.fill_(strictness)
     return spent
+
+
+def check_reachable(
+    model: PrunedClassifier, batches: Iterable[Batch], budget: float, tolerance: float = 0.005
+) -> float:
+    """The ratio spent on these batches when everything that may go goes; changes nothing.
+
+    Raises:
+        ValueError: if the budget lies below it.
+    """
+    pruner = model.pruner
+    assert pruner.search is not None
+    before = pruner.strictness.clone()
+    floor = _spend(model, list(batches), pruner.search[1])
+    pruner.strictness.copy_(before)
+    if floor > budget + tolerance:
+        raise ValueError(
+            f"pruning.budget={budget}: below what {type(pruner).__name__} can reach with layers "
+            f"{pruner.layers}; valid: {floor:.3f} to 1"
+        )
+    return floor
 
 
 def _spend(model: PrunedClassifier, batches: list[Batch], strictness: float) -> float:

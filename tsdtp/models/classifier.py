@@ -80,8 +80,7 @@ class PrunedClassifier(nn.Module):
         auxiliary_weight: float = 0.1,
     ) -> None:
         super().__init__()
-        _check("model.pooling", pooling, POOLINGS)
-        _check("model.attention", backend, tuple(BACKENDS))
+        check_settings(execution, pooling, backend)
         self.family = find_family(model.config.model_type)
         for name, child in model.named_children():
             self.add_module(name, child)
@@ -114,7 +113,7 @@ class PrunedClassifier(nn.Module):
     @execution.setter
     def execution(self, value: str | None) -> None:
         if value is not None:
-            _check("model.execution", value, EXECUTIONS)
+            check_settings(execution=value)
         self._execution = value
 
     def train(self, mode: bool = True) -> PrunedClassifier:
@@ -240,6 +239,15 @@ def _mean(hidden: Packed, weights: Tensor | None) -> Tensor:
     return (grid * unpack(hidden.like(weights))[0][..., None]).sum(1) / total[:, None]
 
 
-def _check(key: str, value: str, valid: Sequence[str]) -> None:
-    if value not in valid:
-        raise ValueError(f"{key}={value!r}: valid are {', '.join(valid)}")
+def check_settings(
+    execution: str | None = None, pooling: str = "cls", backend: str = "padded"
+) -> None:
+    """Raises ValueError for a value that is not known; needs no model."""
+    settings = {
+        "execution": (execution or "packed", EXECUTIONS),
+        "pooling": (pooling, POOLINGS),
+        "attention": (backend, tuple(BACKENDS)),
+    }
+    for key, (value, valid) in settings.items():
+        if value not in valid:
+            raise ValueError(f"model.{key}={value!r}: valid are {', '.join(valid)}")

@@ -72,9 +72,6 @@ def teach_pruner(cell: Cell, model: PrunedClassifier, teacher: PrunedClassifier 
 def trainer_of(cell: Cell) -> Iterator[pl.Trainer]:
     """The Lightning trainer; loggers are closed, as failed where the run fails."""
     config = cell.config
-    schedule = dict(config.budget_schedule)
-    batches = measure.training_batches(cell, schedule.pop("examples"))
-    schedule.pop("final_examples")
     on_terminal = sys.stdout.isatty()
     trainer = pl.Trainer(
         accelerator=config.hardware.accelerator,
@@ -87,7 +84,7 @@ def trainer_of(cell: Cell) -> Iterator[pl.Trainer]:
         logger=build_each(config.logger) or False,
         callbacks=[
             *build_each(config.callbacks),
-            BudgetSchedule(batches, **schedule),
+            *([] if cell.pruner.budget is None else [budget_schedule(cell)]),
             *([] if on_terminal else [EpochLine()]),
         ],
         enable_checkpointing="checkpoint" in config.callbacks,
@@ -104,6 +101,14 @@ def trainer_of(cell: Cell) -> Iterator[pl.Trainer]:
     finally:
         if "wandb" in sys.modules:
             sys.modules["wandb"].finish(exit_code=int(failed))
+
+
+def budget_schedule(cell: Cell) -> BudgetSchedule:
+    """The callback that brings the FLOPs down while training; `fit_budget` has the last word."""
+    settings = dict(cell.config.budget_schedule)
+    batches = measure.training_batches(cell, settings.pop("examples"))
+    settings.pop("final_examples")
+    return BudgetSchedule(batches, **settings)
 
 
 def resume_path(config: DictConfig) -> str | None:

@@ -4,7 +4,13 @@ import torch
 from tsdtp.data.batching import BucketBatchSampler, collate
 
 ROWS = [
-    {"input_ids": [5, 6, 7], "token_type_ids": [0, 0, 1], "decisive": [0, 1, 1], "label": 1, "index": 4},  # noqa: E501
+    {
+        "input_ids": [5, 6, 7],
+        "token_type_ids": [0, 0, 1],
+        "decisive": [0, 1, 1],
+        "label": 1,
+        "index": 4,
+    },
     {"input_ids": [8], "token_type_ids": [0], "decisive": [1], "label": 0, "index": 2},
 ]  # fmt: skip
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -12,10 +11,10 @@ from tiny import REPOSITORY
 
 from tsdtp.cli.check import check_targets
 from tsdtp.cli.config import HYDRA_VERSION_BASE, config_dir, register_resolvers
-from tsdtp.cli.sweep import cells, commands, load_sweep
+from tsdtp.cli.sweep import expand, grids, load_sweep
 
 CONFIGS = REPOSITORY / "configs"
-GROUPS = [p.name for p in CONFIGS.iterdir() if p.is_dir() and p.name != "sweep"]
+GROUPS = [p.name for p in CONFIGS.iterdir() if p.is_dir() and p.name not in ("sweep", "hydra")]
 OPTIONS = [(group, p.stem) for group in GROUPS for p in sorted((CONFIGS / group).glob("*.yaml"))]
 SWEEPS = [p.stem for p in sorted((CONFIGS / "sweep").glob("*.yaml"))]
 
@@ -40,11 +39,16 @@ def test_eval_composes(hydra):
 def test_every_sweep_lists_its_cells(name):
     register_resolvers()
     sweep = load_sweep(name)
-    listed = list(cells(sweep, []))
     size = sum(math.prod(len(values) for values in grid.values()) for grid in sweep.grids)
-    assert len(listed) == size > 0
-    assert len(commands(sweep, [], Path("somewhere"))) == len(sweep.grids)
-    assert {"task", "model", "pruning", "budget", "seed"} == set(listed[0])
+    cells = expand(sweep, [])
+    assert len(cells) == size > 0
+    assert len({tuple(cell) for cell in cells}) == size
+    assert len(grids(sweep, [])) == len(sweep.grids)
+
+
+def test_a_key_on_the_command_line_replaces_the_grid_s():
+    sweep = OmegaConf.create({"common": ["a=1"], "grids": [{"seed": [0, 1], "b": [None, 2]}]})
+    assert expand(sweep, ["seed=7"]) == [["a=1", "seed=7", "b=null"], ["a=1", "seed=7", "b=2"]]
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda p: p.stem)

@@ -14,9 +14,10 @@ from omegaconf import DictConfig
 from tsdtp.cli import measure
 from tsdtp.cli.build import Cell, build_each
 from tsdtp.cli.config import ConfigError, instantiate
+from tsdtp.jobs.progress import enter_stage
 from tsdtp.models import PrunedClassifier
 from tsdtp.models.budget import check_reachable
-from tsdtp.tasks.callbacks import BudgetSchedule, EpochLine
+from tsdtp.tasks.callbacks import BudgetSchedule, EpochLine, ReportProgress
 from tsdtp.tasks.classification import ClassificationTask
 from tsdtp.tasks.teaching import teach
 
@@ -54,6 +55,7 @@ def teach_pruner(cell: Cell, model: PrunedClassifier, teacher: PrunedClassifier 
     examples = settings.pop("examples")
     if teacher is None or not model.pruner.needs_target or not examples:
         return
+    enter_stage(cell.config.output_dir, "teaching")
     half = cell.config.hardware.precision.startswith("bf16")
     with torch.autocast(cell.device.type, torch.bfloat16, enabled=half):
         losses = teach(
@@ -86,6 +88,7 @@ def trainer_of(cell: Cell) -> Iterator[pl.Trainer]:
             *build_each(config.callbacks),
             *([] if cell.pruner.budget is None else [budget_schedule(cell)]),
             *([] if on_terminal else [EpochLine()]),
+            ReportProgress(config.output_dir),
         ],
         enable_checkpointing="checkpoint" in config.callbacks,
         enable_progress_bar=on_terminal,

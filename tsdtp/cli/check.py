@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
+from pathlib import Path
 from typing import NoReturn
 
 from hydra import compose, initialize_config_dir
@@ -35,9 +36,11 @@ def check_command(config_name: str, arguments: Sequence[str]) -> None:
         parsed = OverridesParser.create().parse_overrides(overrides)
     except HydraException as error:
         raise ConfigError(f"cannot read the command line: {_first_line(error)}") from error
+    own = [a.split("=", 1)[1] for a in arguments if a.startswith(("--config-dir=", "-cd="))]
+    search = [f"hydra.searchpath=[{','.join(f'file://{Path(d).absolute()}' for d in own)}]"]
     with initialize_config_dir(config_dir(), version_base=HYDRA_VERSION_BASE):
         for variant in _variants(parsed):
-            _compose(config_name, variant)
+            _compose(config_name, variant, search if own else [])
 
 
 def _variants(overrides: list[Override]) -> Iterator[list[str]]:
@@ -54,10 +57,10 @@ def _variants(overrides: list[Override]) -> Iterator[list[str]]:
         yield [value or options[0] for value, options in zip(row, choices, strict=True)]
 
 
-def _compose(config_name: str, overrides: list[str]) -> None:
+def _compose(config_name: str, overrides: list[str], search: list[str]) -> None:
     overrides = [o for o in overrides if not o.startswith(("hydra.", "hydra/", "+hydra"))]
     try:
-        check_targets(compose(config_name, overrides))
+        check_targets(compose(config_name, [*overrides, *search]))
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_explain(error, config_name)) from error
 
@@ -65,7 +68,8 @@ def _compose(config_name: str, overrides: list[str]) -> None:
 def _explain(error: Exception, config_name: str) -> str:
     text = str(error)
     if option := re.search(r"Could not find '(.+?)'[\s\S]*?Available options in '(.+?)':", text):
-        choices = ", ".join(re.findall(r"\n\t(\S+)", text))
+        listed = text.split("Config search path")[0]
+        choices = ", ".join(re.findall(r"\n\t(\S+)", listed))
         return f"no such option: {option[1].replace('/', '=')}; valid for {option[2]}: {choices}"
     if missing := re.search(r"Could not (?:override|append to) '(.+?)'", text):
         return _unknown_key(missing[1], config_name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -47,7 +47,7 @@ def launch(
     """
     chosen = to_run(cells)
     jobs = [_job(cell, cells, options) for cell in chosen]
-    places = choose_slots(chosen, slots)
+    places = choose_slots([cell.settings["hardware"] for cell in chosen], slots)
     if any(cell.settings["dry_run"] for cell in cells):
         print(_listing(cells, jobs, len(places)), flush=True)
         return jobs
@@ -89,13 +89,16 @@ def _job(cell: Planned, cells: Sequence[Planned], options: Sequence[str]) -> Job
     )
 
 
-def choose_slots(cells: Sequence[Planned], named: Sequence[str] | None) -> list[Slot]:
-    """The slots that the user names, else as many as the cells' hardware has room for.
+def choose_slots(hardware: Sequence[Mapping], named: Sequence[str] | None) -> list[Slot]:
+    """The slots that the user names, else as many as there is room for.
+
+    Args:
+        hardware: the `hardware` settings of every cell.
+        named: GPU ids or CPU cores of each slot.
 
     Raises:
         ConfigError: for a slot that the machine does not have.
     """
-    hardware = [cell.settings["hardware"] for cell in cells]
     on_gpu = any(h["accelerator"] == "gpu" for h in hardware)
     devices = max((int(h["devices"]) for h in hardware), default=1)
     threads = [h["threads"] and h["threads"] * int(h["devices"]) for h in hardware]

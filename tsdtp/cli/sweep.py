@@ -52,9 +52,13 @@ def _text(value: Any) -> str:
 
 def expand(sweep: DictConfig, overrides: Sequence[str]) -> list[list[str]]:
     """The overrides of every cell; a key that the user sets replaces the grid's values."""
-    parser = OverridesParser.create()
-    parsed = (parser.parse_overrides(grid) for grid in grids(sweep, overrides))
-    return [job for grid in parsed for job in BasicSweeper.split_arguments(grid, None)[0]]
+    return [job for grid in grids(sweep, overrides) for job in product(grid)]
+
+
+def product(overrides: Sequence[str]) -> list[list[str]]:
+    """Every combination of the values of overrides; of two for one key the later counts."""
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    return BasicSweeper.split_arguments(parsed, None)[0]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

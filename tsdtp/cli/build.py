@@ -17,6 +17,7 @@ from tsdtp.models.classifier import check_settings
 from tsdtp.models.loading import (
     TOKENIZER,
     WEIGHTS,
+    check_weights,
     load_config,
     load_model,
     load_tokenizer,
@@ -44,6 +45,7 @@ def start_folder(config: DictConfig) -> Path | None:
 
     Raises:
         ConfigError: if it is not there or not finished.
+        ValueError: if its weights are damaged.
     """
     named = config.model.init_from
     if named is None:
@@ -54,6 +56,7 @@ def start_folder(config: DictConfig) -> Path | None:
         folder = here.parent.parent / "none" / here.name
     if not (folder / WEIGHTS).is_file():
         raise ConfigError(f"model.init_from={named}: no finished run in {folder} (no {WEIGHTS})")
+    check_weights(folder)
     return folder
 
 

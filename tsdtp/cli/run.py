@@ -18,7 +18,9 @@ from tsdtp.cli import measure
 from tsdtp.cli.build import Cell
 from tsdtp.cli.check import check_filled
 from tsdtp.cli.config import ConfigError, plain, task_name
-from tsdtp.cli.training import train
+from tsdtp.cli.loggers import log_record, open_loggers
+from tsdtp.cli.training import resume_path, train
+from tsdtp.models import PrunedClassifier
 from tsdtp.models.loading import TOKENIZER, save_weights
 from tsdtp.results import RECORD_NAME, RunRecord, config_hash, read_record, write_record
 
@@ -28,7 +30,7 @@ _NOT_IDENTITY = ("output_dir", "run_id", "callbacks", "logger", "overwrite", "ck
 _KNOWN_WARNINGS = (
     ".*does not have many workers.*",  # the data is tokenised already
     ".*number of training batches.*smaller than the logging interval.*",
-    ".*Experiment logs directory.*exists and is not empty.*",  # overwrite=true asked for it
+    ".*directory.*exists and is not empty.*",  # overwrite=true asked for it
     ".*null_placement.*",  # pandas and pyarrow, between themselves
     ".*LeafSpec.*",  # Lightning and torch, between themselves
 )
@@ -52,35 +54,43 @@ def run(config: DictConfig, method: str, overrides: list[str]) -> RunRecord:
     identity_hash = config_hash({k: v for k, v in settings.items() if k not in _NOT_IDENTITY})
     if done := finished(config, identity_hash):
         return done
+    config.ckpt_path = resume_path(config)
     pl.seed_everything(config.seed, workers=True, verbose=False)
     if config.hardware.threads:
         torch.set_num_threads(config.hardware.threads)
     cell = Cell(config)
-    model = train(cell)
-    evaluated = measure.as_measured(model, config, cell.device)
+    with open_loggers(config, {**settings, "method": method}) as loggers:
+        model = train(cell, loggers, identity_hash)
+        measured = measure_and_save(cell, model)
+        record = RunRecord(
+            identity=identity(config, method),
+            provenance={
+                "command": shlex.join(["tsdtp", "train", *overrides]),
+                **git_state(),
+                **environment(),
+                "date": now(),
+                "config": {**settings, "method": method},
+                "config_hash": identity_hash,
+            },
+            **measured,
+        )
+        log_record(loggers, record, write_record(config.output_dir, record))
+    return record
+
+
+def measure_and_save(cell: Cell, model: PrunedClassifier) -> dict:
+    """Calibrates a trained model, saves it, and gives the measured sections of its record."""
+    folder = Path(cell.config.output_dir)
+    evaluated = measure.as_measured(model, cell.config, cell.device)
     spent = measure.fit_budget(evaluated, cell)
     model.pruner.strictness.copy_(evaluated.pruner.strictness)
-    save_weights(model, Path(config.output_dir))
-    cell.tokenizer.save_pretrained(Path(config.output_dir) / TOKENIZER)
+    (folder / RECORD_NAME).unlink(missing_ok=True)  # no record may outlive the weights it tells of
+    save_weights(model, folder)
+    cell.tokenizer.save_pretrained(folder / TOKENIZER)
     summary = measure.evaluate(evaluated, cell)
     summary["cost"]["budget_spent_train"] = spent
     speed, memory = measure.benchmark(evaluated.to(cell.device), cell)
-    record = RunRecord(
-        identity=identity(config, method),
-        provenance={
-            "command": shlex.join(["tsdtp", "train", *overrides]),
-            **git_state(),
-            **environment(),
-            "date": now(),
-            "config": {**settings, "method": method},
-            "config_hash": identity_hash,
-        },
-        **summary,
-        speed=speed,
-        memory=memory,
-    )
-    write_record(config.output_dir, record)
-    return record
+    return {**summary, "speed": speed, "memory": memory}
 
 
 def identity(config: DictConfig, method: str) -> dict:
@@ -100,12 +110,15 @@ def finished(config: DictConfig, identity_hash: str) -> RunRecord | None:
     """The record that already lies in the run's folder, if it is of this very config.
 
     Raises:
-        ConfigError: if another config's record lies there.
+        ConfigError: if another config's record lies there, or a damaged one.
     """
     folder = Path(config.output_dir)
     if config.overwrite or not (folder / RECORD_NAME).is_file():
         return None
-    record = read_record(folder)
+    try:
+        record = read_record(folder)
+    except ValueError as error:
+        raise ConfigError(f"{error}; overwrite=true runs it again") from error
     if record.provenance["config_hash"] != identity_hash:
         raise ConfigError(
             f"{folder} holds a run with other settings; overwrite=true replaces it, "

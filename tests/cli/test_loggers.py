@@ -10,7 +10,7 @@ import pytest
 import yaml
 from offline_wandb import offline_runs
 from omegaconf import OmegaConf
-from pytorch_lightning.utilities.rank_zero import rank_zero_only
+from pytorch_lightning.utilities import rank_zero_only
 from tiny import REPOSITORY
 
 from tsdtp.cli import measure
@@ -113,6 +113,17 @@ def test_other_processes_of_a_training_log_nothing(tmp_path, monkeypatch, wandb)
             logger.log_metrics({"val/accuracy": 0.5}, 1)
     assert len(loggers) == 3
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_without_a_key_online_is_refused_in_a_line(tsdtp, wandb, monkeypatch, tmp_path):
+    monkeypatch.setenv("WANDB_MODE", "online")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    outcome = tsdtp("train", *SETTINGS, "callbacks=none", "logger=wandb")
+    assert outcome.code == 2
+    assert "Weights & Biases" in outcome.err.strip().splitlines()[-1]
+    assert outcome.err.strip().endswith("logger.wandb.offline=true writes for a later `wandb sync`")
 
 
 def test_offline_where_there_is_no_key(monkeypatch, tmp_path):

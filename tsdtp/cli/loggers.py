@@ -9,9 +9,9 @@ from typing import Any
 
 from omegaconf import DictConfig
 from pytorch_lightning.loggers import Logger, WandbLogger
-from pytorch_lightning.utilities.rank_zero import rank_zero_only
+from pytorch_lightning.utilities import rank_zero_only
 
-from tsdtp.cli.config import instantiate
+from tsdtp.cli.config import ConfigError, instantiate
 from tsdtp.results import RunRecord, write_atomic
 
 WANDB_ID = "wandb_id.txt"
@@ -25,14 +25,16 @@ def open_loggers(config: DictConfig, settings: dict[str, Any]) -> Iterator[list[
     Args:
         config: of the run. With a `ckpt_path` the W&B run of the same folder goes on.
         settings: the whole config as plain values.
+
+    Raises:
+        ConfigError: W&B cannot be reached or has no key, and is not offline.
     """
     folder = Path(config.output_dir)
     loggers = [_build(node, folder, config.ckpt_path) for node in (config.logger or {}).values()]
     status = "failed"
     try:
         for logger in loggers:
-            logger.log_hyperparams(settings)
-        _remember(loggers, folder)
+            _start(logger, settings, folder)
         yield loggers
         status = "success"
     finally:
@@ -47,10 +49,18 @@ def _build(node: DictConfig, folder: Path, resumed: str | None) -> Logger:
 
 
 @rank_zero_only
-def _remember(loggers: list[Logger], folder: Path) -> None:
-    for logger in loggers:
-        if isinstance(logger, WandbLogger):
-            write_atomic(folder / WANDB_ID, f"{logger.experiment.id}\n")
+def _start(logger: Logger, settings: dict[str, Any], folder: Path) -> None:
+    if not isinstance(logger, WandbLogger):
+        logger.log_hyperparams(settings)
+        return
+    import wandb
+
+    try:
+        logger.log_hyperparams(settings)
+    except wandb.Error as error:
+        offline = "logger.wandb.offline=true writes for a later `wandb sync`"
+        raise ConfigError(f"Weights & Biases: {error}; {offline}".replace("\n", " ")) from error
+    write_atomic(folder / WANDB_ID, f"{logger.experiment.id}\n")
 
 
 @rank_zero_only

@@ -168,12 +168,12 @@ def read_hub(path: str, name: str | None, split: str) -> dict[str, list]:
         FileNotFoundError: if the hub cannot be reached or does not have it.
         ValueError: if there is no such split.
     """
-    import datasets
+    from datasets import config, load_dataset
 
     if not reach_hub():
-        datasets.config.HF_HUB_OFFLINE = True
+        config.HF_HUB_OFFLINE = True
     try:
-        dataset = datasets.load_dataset(path, name, split=split)
+        dataset = load_dataset(path, name, split=split)
     except (ConnectionError, FileNotFoundError) as error:
         reason = " ".join(str(error).split())
         raise FileNotFoundError(

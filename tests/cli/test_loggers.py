@@ -133,8 +133,9 @@ def test_offline_where_there_is_no_key(monkeypatch, tmp_path):
     assert wandb_offline()
     (tmp_path / "netrc").write_text("machine github.com login me password secret\n")
     assert wandb_offline(), "the key of another service"
-    (tmp_path / "netrc").write_text("machine api.wandb.ai login user password secret\n")
-    assert not wandb_offline()
+    for host in ("api.forge.coreweave.com", "api.wandb.ai"):
+        (tmp_path / "netrc").write_text(f"machine {host} login user password secret\n")
+        assert not wandb_offline()
     monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.org")
     assert wandb_offline()
     monkeypatch.setenv("WANDB_API_KEY", "secret")

@@ -13,6 +13,7 @@ from hydra.utils import instantiate as hydra_instantiate
 from omegaconf import DictConfig, OmegaConf
 
 HYDRA_VERSION_BASE = "1.3"
+WANDB_HOSTS = ("api.wandb.ai", "api.forge.coreweave.com")  # the old name and the new one
 
 
 def config_dir() -> str:
@@ -38,9 +39,11 @@ def wandb_offline() -> bool:
     """Whether Weights & Biases has no key to log in with; not asked where WANDB_MODE is set."""
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_MODE"):
         return False
-    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).netloc
+    own = os.environ.get("WANDB_BASE_URL")
+    hosts = (urlsplit(own).netloc,) if own else WANDB_HOSTS
     try:
-        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is None
+        keys = netrc.netrc(os.environ.get("NETRC"))
+        return not any(map(keys.authenticators, hosts))
     except (OSError, netrc.NetrcParseError):
         return True
 

@@ -33,3 +33,15 @@ def tsdtp(monkeypatch, capsys, tmp_path):
         return Outcome(int(code), captured.out, captured.err)
 
     return run
+
+
+@pytest.fixture
+def wandb(monkeypatch, tmp_path):
+    """W&B writes for a later upload, and nowhere but in the test's folder."""
+    for name in ("CACHE", "DATA", "CONFIG"):
+        monkeypatch.setenv(f"WANDB_{name}_DIR", str(tmp_path / "wandb_home"))
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    yield
+    if module := sys.modules.get("wandb"):
+        module.teardown()  # its service process keeps this test's folder and environment

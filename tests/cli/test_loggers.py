@@ -1,27 +1,164 @@
-"""Loggers write where they should, without an account."""
+"""Loggers get config, curves and record, without an account, and end as the run ends."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
+from offline_wandb import offline_runs
+from omegaconf import OmegaConf
+from pytorch_lightning.utilities import rank_zero_only
+from tiny import REPOSITORY
 
-RUN = "outputs/runs/synthetic_sentence/tiny_bert/none/seed0"
-SETTINGS = ["debug=fast", "callbacks=none", "hardware.threads=1", "benchmark.enabled=false"]
+from tsdtp.cli import measure
+from tsdtp.cli.check import check_command
+from tsdtp.cli.config import register_resolvers, wandb_offline
+from tsdtp.cli.loggers import open_loggers
+from tsdtp.results import read_record
+
+RUN = Path("outputs/runs/synthetic_sentence/tiny_bert/none/seed0")
+SETTINGS = ["debug=fast", "hardware.threads=1", "benchmark.enabled=false"]
+KEPT = [f"tokens_kept/layer{i}" for i in range(4)]
 
 
-def test_csv_holds_the_curves(tsdtp):
-    assert tsdtp("train", *SETTINGS).code == 0
-    frame = pd.read_csv(Path(RUN) / "csv" / "metrics.csv")
-    assert {"val/accuracy", "val/flops_ratio", "val/tokens_kept/layer0"} <= set(frame.columns)
+def test_csv_holds_curves_and_record(tsdtp):
+    assert tsdtp("train", *SETTINGS, "callbacks=none").code == 0
+    frame = pd.read_csv(RUN / "csv" / "metrics.csv")
+    assert {"val/accuracy", *(f"val/{key}" for key in KEPT)} <= set(frame.columns)
+    record = read_record(RUN)
+    assert frame["record/quality/accuracy"].dropna().tolist() == [record.quality["accuracy"]]
+    assert frame["record/cost/tokens_kept/layer3"].dropna().tolist() == [1.0]
 
 
 @pytest.mark.slow
-def test_many_loggers_at_once_offline(tsdtp, monkeypatch):
-    monkeypatch.delenv("WANDB_API_KEY", raising=False)
-    monkeypatch.setenv("HOME", str(Path.cwd()))
-    outcome = tsdtp("train", *SETTINGS, "logger=many")
+def test_all_loggers_get_config_curves_and_record(tsdtp, wandb, monkeypatch):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    monkeypatch.setenv("TSDTP_SWEEP", "mine")
+    outcome = tsdtp("train", *SETTINGS[:2], "callbacks=none", "logger=many")
     assert outcome.code == 0, outcome.err
-    assert list((Path(RUN) / "wandb").glob("offline-run-*"))
-    assert list((Path(RUN) / "tensorboard").glob("events.out.tfevents.*"))
+    record = read_record(RUN)
+    accuracy, latency = record.quality["accuracy"], (record.speed or {})["latency_ms"]
+
+    [found] = offline_runs(RUN)
+    assert (found.run.run_group, found.run.job_type) == ("mine", "synthetic_sentence")
+    assert found.run.display_name == record.identity["run_id"]
+    assert list(found.run.tags) == ["none"] and found.exit_code == 0
+    assert found.config["method"] == "none" and found.config["optim"]["lr"] == 5e-5
+    [row] = [row for row in found.history if "val/accuracy" in row]
+    assert row["val/accuracy"] == pytest.approx(accuracy)
+    assert [row[f"val/{key}"] for key in KEPT] == record.cost["tokens_kept"]
+    assert found.summary["record/quality/accuracy"] == accuracy
+    assert found.summary["record/speed/latency_ms"] == pytest.approx(latency)
+    assert found.summary["record/memory/peak_mib"] > 0
+    assert [found.summary[f"record/cost/{key}"] for key in KEPT] == record.cost["tokens_kept"]
+    assert "record.json" in found.files
+    uploaded = found.folder / "files" / "record.json"
+    assert uploaded.read_bytes() == (RUN / "metrics.json").read_bytes()
+    assert len(list(RUN.rglob("metrics.json"))) == 1, "a report would count the run twice"
+
+    events = EventAccumulator(str(RUN / "tensorboard")).Reload()
+    values = {tag: events.Scalars(tag)[-1].value for tag in events.Tags()["scalars"]}
+    assert values["val/accuracy"] == values["record/quality/accuracy"] == pytest.approx(accuracy)
+    assert values["record/speed/latency_ms"] == pytest.approx(latency)
+    csv = pd.read_csv(RUN / "csv" / "metrics.csv")
+    assert csv["record/speed/latency_ms"].dropna().tolist() == pytest.approx([latency])
+
+
+@pytest.mark.slow
+def test_a_crash_marks_its_own_run_alone_as_failed(tsdtp, wandb, monkeypatch):
+    def crash(*_):
+        raise RuntimeError("out of luck")
+
+    settings = [*SETTINGS, "callbacks=none", "logger=wandb"]
+    with monkeypatch.context() as patch:
+        patch.setattr(measure, "evaluate", crash)  # after training: the run must still be open
+        assert tsdtp("train", *settings).code != 0
+    assert tsdtp("train", *settings).code == 0
+    failed, good = offline_runs(RUN)
+    assert (failed.exit_code, good.exit_code) == (1, 0)
+    assert failed.run.run_id != good.run.run_id, "the second run logged into the first"
+    assert "record/quality/accuracy" not in failed.summary
+    assert good.summary["record/quality/accuracy"] == read_record(RUN).quality["accuracy"]
+
+
+@pytest.mark.slow
+def test_resuming_goes_on_in_the_same_run(tsdtp, wandb):
+    settings = [*SETTINGS, "max_steps=-1", "logger=wandb"]
+    assert tsdtp("train", *settings).code == 0
+    again = tsdtp("train", *settings, "epochs=2", "ckpt_path=last", "overwrite=true")
+    assert again.code == 0 and "epoch 2/2" in again.out
+    first, second = offline_runs(RUN)
+    assert second.run.run_id == first.run.run_id
+    assert second.run.resume, "wandb sync must append, not replace"
+    steps = [r["trainer/global_step"] for f in (first, second) for r in f.history]
+    assert steps == sorted(steps) and steps[0] < steps[-1]
+    assert tsdtp("train", *settings, "overwrite=true").code == 0
+    assert offline_runs(RUN)[-1].run.run_id != first.run.run_id, "a fresh start is a new run"
+
+
+def test_other_processes_of_a_training_log_nothing(tmp_path, monkeypatch, wandb):
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    nodes = {}
+    for name in ("csv", "tensorboard", "wandb"):
+        [node] = OmegaConf.load(REPOSITORY / f"configs/logger/{name}.yaml").values()
+        keep = {"_target_": node["_target_"], "save_dir": str(tmp_path / "run"), "name": name}
+        nodes[name] = keep
+    config = {"output_dir": str(tmp_path / "run"), "ckpt_path": None, "logger": nodes}
+    with open_loggers(OmegaConf.create(config), {"seed": 0}) as loggers:
+        for logger in loggers:
+            logger.log_metrics({"val/accuracy": 0.5}, 1)
+    assert len(loggers) == 3
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_without_a_key_online_is_refused_in_a_line(tsdtp, wandb, monkeypatch, tmp_path):
+    monkeypatch.setenv("WANDB_MODE", "online")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    outcome = tsdtp("train", *SETTINGS, "callbacks=none", "logger=wandb")
+    assert outcome.code == 2
+    assert "Weights & Biases" in outcome.err.strip().splitlines()[-1]
+    assert outcome.err.strip().endswith("logger.wandb.offline=true writes for a later `wandb sync`")
+
+
+def test_offline_where_there_is_no_key(monkeypatch, tmp_path):
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    assert wandb_offline()
+    (tmp_path / "netrc").write_text("machine github.com login me password secret\n")
+    assert wandb_offline(), "the key of another service"
+    for host in ("api.forge.coreweave.com", "api.wandb.ai"):
+        (tmp_path / "netrc").write_text(f"machine {host} login user password secret\n")
+        assert not wandb_offline()
+    monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.org")
+    assert wandb_offline()
+    monkeypatch.setenv("WANDB_API_KEY", "secret")
+    assert not wandb_offline()
+
+
+def test_commands_of_the_wandb_agent_are_accepted():
+    from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
+
+    register_resolvers()
+    sweep = yaml.safe_load((REPOSITORY / "scripts" / "wandb_sweep.yaml").read_text())
+    ends = {"value": lambda p: [p["value"]], "values": lambda p: p["values"]}
+    ends["min"] = lambda p: [p["min"], p["max"], 3.0517578125e-05]
+    tried = 0
+    for key, parameter in sweep["parameters"].items():
+        for value in next(values(parameter) for kind, values in ends.items() if kind in parameter):
+            chosen = {"pruning": {"value": "dtp"}, key: {"value": value}}
+            overrides = create_sweep_command_args({"args": chosen})["args_no_hyphens"]
+            command = []
+            for part in create_sweep_command(list(sweep["command"])):
+                command += overrides if part == "${args_no_hyphens}" else [part]
+            assert command[:2] == ["tsdtp", "train"]
+            check_command("train", command[2:])
+            tried += 1
+    assert tried > len(sweep["parameters"])
+    assert json.dumps(sweep["metric"]) == '{"name": "record/quality/accuracy", "goal": "maximize"}'

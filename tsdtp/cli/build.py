@@ -18,6 +18,7 @@ from tsdtp.models.classifier import check_settings
 from tsdtp.models.loading import (
     TOKENIZER,
     WEIGHTS,
+    check_weights,
     load_config,
     load_model,
     load_tokenizer,
@@ -45,11 +46,15 @@ def start_folder(config: DictConfig) -> Path | None:
 
     Raises:
         ConfigError: if it is not there or not finished.
+        ValueError: if its weights are damaged.
     """
     folder = start_path(config)
-    if folder is not None and not (folder / WEIGHTS).is_file():
+    if folder is None:
+        return None
+    if not (folder / WEIGHTS).is_file():
         named = config.model.init_from
         raise ConfigError(f"model.init_from={named}: no finished run in {folder} (no {WEIGHTS})")
+    check_weights(folder)
     return folder
 
 

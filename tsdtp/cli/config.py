@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import netrc
 import os
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate as hydra_instantiate
 from omegaconf import DictConfig, OmegaConf
 
 HYDRA_VERSION_BASE = "1.3"
+WANDB_HOSTS = ("api.wandb.ai", "api.forge.coreweave.com")  # the old name and the new one
 
 
 def config_dir() -> str:
@@ -33,13 +36,21 @@ def run_id(task: str, source: str, model: str, method: str, budget: float | None
 
 
 def wandb_offline() -> bool:
-    """Whether Weights & Biases has no key to log in with."""
-    return not (os.environ.get("WANDB_API_KEY") or (Path.home() / ".netrc").is_file())
+    """Whether Weights & Biases has no key to log in with; not asked where WANDB_MODE is set."""
+    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_MODE"):
+        return False
+    own = os.environ.get("WANDB_BASE_URL")
+    hosts = (urlsplit(own).netloc,) if own else WANDB_HOSTS
+    try:
+        keys = netrc.netrc(os.environ.get("NETRC"))
+        return not any(map(keys.authenticators, hosts))
+    except (OSError, netrc.NetrcParseError):
+        return True
 
 
 def register_resolvers() -> None:
     """Makes `${tsdtp.…:}` known to OmegaConf."""
-    for function in (run_id, wandb_offline):
+    for function in (run_id, task_name, wandb_offline):
         OmegaConf.register_new_resolver(f"tsdtp.{function.__name__}", function, replace=True)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +21,7 @@ PREVIOUS_NAME = "metrics.previous.json"
 _REFUSED = {
     Status.CHANGED: "holds a run with other settings",
     Status.RESTARTED: "holds a run whose start has been run again since",
-    Status.DAMAGED: "holds a record that cannot be read",
+    Status.DAMAGED: f"holds a damaged record ({RECORD_NAME} cannot be read)",
 }
 
 
@@ -74,7 +73,7 @@ def alone(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def keep_previous(folder: Path) -> None:
-    """Puts a record that will be replaced aside, where reports do not look."""
+def put_aside(folder: Path) -> None:
+    """Moves an old record to where no report looks: none may outlive the weights it tells of."""
     if (folder / RECORD_NAME).is_file():
-        shutil.copy2(folder / RECORD_NAME, folder / PREVIOUS_NAME)
+        os.replace(folder / RECORD_NAME, folder / PREVIOUS_NAME)

@@ -18,10 +18,12 @@ from tsdtp.cli import measure
 from tsdtp.cli.build import Cell
 from tsdtp.cli.check import check_filled
 from tsdtp.cli.config import plain, task_name
-from tsdtp.cli.folder import alone, finished, keep_previous
+from tsdtp.cli.folder import alone, finished, put_aside
 from tsdtp.cli.identity import Settings, identity_hash, start_identity
-from tsdtp.cli.training import train
+from tsdtp.cli.loggers import log_record, open_loggers
+from tsdtp.cli.training import resume_path, train
 from tsdtp.jobs.progress import enter_stage
+from tsdtp.models import PrunedClassifier
 from tsdtp.models.loading import TOKENIZER, save_weights
 from tsdtp.provenance import code_state, now
 from tsdtp.results import RunRecord, write_record
@@ -29,7 +31,7 @@ from tsdtp.results import RunRecord, write_record
 _KNOWN_WARNINGS = (
     ".*does not have many workers.*",  # the data is tokenised already
     ".*number of training batches.*smaller than the logging interval.*",
-    ".*Experiment logs directory.*exists and is not empty.*",  # overwrite=true asked for it
+    ".*directory.*exists and is not empty.*",  # overwrite=true asked for it
     ".*null_placement.*",  # pandas and pyarrow, between themselves
     ".*LeafSpec.*",  # Lightning and torch, between themselves
 )
@@ -52,48 +54,54 @@ def run(config: DictConfig, method: str, overrides: list[str]) -> RunRecord:
     settings = plain(config)
     if done := finished(settings):
         return done
+    config.ckpt_path = resume_path(config)
     with alone(Path(config.output_dir)):
         return _run(config, settings, method, overrides)
 
 
 def _run(config: DictConfig, settings: Settings, method: str, overrides: list[str]) -> RunRecord:
-    folder = Path(config.output_dir)
     begun = float(os.environ.get("TSDTP_BEGUN", time.time()))  # the launcher counts imports, too
     pl.seed_everything(config.seed, workers=True, verbose=False)
     if config.hardware.threads:
         torch.set_num_threads(config.hardware.threads)
-    cell, start = Cell(config), start_identity(settings)
-    model = train(cell)
+    cell, start, own_hash = Cell(config), start_identity(settings), identity_hash(settings)
+    with open_loggers(config, {**settings, "method": method}) as loggers:
+        model = train(cell, loggers, own_hash)
+        measured = measure_and_save(cell, model)
+        record = RunRecord(
+            identity=identity(config, method),
+            provenance={
+                "command": shlex.join(["tsdtp", "train", *overrides]),
+                **code_state(),
+                **environment(),
+                "date": now(),
+                "seconds": round(time.time() - begun, 1),
+                "slots": int(os.environ.get("TSDTP_SLOTS", "1")),
+                "start": start,
+                "config": {**settings, "method": method},
+                "config_hash": own_hash,
+            },
+            **measured,
+        )
+        log_record(loggers, record, write_record(config.output_dir, record))
+    return record
+
+
+def measure_and_save(cell: Cell, model: PrunedClassifier) -> dict:
+    """Calibrates a trained model, saves it, and gives the measured sections of its record."""
+    folder = Path(cell.config.output_dir)
     enter_stage(folder, "evaluation")
-    evaluated = measure.as_measured(model, config, cell.device)
+    evaluated = measure.as_measured(model, cell.config, cell.device)
     spent = measure.fit_budget(evaluated, cell)
     model.pruner.strictness.copy_(evaluated.pruner.strictness)
+    put_aside(folder)
     save_weights(model, folder)
     cell.tokenizer.save_pretrained(folder / TOKENIZER)
     summary = measure.evaluate(evaluated, cell)
     summary["cost"]["budget_spent_train"] = spent
     enter_stage(folder, "benchmark")
     speed, memory = measure.benchmark(evaluated.to(cell.device), cell)
-    record = RunRecord(
-        identity=identity(config, method),
-        provenance={
-            "command": shlex.join(["tsdtp", "train", *overrides]),
-            **code_state(),
-            **environment(),
-            "date": now(),
-            "seconds": round(time.time() - begun, 1),
-            "slots": int(os.environ.get("TSDTP_SLOTS", "1")),
-            "start": start,
-            "config": {**settings, "method": method},
-            "config_hash": identity_hash(settings),
-        },
-        **summary,
-        speed=speed,
-        memory=memory,
-    )
-    keep_previous(folder)
-    write_record(folder, record)
-    return record
+    return {**summary, "speed": speed, "memory": memory}
 
 
 def identity(config: DictConfig, method: str) -> dict:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
+from pytorch_lightning.loggers import Logger
 
 from tsdtp.cli import measure
 from tsdtp.cli.build import Cell, build_each
@@ -18,14 +17,19 @@ from tsdtp.jobs.progress import enter_stage
 from tsdtp.models import PrunedClassifier
 from tsdtp.models.budget import check_reachable
 from tsdtp.tasks.callbacks import BudgetSchedule, EpochLine, ReportProgress
+from tsdtp.tasks.checkpoints import RotatingCheckpoints, damage, previous_of
 from tsdtp.tasks.classification import ClassificationTask
+from tsdtp.tasks.non_finite import StopAtNonFiniteLoss
 from tsdtp.tasks.teaching import teach
 
 
-def train(cell: Cell) -> PrunedClassifier:
-    """Fits the cell's model; 0 epochs leave it as it starts."""
-    config, resume = cell.config, resume_path(cell.config)
-    model, teacher = cell.model(), cell.teacher()
+def train(cell: Cell, loggers: list[Logger], config_hash: str) -> PrunedClassifier:
+    """Fits the cell's model, from the checkpoint `ckpt_path` on; 0 epochs leave it as it starts.
+
+    Raises:
+        NonFiniteLossError: the loss is no number; its batch is saved in the run's folder.
+    """
+    config, model, teacher = cell.config, cell.model(), cell.teacher()
     if model.pruner.budget is not None:
         check_reachable(model, measure.training_batches(cell, 256), model.pruner.budget)
     task = ClassificationTask(
@@ -44,8 +48,8 @@ def train(cell: Cell) -> PrunedClassifier:
     )
     validation = cell.data.loader("validation", config.eval_batch_size, order="sorted")
     task.model.train()  # pretrained models come in evaluation mode, and Lightning keeps it
-    with trainer_of(cell) as trainer:
-        trainer.fit(task, train_loader, validation, ckpt_path=resume)
+    trainer = trainer_of(cell, loggers, config_hash)
+    trainer.fit(task, train_loader, validation, ckpt_path=config.ckpt_path)
     return task.model.cpu()
 
 
@@ -70,12 +74,11 @@ def teach_pruner(cell: Cell, model: PrunedClassifier, teacher: PrunedClassifier 
     print(f"teaching: auxiliary loss {losses[0]:.3f} to {losses[-1]:.3f}", flush=True)
 
 
-@contextmanager
-def trainer_of(cell: Cell) -> Iterator[pl.Trainer]:
-    """The Lightning trainer; loggers are closed, as failed where the run fails."""
+def trainer_of(cell: Cell, loggers: list[Logger], config_hash: str) -> pl.Trainer:
+    """The Lightning trainer."""
     config = cell.config
     on_terminal = sys.stdout.isatty()
-    trainer = pl.Trainer(
+    return pl.Trainer(
         accelerator=config.hardware.accelerator,
         devices=config.hardware.devices,
         precision=config.hardware.precision,
@@ -83,9 +86,11 @@ def trainer_of(cell: Cell) -> Iterator[pl.Trainer]:
         max_steps=config.max_steps,
         gradient_clip_val=config.gradient_clip,
         profiler=config.profiler,
-        logger=build_each(config.logger) or False,
+        logger=loggers,
+        plugins=[RotatingCheckpoints()],
         callbacks=[
             *build_each(config.callbacks),
+            StopAtNonFiniteLoss(config.output_dir, config_hash),
             *([] if cell.pruner.budget is None else [budget_schedule(cell)]),
             *([] if on_terminal else [EpochLine()]),
             ReportProgress(config.output_dir),
@@ -97,13 +102,6 @@ def trainer_of(cell: Cell) -> Iterator[pl.Trainer]:
         log_every_n_steps=20,
         default_root_dir=config.output_dir,
     )
-    failed = True
-    try:
-        yield trainer
-        failed = False
-    finally:
-        if "wandb" in sys.modules:
-            sys.modules["wandb"].finish(exit_code=int(failed))
 
 
 def budget_schedule(cell: Cell) -> BudgetSchedule:
@@ -115,15 +113,22 @@ def budget_schedule(cell: Cell) -> BudgetSchedule:
 
 
 def resume_path(config: DictConfig) -> str | None:
-    """The checkpoint to go on from; `last` is the one in the run's own folder.
+    """The checkpoint to go on from; `last` is the one in the run's own folder, or the one before.
 
     Raises:
-        ConfigError: if it is not there.
+        ConfigError: if it is not there, or damaged and there is no whole one before it.
     """
     if config.ckpt_path is None:
         return None
-    own = Path(config.output_dir) / "checkpoints" / "last.ckpt"
-    path = own if config.ckpt_path == "last" else Path(config.ckpt_path)
-    if not path.is_file():
-        raise ConfigError(f"ckpt_path={config.ckpt_path}: no such checkpoint ({path})")
-    return str(path)
+    named = config.ckpt_path
+    last = Path(config.output_dir) / "checkpoints" / "last.ckpt"
+    candidates = [last, previous_of(last)] if named == "last" else [Path(named)]
+    problems = []
+    for path in candidates:
+        problem = damage(path) if path.is_file() else "no such checkpoint"
+        if problem is None:
+            if problems:
+                print(f"ckpt_path={named}: {'; '.join(problems)}; going on from {path}", flush=True)
+            return str(path)
+        problems.append(f"{path}: {problem}")
+    raise ConfigError(f"ckpt_path={named}: {'; '.join(problems)}; ckpt_path=null starts anew")

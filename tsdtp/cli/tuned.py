@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 # Of a search alone: an experiment is trained and reported like any other.
-_LEFT_OUT = ("model.init_from", "callbacks", "logger", "benchmark.enabled", "hardware.threads")
+_LEFT_OUT = (
+    *("model.init_from", "callbacks", "logger", "debug"),
+    *("benchmark.enabled", "hardware.threads"),
+)
 
 
 def save_search(study: Study, folder: Path, overrides: Sequence[str], cost: str) -> None:

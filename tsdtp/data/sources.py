@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from tsdtp.data.synthetic import generate
+from tsdtp.models.hub import reach_hub
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -167,14 +168,17 @@ def read_hub(path: str, name: str | None, split: str) -> dict[str, list]:
         FileNotFoundError: if the hub cannot be reached or does not have it.
         ValueError: if there is no such split.
     """
-    from datasets import load_dataset
+    from datasets import config, load_dataset
 
+    if not reach_hub():
+        config.HF_HUB_OFFLINE = True
     try:
         dataset = load_dataset(path, name, split=split)
     except (ConnectionError, FileNotFoundError) as error:
         reason = " ".join(str(error).split())
         raise FileNotFoundError(
-            f"cannot load {path} from the hub ({reason}); task.data.source=local reads local files"
+            f"cannot load {path} from the hub ({reason}); task.data.source=local reads files: set "
+            "TSDTP_DATA_DIR to the folder of the data sets, or task.data.local_dir to this one's"
         ) from error
     return {column: dataset[column][:] for column in dataset.column_names}
 

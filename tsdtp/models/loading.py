@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from transformers import (
     AutoConfig,
@@ -18,22 +19,10 @@ from transformers import (
 from transformers.utils import logging
 
 from tsdtp.models.classifier import PrunedClassifier
+from tsdtp.models.hub import source_of
 
 WEIGHTS = "weights.safetensors"
 TOKENIZER = "tokenizer"
-
-
-def find_source(path: str, local_dir: str | None) -> str:
-    """Where to load from: a folder if there is one, the hub id otherwise.
-
-    Args:
-        path: a hub id such as `org/name`, or a folder.
-        local_dir: a folder that may hold `name`.
-    """
-    candidates = [Path(path)]
-    if local_dir is not None:
-        candidates.insert(0, Path(local_dir) / Path(path).name)
-    return str(next((c for c in candidates if (c / "config.json").is_file()), path))
 
 
 def load_config(
@@ -49,51 +38,75 @@ def load_config(
     if path is None:
         arguments = dict(config or {})
         return AutoConfig.for_model(arguments.pop("model_type"), num_labels=num_labels, **arguments)
-    source = find_source(path, local_dir)
-    try:
+    with source_of(path, local_dir) as source:
         return AutoConfig.from_pretrained(source, num_labels=num_labels)
-    except OSError as error:
-        tried = f"folder {local_dir or path} and the hub id {path}"
-        raise ValueError(
-            f"model.path={path}: nothing found (tried {tried}); set TSDTP_MODEL_DIR to a folder "
-            f"that holds {Path(path).name}/, or allow network access"
-        ) from error
 
 
 def load_tokenizer(path: str, local_dir: str | None = None) -> PreTrainedTokenizerBase:
-    """The tokenizer that belongs to a pretrained model."""
-    return AutoTokenizer.from_pretrained(find_source(path, local_dir))
+    """The tokenizer that belongs to a pretrained model.
+
+    Raises:
+        ValueError: it is not found or damaged.
+    """
+    with source_of(path, local_dir) as source:
+        return AutoTokenizer.from_pretrained(source)
 
 
 def load_model(
     path: str | None, config: PreTrainedConfig, local_dir: str | None = None
 ) -> PreTrainedModel:
-    """A float32 classifier: pretrained weights under a new head, or random ones from the config."""
+    """A float32 classifier: pretrained weights under a new head, or random ones from the config.
+
+    Raises:
+        ValueError: the pretrained weights are not found or damaged.
+    """
     logging.set_verbosity_error()  # it announces that the head is new, which it is meant to be
     if path is None:
         return AutoModelForSequenceClassification.from_config(config)
-    source = find_source(path, local_dir)
-    return AutoModelForSequenceClassification.from_pretrained(
-        source, config=config, dtype=torch.float32
-    )
+    with source_of(path, local_dir) as source:
+        return AutoModelForSequenceClassification.from_pretrained(
+            source, config=config, dtype=torch.float32
+        )
 
 
 def save_weights(model: PrunedClassifier, folder: Path) -> Path:
-    """Writes all weights and the pruner's state atomically."""
+    """Writes all weights and the pruner's state atomically.
+
+    Raises:
+        OSError: they cannot be written, for example to a full disk; names the file.
+    """
     path, temporary = folder / WEIGHTS, folder / f".{WEIGHTS}.tmp"
-    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, temporary)
-    return temporary.replace(path)
+    try:
+        save_file({k: v.contiguous() for k, v in model.state_dict().items()}, temporary)
+        return temporary.replace(path)
+    except (OSError, SafetensorError) as error:
+        temporary.unlink(missing_ok=True)
+        raise OSError(f"cannot write {path}: {error}") from error
+
+
+def check_weights(folder: Path) -> Path:
+    """The file that `save_weights` wrote there, if it is whole; its header alone is read.
+
+    Raises:
+        ValueError: it is missing, truncated or something else.
+    """
+    path = folder / WEIGHTS
+    if not path.is_file():
+        raise ValueError(f"no {WEIGHTS} in {folder}: not a finished run")
+    try:
+        with safe_open(path, "pt"):
+            return path
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ValueError(f"{path} is damaged ({error}); run it again") from error
 
 
 def load_weights(model: PrunedClassifier, folder: Path, strict: bool = True) -> None:
     """Loads what `save_weights` wrote; strict = False leaves the pruner as it is.
 
     Raises:
-        ValueError: if the file is missing or belongs to another architecture.
+        ValueError: if the file is missing, damaged or belongs to another architecture.
     """
-    path = folder / WEIGHTS
-    if not path.is_file():
-        raise ValueError(f"no {WEIGHTS} in {folder}: not a finished run")
+    path = check_weights(folder)
     weights = load_file(path)
     if not strict:
         weights = {k: v for k, v in weights.items() if not k.startswith("pruner.")}

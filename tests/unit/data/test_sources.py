@@ -1,8 +1,10 @@
 import gzip
 
+import datasets
 import pandas as pd
 import pytest
 
+from tsdtp.data import sources
 from tsdtp.data.sources import label_ids, read_file
 
 FRAME = pd.DataFrame({"text": ["one", 'a lone " quote', "null"], "label": ["0", "1", "1"]})
@@ -73,3 +75,14 @@ def test_names_win_over_numbers():
 def test_an_unknown_label_is_shown_with_the_valid_ones(bad):
     with pytest.raises(ValueError, match=r"toy: row 1 has the label .*; valid: 0=no, 1=yes"):
         label_ids([0, bad], ["no", "yes"], "toy")
+
+
+def test_an_unreachable_hub_is_not_asked_again_and_the_ways_out_are_named(monkeypatch):
+    monkeypatch.setattr(sources, "reach_hub", lambda: False)
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+    with pytest.raises(FileNotFoundError, match="cannot load org/nothing from the hub") as error:
+        sources.read_hub("org/nothing", None, "train")
+    assert datasets.config.HF_HUB_OFFLINE
+    for words in ("task.data.source=local", "TSDTP_DATA_DIR", "task.data.local_dir"):
+        assert words in str(error.value)
+    assert "\n" not in str(error.value)

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
+from safetensors import SafetensorError
 from tiny import make_batch, make_model
 from transformers import AutoConfig
 
-from tsdtp.models import prune
+from tsdtp.models import loading, prune
+from tsdtp.models.hub import find_source
 from tsdtp.models.loading import (
     WEIGHTS,
-    find_source,
+    check_weights,
     load_config,
     load_model,
     load_weights,
@@ -57,7 +61,7 @@ def test_a_model_that_is_nowhere_says_where_it_was_sought(tmp_path, monkeypatch)
     with pytest.raises(ValueError, match="model.path=org/name: nothing found") as error:
         load_config("org/name", None, 2, str(tmp_path))
     assert f"folder {tmp_path} and the hub id org/name" in str(error.value)
-    assert "set TSDTP_MODEL_DIR to a folder that holds name/" in str(error.value)
+    assert "set TSDTP_MODEL_DIR or model.local_dir to a folder that holds name/" in str(error.value)
 
 
 def test_a_random_model_from_a_config():
@@ -121,3 +125,25 @@ def test_a_tiny_model_runs():
     batch = make_batch((5, 3))
     batch["input_ids"] %= 50
     assert model(**batch).logits.shape == (2, 2)
+
+
+def test_a_full_disk_leaves_the_old_weights_and_no_temporary_file(tmp_path, monkeypatch):
+    model = prune(make_model("bert"), "none")
+    before = save_weights(model, tmp_path).read_bytes()
+
+    def full(tensors, path):
+        path.write_bytes(b"a part")
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(loading, "save_file", full)
+    with pytest.raises(OSError, match=f"cannot write .*{WEIGHTS}: .*No space left"):
+        save_weights(model, tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == [WEIGHTS]
+    assert (tmp_path / WEIGHTS).read_bytes() == before
+
+
+@pytest.mark.parametrize("size", [0, 5, 1000])
+def test_damaged_weights_are_found_by_their_header(tmp_path, size):
+    os.truncate(save_weights(prune(make_model("bert"), "none"), tmp_path), size)
+    with pytest.raises(ValueError, match=f"{WEIGHTS} is damaged"):
+        check_weights(tmp_path)

@@ -1,0 +1,160 @@
+"""What goes wrong on a real machine ends in one clear line, and loses nothing that was good."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import FAST
+
+from tsdtp.results import read_record
+from tsdtp.tasks.classification import ClassificationTask
+
+RUN = Path("outputs/runs/synthetic_sentence/tiny_bert/none/seed0")
+LAST, PREVIOUS = RUN / "checkpoints" / "last.ckpt", RUN / "checkpoints" / "last.previous.ckpt"
+# With checkpoints, as many epochs as told.
+TRAINED = ["debug=fast", "max_steps=-1", "logger=none", "hardware.threads=1"]
+TRAINED += ["benchmark.enabled=false", "overwrite=true"]
+
+
+def one_line(outcome) -> str:
+    assert outcome.code == 2, outcome.err
+    [line] = outcome.err.strip().splitlines()
+    return line
+
+
+def truncate(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def test_a_loss_that_is_no_number_stops_and_leaves_its_batch(tsdtp, monkeypatch):
+    real = ClassificationTask._task_loss
+
+    def broken(self, logits, *rest):
+        return real(self, logits, *rest) * (float("nan") if self.global_step == 1 else 1.0)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ClassificationTask, "_task_loss", broken)
+        line = one_line(tsdtp("train", *FAST))
+    assert "loss is nan at step 1" in line and str(RUN / "nan_batch.pt") in line
+    assert not (RUN / "metrics.json").exists() and not (RUN / "weights.safetensors").exists()
+    saved = torch.load(RUN / "nan_batch.pt", weights_only=True)
+    assert saved["step"] == 1 and saved["epoch"] == 0 and saved["loss"] != saved["loss"]
+    batch = saved["batch"]
+    assert batch["input_ids"].shape == batch["attention_mask"].shape
+    assert len(batch["input_ids"]) == 32 and batch["attention_mask"].any(1).all()
+    assert batch["labels"].shape == (32,)
+    assert tsdtp("train", *FAST).code == 0
+    assert read_record(RUN).provenance["config_hash"] == saved["config_hash"]
+    assert not (RUN / "nan_batch.pt").exists(), "left of a run that is no more"
+
+
+def test_weights_that_explode_are_caught(tsdtp):
+    outcome = tsdtp("train", *FAST, "optim.lr=1e38", "optim.warmup=0")
+    assert "at step 1" in one_line(outcome)
+
+
+def test_a_killed_training_goes_on_from_its_last_whole_checkpoint(tsdtp, monkeypatch):
+    real = ClassificationTask.on_validation_epoch_end
+
+    def crash(self):
+        if self.current_epoch == 2:
+            raise RuntimeError("power cut")
+        real(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ClassificationTask, "on_validation_epoch_end", crash)
+        assert tsdtp("train", *TRAINED, "epochs=3").code != 0
+    epochs = [torch.load(path, weights_only=True)["epoch"] for path in (PREVIOUS, LAST)]
+    assert epochs == [0, 1]
+    truncate(LAST)
+    resumed = tsdtp("train", *TRAINED, "epochs=3", "ckpt_path=last")
+    assert resumed.code == 0, resumed.err
+    [note] = [line for line in resumed.out.splitlines() if "going on from" in line]
+    assert str(LAST) in note and note.endswith(str(PREVIOUS))
+    assert "epoch 2/3" in resumed.out and "epoch 1/3" not in resumed.out
+    truncate(LAST)
+    truncate(PREVIOUS)
+    line = one_line(tsdtp("train", *TRAINED, "epochs=3", "ckpt_path=last"))
+    assert str(LAST) in line and str(PREVIOUS) in line and "ckpt_path=null" in line
+    line = one_line(tsdtp("train", *TRAINED, f"ckpt_path={LAST}"))
+    assert str(LAST) in line and str(PREVIOUS) not in line
+
+
+def test_a_new_training_replaces_the_old_checkpoint(tsdtp):
+    for lr in ("1e-5", "1e-3"):
+        assert tsdtp("train", *TRAINED, f"optim.lr={lr}").code == 0
+    assert sorted(p.name for p in LAST.parent.iterdir()) == [LAST.name, PREVIOUS.name]
+    optimizers = [torch.load(p, weights_only=True)["optimizer_states"] for p in (PREVIOUS, LAST)]
+    rates = [states[0]["param_groups"][0]["initial_lr"] for states in optimizers]
+    assert rates == [1e-5, 1e-3]
+
+
+@pytest.mark.parametrize("size", [0, 5, 1000])
+def test_damaged_weights_are_named(tsdtp, size):
+    assert tsdtp("train", *FAST).code == 0
+    weights = RUN / "weights.safetensors"
+    os.truncate(weights, size)
+    for command in (
+        ["train", *FAST, "pruning=topk", "pruning.budget=0.6", f"model.init_from={RUN}"],
+        ["eval", f"run={RUN}", "benchmark.enabled=false"],
+    ):
+        line = one_line(tsdtp(*command))
+        assert f"{weights} is damaged" in line
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("task=sst2", ["nyu-mll/glue", "task.data.source=local", "TSDTP_DATA_DIR"]),
+        ("model=bert_base", ["google-bert/bert-base-uncased", "cannot be reached"]),
+        ("model=bert_base", ["TSDTP_MODEL_DIR", "model.local_dir", "bert-base-uncased/"]),
+    ],
+)
+def test_no_hub(tsdtp, monkeypatch, tmp_path, override, words):
+    import datasets
+    from huggingface_hub import constants
+
+    for settings in (constants, datasets.config):
+        monkeypatch.setattr(settings, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    line = one_line(tsdtp("train", *FAST, override))
+    for word in words:
+        assert word in line
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_a_full_disk_at_the_record(tsdtp, monkeypatch, first):
+    if first:
+        assert tsdtp("train", *FAST, "batch_size=16").code == 0
+    real = os.replace
+
+    def full(source, target):
+        if Path(target).name == "metrics.json":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", full)
+        line = one_line(tsdtp("train", *FAST, "overwrite=true"))
+    assert f"cannot write {RUN / 'metrics.json'}: No space left on device" in line
+    assert (RUN / "weights.safetensors").is_file()
+    assert not list(RUN.glob("*metrics.json*")), "no half record, none of other weights"
+    assert tsdtp("train", *FAST).code == 0
+    assert read_record(RUN).provenance["config"]["batch_size"] == 32
+
+
+def test_a_damaged_record(tsdtp):
+    for seed in (0, 1):
+        assert tsdtp("train", *FAST, f"seed={seed}").code == 0
+    truncate(RUN / "metrics.json")
+    line = one_line(tsdtp("train", *FAST))
+    assert str(RUN) in line and "metrics.json" in line and "overwrite=true" in line
+    report = tsdtp("report", "outputs/runs")
+    assert report.code == 0 and "No Pruning" in report.out
+    assert "warning:" in report.err and "seed0/metrics.json" in report.err
+    assert tsdtp("train", *FAST, "overwrite=true").code == 0
+    assert read_record(RUN).identity["seed"] == 0

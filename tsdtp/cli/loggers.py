@@ -1,0 +1,117 @@
+"""Where curves and records go: Weights & Biases, TensorBoard, CSV; opened and closed here alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+from pytorch_lightning.loggers import Logger, WandbLogger
+from pytorch_lightning.utilities import rank_zero_only
+
+from tsdtp.cli.config import ConfigError, instantiate
+from tsdtp.results import RunRecord, write_atomic
+
+WANDB_ID = "wandb_id.txt"
+MEASURED = ("quality", "cost", "speed", "memory")
+
+
+@contextmanager
+def open_loggers(config: DictConfig, settings: dict[str, Any]) -> Iterator[list[Logger]]:
+    """The config's loggers, told the run's settings; closed as failed where the block fails.
+
+    Args:
+        config: of the run. With a `ckpt_path` the W&B run of the same folder goes on.
+        settings: the whole config as plain values.
+
+    Raises:
+        ConfigError: W&B cannot be reached or has no key, and is not offline.
+    """
+    folder = Path(config.output_dir)
+    loggers = [_build(node, folder, config.ckpt_path) for node in (config.logger or {}).values()]
+    status = "failed"
+    try:
+        for logger in loggers:
+            _start(logger, settings, folder)
+        yield loggers
+        status = "success"
+    finally:
+        _close(loggers, status)
+
+
+def _build(node: DictConfig, folder: Path, resumed: str | None) -> Logger:
+    file = folder / WANDB_ID
+    if resumed and file.is_file() and node["_target_"].endswith(".WandbLogger"):
+        return instantiate(node, id=file.read_text().strip())
+    return instantiate(node)
+
+
+@rank_zero_only
+def _start(logger: Logger, settings: dict[str, Any], folder: Path) -> None:
+    if not isinstance(logger, WandbLogger):
+        logger.log_hyperparams(settings)
+        return
+    import wandb
+
+    try:
+        logger.log_hyperparams(settings)
+    except wandb.Error as error:
+        offline = "logger.wandb.offline=true writes for a later `wandb sync`"
+        raise ConfigError(f"Weights & Biases: {error}; {offline}".replace("\n", " ")) from error
+    write_atomic(folder / WANDB_ID, f"{logger.experiment.id}\n")
+
+
+@rank_zero_only
+def _close(loggers: list[Logger], status: str) -> None:
+    try:
+        for logger in loggers:
+            logger.finalize(status)
+    finally:
+        if any(isinstance(logger, WandbLogger) for logger in loggers):
+            import wandb
+
+            # Lightning leaves it open: the next run in this process would log into it.
+            wandb.finish(exit_code=int(status != "success"))
+
+
+@rank_zero_only
+def log_record(loggers: list[Logger], record: RunRecord, path: Path) -> None:
+    """Gives every logger the record's numbers as `record/...`, and W&B the record itself.
+
+    Args:
+        loggers: as `open_loggers` gives them.
+        record: of the run.
+        path: where it lies.
+    """
+    scalars = record_scalars(record)
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            run = logger.experiment
+            run.summary.update(scalars)
+            # Not as metrics.json: reports find records by that name, at any depth.
+            copy = write_atomic(Path(run.dir).absolute() / "record.json", path.read_bytes())
+            run.save(copy, base_path=copy.parent, policy="end")
+        else:
+            logger.log_metrics(scalars)
+
+
+def record_scalars(record: RunRecord) -> dict[str, float]:
+    """The measured numbers of a record by path: `record/cost/tokens_kept/layer0`."""
+    sections = {name: getattr(record, name) for name in MEASURED}
+    return {
+        f"record/{name}": value
+        for name, value in _flat(sections)
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+
+
+def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, list):
+        value = {f"layer{i}": item for i, item in enumerate(value)}  # lists are per layer
+    if not isinstance(value, dict):
+        yield path, value
+        return
+    for key, item in value.items():
+        yield from _flat(item, f"{path}/{key}".lstrip("/"))

@@ -23,7 +23,7 @@ from tsdtp.models.loading import TOKENIZER, save_weights
 from tsdtp.results import RECORD_NAME, RunRecord, config_hash, read_record, write_record
 
 # What may differ between two runs of the same cell.
-_NOT_IDENTITY = ("output_dir", "run_id", "callbacks", "logger", "overwrite", "ckpt_path")
+_NOT_IDENTITY = ("output_dir", "run_id", "variant", "callbacks", "logger", "overwrite", "ckpt_path")
 
 _KNOWN_WARNINGS = (
     ".*does not have many workers.*",  # the data is tokenised already
@@ -91,6 +91,7 @@ def identity(config: DictConfig, method: str) -> dict:
         "model": config.model.name,
         "seed": config.seed,
         "budget": config.pruning.get("budget"),
+        "variant": config.variant,
         "run_id": config.run_id,
         "execution": config.model.execution or "packed",
     }

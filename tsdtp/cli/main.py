@@ -10,6 +10,7 @@ COMMANDS = {
     "eval": "measure a finished run again, on this machine",
     "sweep": "run every cell of a sweep and print its tables",
     "report": "tables from all records under a folder",
+    "validate": "check every config, without running anything",
 }
 
 
@@ -27,5 +28,5 @@ def main() -> None:
 
 
 def _usage() -> str:
-    lines = [f"  {name:8}{what}" for name, what in COMMANDS.items()]
+    lines = [f"  {name:10}{what}" for name, what in COMMANDS.items()]
     return "\n".join(["usage: tsdtp COMMAND [ARGUMENTS]", "", *lines])

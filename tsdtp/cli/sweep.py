@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from omegaconf import DictConfig, OmegaConf
 
 from tsdtp.cli import report
-from tsdtp.cli.check import check_command, exit_with
+from tsdtp.cli.check import check_command, exit_with, parse
 from tsdtp.cli.config import (
     HYDRA_VERSION_BASE,
     ConfigError,
@@ -59,6 +60,12 @@ def _text(value: Any) -> str:
     return "null" if value is None else str(value)
 
 
+def expand(sweep: DictConfig, overrides: Sequence[str]) -> list[list[str]]:
+    """The overrides of every cell; a key that the user sets replaces the grid's values."""
+    lines = [grid[1:] for grid in commands(sweep, overrides, Path("somewhere"))]
+    return [job for grid in lines for job in BasicSweeper.split_arguments(parse(grid), None)[0]]
+
+
 def cells(sweep: DictConfig, overrides: Sequence[str]) -> Iterator[dict[str, Any]]:
     """What each run of the sweep will be, as `sweep.json` lists it for the report."""
     fixed = [o for o in overrides if "," not in o]
@@ -76,6 +83,7 @@ def _cell(overrides: list[str]) -> dict[str, Any]:
         "model": config.model.name,
         "pruning": config.hydra.runtime.choices.pruning,
         "budget": config.pruning.get("budget"),
+        "variant": config.variant,
         "seed": config.seed,
     }
 

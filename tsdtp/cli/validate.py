@@ -7,6 +7,7 @@ import sys
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 from hydra import initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
@@ -68,7 +69,8 @@ def validate(user: str | Path | None = None) -> Verdict:
 
 def _cells(path: Path) -> Iterator[list[str]]:
     try:
-        yield from expand(OmegaConf.load(path), ["seed=0"])  # seeds differ in nothing else
+        sweep = cast(DictConfig, OmegaConf.load(path))
+        yield from expand(sweep, ["seed=0"])  # seeds differ in nothing else
     except (YAMLError, OmegaConfBaseException, ConfigError, TypeError, AttributeError) as error:
         raise ConfigError(f"not a sweep of `common` and `grids`: {first_line(error)}") from error
 

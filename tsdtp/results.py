@@ -38,7 +38,9 @@ class RunRecord:
     Attributes:
         identity: task, pruning, model, seed, budget (float or None), run_id, execution; and
             variant, a name for what else tells the run from others, where it has one.
-        provenance: command, commit, dirty, versions, hardware, date, config, config_hash.
+        provenance: command, commit, dirty, versions, hardware, date, config, config_hash; and,
+            where known, code (digest of the source), seconds that the run took, slots (cells that
+            ran at a time), start (the run that it started from).
         quality: accuracy, or bleu, chrf and signature; stderr; n; split; keep_precision,
             keep_recall.
         cost: flops_per_example, flops_ratio, tokens_kept (a fraction per layer),
@@ -106,6 +108,11 @@ def _identity_problems(identity: dict[str, Any]) -> Iterator[str]:
     budget = identity.get("budget")
     if isinstance(budget, bool) or not isinstance(budget, int | float | None):
         yield f"identity.budget is {budget!r}, expected a number or null"
+
+
+def main_metric(record: RunRecord) -> float | None:
+    """The figure that a task is judged by; None if it was not measured."""
+    return next((record.quality[k] for k in ("accuracy", "bleu") if k in record.quality), None)
 
 
 def write_record(folder: str | Path, record: RunRecord) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from omegaconf import OmegaConf
 from tiny import REPOSITORY
 
 from tsdtp.cli import check
-from tsdtp.cli.sweep import cells, load_sweep
+from tsdtp.cli.sweep import expand, grids, load_sweep
 from tsdtp.cli.validate import validate
 
 CONFIGS = REPOSITORY / "configs"
@@ -46,6 +47,10 @@ BROKEN = {
     "sweep/twice": (
         "common: []\ngrids:\n  - {pruning: [none], epochs: [1, 2], seed: [0]}\n",
         ["two cells", "none/seed0", "variant"],
+    ),
+    "hparams/typo": (
+        (CONFIGS / "hparams/ts_dtp.yaml").read_text().replace("pruning.gamma", "pruning.gama"),
+        ["no such key: pruning.gama", "did you mean gamma?"],
     ),
     "sweep/empty": ("common: []\n", ["grids"]),
 }
@@ -102,10 +107,18 @@ def test_a_command_finds_the_users_own_configs(own):
         check.check_command("train", ["pruning=sound"])
 
 
-def test_a_sweep_lists_its_variants():
-    listed = list(cells(load_sweep("ablation"), ["seed=0"]))
-    assert {"task", "model", "pruning", "budget", "variant", "seed"} == set(listed[0])
-    assert {None, "no_teaching", "gamma_1"} <= {cell["variant"] for cell in listed}
+@pytest.mark.parametrize("name", sorted(p.stem for p in (CONFIGS / "sweep").glob("*.yaml")))
+def test_every_sweep_lists_its_cells(name):
+    sweep = load_sweep(name)
+    size = sum(math.prod(len(values) for values in grid.values()) for grid in sweep.grids)
+    cells = expand(sweep, [])
+    assert len({tuple(cell) for cell in cells}) == len(cells) == size > 0
+    assert len(grids(sweep, [])) == len(sweep.grids)
+
+
+def test_a_key_on_the_command_line_replaces_the_grid_s():
+    sweep = OmegaConf.create({"common": ["a=1"], "grids": [{"seed": [0, 1], "b": [None, 2]}]})
+    assert expand(sweep, ["seed=7"]) == [["a=1", "seed=7", "b=null"], ["a=1", "seed=7", "b=2"]]
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda p: p.stem)

@@ -1,36 +1,134 @@
-"""A sweep runs its grids in order, survives a failing cell, and fills a table with gaps marked."""
+"""A sweep runs cells in order, survives what happens to them, and goes on where it stopped."""
 
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
-from tiny import FAST
+from tiny import FAST, REPOSITORY
 
-GRID = """# Two methods on generated data.
+from tsdtp.results import read_record
+
+PRESET = """# Two methods on generated data; the pruned cells stand first, their start run last.
 common: [model=tiny_bert]
 grids:
+  - task: [synthetic_sentence]
+    pruning: [topk]
+    pruning.budget: [0.6, 0.01]
+    variant: [mine]
+    seed: [0]
+    model.init_from: [unpruned]
   - {task: [synthetic_sentence], pruning: [none], seed: [0]}
-  - {task: [synthetic_sentence], pruning: [topk], pruning.budget: [0.6, 0.01], seed: [0]}
 """
+FOLDER = Path("outputs/sweeps/mine")
+CELLS = FOLDER / "synthetic_sentence/tiny_bert"
+
+
+@pytest.fixture
+def sweep(tsdtp, tmp_path):
+    """`tsdtp sweep sweep=mine ...` on a preset of three cells, of which one must fail."""
+    (tmp_path / "mine.yaml").write_text(PRESET)
+    return lambda *more: tsdtp("sweep", "sweep=mine.yaml", *FAST, *more)
 
 
 @pytest.mark.slow
-def test_a_failed_cell_leaves_a_gap_and_the_others_run(tsdtp, monkeypatch, tmp_path):
-    from tsdtp.cli import sweep
-
-    (tmp_path / "mine.yaml").write_text(GRID)
-    grids = sweep.OmegaConf.load(tmp_path / "mine.yaml")
-    monkeypatch.setattr(sweep, "load_sweep", lambda name: grids)
-    outcome = tsdtp("sweep", "sweep=mine", *FAST)
+def test_the_life_of_a_sweep(sweep):
+    outcome = sweep()
     assert outcome.code == 1, "a failed cell must show in the exit code"
-    folder = Path("outputs/sweeps/mine")
-    assert len(json.loads((folder / "sweep.json").read_text())["cells"]) == 3
-    assert len(list(folder.rglob("metrics.json"))) == 2
-    table = (folder / "tables.md").read_text()
+    assert outcome.out.count("failed ") == 1 and "below what TopK can reach" in outcome.out
+    assert len(json.loads((FOLDER / "sweep.json").read_text())["cells"]) == 3
+    table = (FOLDER / "tables.md").read_text()
     assert "2 of 3 runs finished" in table
+    assert table.count(" mine |") == 2
     assert "No Pruning (packed)" in table and "Top-k" in table
     assert "–" in next(line for line in table.splitlines() if "0.01" in line)
     for name in ("tables.tex", "tables.csv"):
-        assert (folder / name).stat().st_size > 0
+        assert (FOLDER / name).stat().st_size > 0
+    log = (FOLDER / "sweep.log").read_text().splitlines()
+    order = [line.split("tiny_bert/")[1].split()[0] for line in log if "running" in line]
+    assert order[0] == "none/seed0", "the pruned cells wait for the run that they start from"
+    record = read_record(CELLS / "topk-0.6-mine/seed0")
+    assert record.provenance["start"]["run_id"].endswith("none/seed0")
+    assert record.provenance["seconds"] > 0
+
+    listed = sweep("dry_run=true")
+    assert listed.code == 0
+    assert "3 cells, 1 to run" in listed.out and "about 0:00:" in listed.out
+    dates = {p: read_record(p).provenance["date"] for p in FOLDER.rglob("metrics.json")}
+    assert sweep().code == 1, "only the failed cell runs again, and fails again"
+    assert {p: read_record(p).provenance["date"] for p in dates} == dates
+
+    changed = sweep("dry_run=true", "batch_size=16")
+    assert changed.out.count("changed") == 2 and "3 to run" in changed.out
+
+
+@pytest.mark.slow
+def test_a_second_sweep_in_the_folder_is_refused(sweep):
+    from tsdtp.cli.sweep import lock
+
+    with lock(FOLDER):
+        code = subprocess.run(
+            [sys.executable, "-m", "tsdtp.cli.sweep", "sweep=smoke", f"dir={FOLDER}"],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        )
+    assert code.returncode == 2
+    assert "another sweep is running" in code.stderr and len(code.stderr.splitlines()) == 1
+
+
+def start(*arguments: str) -> subprocess.Popen:
+    """A multirun of two long cells, in a process of its own."""
+    command = [sys.executable, "-m", "tsdtp.cli.train", "-m", "callbacks=none", "logger=none"]
+    command += ["hardware.threads=1", "benchmark.enabled=false", "seed=0,1", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+
+
+def wait_for(condition, seconds: float = 120.0):
+    """What the condition gives once it gives something."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.2)
+    return found
+
+
+def cell_processes(parent: int) -> list:
+    import psutil
+
+    children = psutil.Process(parent).children()
+    return [c for c in children if "hydra.mode=RUN" in c.cmdline()]
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_the_cells_and_says_what_is_left(tsdtp):
+    process = start("epochs=500")
+    wait_for(lambda: list(Path().rglob("progress.json")))
+    cells = cell_processes(process.pid)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "2 cells are left" in out and out.count("none/seed") >= 2
+    assert cells and not any(cell.is_running() for cell in cells)
+    assert not list(Path().rglob("metrics.json")) and not list(Path().rglob("*.tmp"))
+
+
+@pytest.mark.slow
+def test_a_cell_killed_from_outside_does_not_touch_the_other(tsdtp):
+    process = start("debug=fast", "max_steps=60", "epochs=40")
+    victim = wait_for(lambda: cell_processes(process.pid))[0]
+    seed = next(a for a in victim.cmdline() if a.startswith("seed=")).replace("=", "")
+    wait_for(lambda: (Path("outputs/runs/synthetic_sentence/tiny_bert/none") / seed).is_dir())
+    victim.kill()
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "killed by SIGKILL" in out
+    (record,) = Path().rglob("metrics.json")
+    assert record.parent.name != seed

@@ -3,7 +3,6 @@
 `environment()` is imported from its own module, so that `tsdtp.benchmark.environment` stays one.
 """
 
-from tsdtp.benchmark.environment import git_state, now
 from tsdtp.benchmark.latency import Ratio, Timing, interleaved, ratio
 from tsdtp.benchmark.memory import model_mib, peak_mib
 from tsdtp.benchmark.speed import measure
@@ -11,11 +10,9 @@ from tsdtp.benchmark.speed import measure
 __all__ = [
     "Ratio",
     "Timing",
-    "git_state",
     "interleaved",
     "measure",
     "model_mib",
-    "now",
     "peak_mib",
     "ratio",
 ]

@@ -1,11 +1,9 @@
-"""What a result was measured with: versions, hardware, commit. No host, user or path names."""
+"""What a result was measured with: versions and hardware. No host, user or path names."""
 
 from __future__ import annotations
 
 import os
 import platform
-import subprocess
-from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -48,36 +46,6 @@ def environment() -> dict[str, dict]:
             "threads": torch.get_num_threads(),
         },
     }
-
-
-def git_state(folder: str | Path = Path(__file__).parent) -> dict[str, str | bool | None]:
-    """Commit of the repository that tracks `folder` (default: this package), and if it is dirty.
-
-    Returns:
-        commit: 40 hex digits; dirty: whether the work tree has changes or untracked files. Both
-        None without git, outside a repository, or where the repository merely surrounds the
-        folder without tracking it (a package installed into some project's virtual environment).
-    """
-    try:
-        tracked = _git(folder, "ls-files", "--", ".")
-        commit = _git(folder, "rev-parse", "HEAD") if tracked else None
-        dirty = bool(_git(folder, "status", "--porcelain")) if tracked else None
-    except (OSError, ValueError, subprocess.SubprocessError):
-        return {"commit": None, "dirty": None}
-    return {"commit": commit, "dirty": dirty}
-
-
-def now() -> str:
-    """Date and time in UTC, ISO 8601, to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _git(folder: str | Path, *arguments: str) -> str:
-    # Inside a git hook GIT_DIR and the like name another repository than the folder's.
-    variables = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
-    command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
-    finished = subprocess.run(command, env=variables, capture_output=True, check=True, timeout=30)
-    return finished.stdout.decode(errors="replace").strip()
 
 
 def _version(package: str) -> str | None:

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from transformers import PreTrainedTokenizerBase
 
 from tsdtp.cli.config import ConfigError, instantiate
+from tsdtp.cli.identity import start_path
 from tsdtp.data import TextClassificationData
 from tsdtp.data.tokenizer import train_tokenizer
 from tsdtp.models import PrunedClassifier
@@ -45,14 +46,9 @@ def start_folder(config: DictConfig) -> Path | None:
     Raises:
         ConfigError: if it is not there or not finished.
     """
-    named = config.model.init_from
-    if named is None:
-        return None
-    folder = Path(named)
-    if named == "unpruned":
-        here = Path(config.output_dir)
-        folder = here.parent.parent / "none" / here.name
-    if not (folder / WEIGHTS).is_file():
+    folder = start_path(config)
+    if folder is not None and not (folder / WEIGHTS).is_file():
+        named = config.model.init_from
         raise ConfigError(f"model.init_from={named}: no finished run in {folder} (no {WEIGHTS})")
     return folder
 

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from tsdtp.cli.check import check_command, exit_with
 from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, config_dir, register_resolvers
+from tsdtp.provenance import code_state, now
 from tsdtp.results import RunRecord, read_record, write_record
 
 
@@ -24,7 +25,6 @@ def evaluate(config: DictConfig, command: str, folder: Path) -> RunRecord:
         FileNotFoundError: if the folder holds no record.
         ConfigError: if the run's data or weights are not there.
     """
-    from tsdtp.benchmark import git_state, now
     from tsdtp.benchmark.environment import environment
     from tsdtp.cli import measure
     from tsdtp.cli.build import Cell
@@ -45,7 +45,7 @@ def evaluate(config: DictConfig, command: str, folder: Path) -> RunRecord:
     summary = measure.evaluate(model, cell)
     summary["cost"]["budget_spent_train"] = record.cost.get("budget_spent_train")
     speed, memory = measure.benchmark(model.to(cell.device), cell)
-    measured = {"command": command, **git_state(), **environment(), "date": now()}
+    measured = {"command": command, **code_state(), **environment(), "date": now()}
     new = RunRecord(
         identity={**record.identity, "execution": config.execution or "packed"},
         provenance={**record.provenance, "measured": measured},

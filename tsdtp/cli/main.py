@@ -9,6 +9,7 @@ COMMANDS = {
     "train": "train a model with a pruning method and measure it (-m: a Hydra multirun)",
     "eval": "measure a finished run again, on this machine",
     "sweep": "run every cell of a sweep and print its tables",
+    "tune": "search settings for quality against cost",
     "report": "tables from all records under a folder",
     "validate": "check every config, without running anything",
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shlex
+import time
 import warnings
 from pathlib import Path
 
@@ -12,18 +13,18 @@ import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
 
-from tsdtp.benchmark import git_state, now
 from tsdtp.benchmark.environment import environment
 from tsdtp.cli import measure
 from tsdtp.cli.build import Cell
 from tsdtp.cli.check import check_filled
-from tsdtp.cli.config import ConfigError, plain, task_name
+from tsdtp.cli.config import plain, task_name
+from tsdtp.cli.folder import alone, finished, keep_previous
+from tsdtp.cli.identity import Settings, identity_hash, start_identity
 from tsdtp.cli.training import train
+from tsdtp.jobs.progress import enter_stage
 from tsdtp.models.loading import TOKENIZER, save_weights
-from tsdtp.results import RECORD_NAME, RunRecord, config_hash, read_record, write_record
-
-# What may differ between two runs of the same cell.
-_NOT_IDENTITY = ("output_dir", "run_id", "variant", "callbacks", "logger", "overwrite", "ckpt_path")
+from tsdtp.provenance import code_state, now
+from tsdtp.results import RunRecord, write_record
 
 _KNOWN_WARNINGS = (
     ".*does not have many workers.*",  # the data is tokenised already
@@ -49,37 +50,49 @@ def run(config: DictConfig, method: str, overrides: list[str]) -> RunRecord:
     check_filled(config)
     config.output_dir = os.path.relpath(config.output_dir)
     settings = plain(config)
-    identity_hash = config_hash({k: v for k, v in settings.items() if k not in _NOT_IDENTITY})
-    if done := finished(config, identity_hash):
+    if done := finished(settings):
         return done
+    with alone(Path(config.output_dir)):
+        return _run(config, settings, method, overrides)
+
+
+def _run(config: DictConfig, settings: Settings, method: str, overrides: list[str]) -> RunRecord:
+    folder = Path(config.output_dir)
+    begun = float(os.environ.get("TSDTP_BEGUN", time.time()))  # the launcher counts imports, too
     pl.seed_everything(config.seed, workers=True, verbose=False)
     if config.hardware.threads:
         torch.set_num_threads(config.hardware.threads)
-    cell = Cell(config)
+    cell, start = Cell(config), start_identity(settings)
     model = train(cell)
+    enter_stage(folder, "evaluation")
     evaluated = measure.as_measured(model, config, cell.device)
     spent = measure.fit_budget(evaluated, cell)
     model.pruner.strictness.copy_(evaluated.pruner.strictness)
-    save_weights(model, Path(config.output_dir))
-    cell.tokenizer.save_pretrained(Path(config.output_dir) / TOKENIZER)
+    save_weights(model, folder)
+    cell.tokenizer.save_pretrained(folder / TOKENIZER)
     summary = measure.evaluate(evaluated, cell)
     summary["cost"]["budget_spent_train"] = spent
+    enter_stage(folder, "benchmark")
     speed, memory = measure.benchmark(evaluated.to(cell.device), cell)
     record = RunRecord(
         identity=identity(config, method),
         provenance={
             "command": shlex.join(["tsdtp", "train", *overrides]),
-            **git_state(),
+            **code_state(),
             **environment(),
             "date": now(),
+            "seconds": round(time.time() - begun, 1),
+            "slots": int(os.environ.get("TSDTP_SLOTS", "1")),
+            "start": start,
             "config": {**settings, "method": method},
-            "config_hash": identity_hash,
+            "config_hash": identity_hash(settings),
         },
         **summary,
         speed=speed,
         memory=memory,
     )
-    write_record(config.output_dir, record)
+    keep_previous(folder)
+    write_record(folder, record)
     return record
 
 
@@ -95,27 +108,6 @@ def identity(config: DictConfig, method: str) -> dict:
         "run_id": config.run_id,
         "execution": config.model.execution or "packed",
     }
-
-
-def finished(config: DictConfig, identity_hash: str) -> RunRecord | None:
-    """The record that already lies in the run's folder, if it is of this very config.
-
-    Raises:
-        ConfigError: if another config's record lies there.
-    """
-    folder = Path(config.output_dir)
-    if config.overwrite or not (folder / RECORD_NAME).is_file():
-        return None
-    record = read_record(folder)
-    if record.provenance["config_hash"] != identity_hash:
-        raise ConfigError(
-            f"{folder} holds a run with other settings; overwrite=true replaces it, "
-            "hydra.run.dir=FOLDER goes elsewhere"
-        )
-    commit = record.provenance["commit"]
-    note = "" if commit == git_state()["commit"] else f" at commit {str(commit)[:9]}, not this one"
-    print(f"{folder}: done{note}; overwrite=true runs it again", flush=True)
-    return record
 
 
 def quiet_libraries() -> None:

@@ -14,9 +14,10 @@ from omegaconf import DictConfig
 from tsdtp.cli import measure
 from tsdtp.cli.build import Cell, build_each
 from tsdtp.cli.config import ConfigError, instantiate
+from tsdtp.jobs.progress import enter_stage
 from tsdtp.models import PrunedClassifier
 from tsdtp.models.budget import check_reachable
-from tsdtp.tasks.callbacks import BudgetSchedule, EpochLine
+from tsdtp.tasks.callbacks import BudgetSchedule, EpochLine, ReportProgress
 from tsdtp.tasks.classification import ClassificationTask
 from tsdtp.tasks.teaching import teach
 
@@ -56,6 +57,7 @@ def teach_pruner(cell: Cell, model: PrunedClassifier, teacher: PrunedClassifier 
         return
     if not examples or not settings["epochs"]:
         return
+    enter_stage(cell.config.output_dir, "teaching")
     half = cell.config.hardware.precision.startswith("bf16")
     with torch.autocast(cell.device.type, torch.bfloat16, enabled=half):
         losses = teach(
@@ -88,6 +90,7 @@ def trainer_of(cell: Cell) -> Iterator[pl.Trainer]:
             *build_each(config.callbacks),
             *([] if cell.pruner.budget is None else [budget_schedule(cell)]),
             *([] if on_terminal else [EpochLine()]),
+            ReportProgress(config.output_dir),
         ],
         enable_checkpointing="checkpoint" in config.callbacks,
         enable_progress_bar=on_terminal,

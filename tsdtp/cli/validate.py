@@ -7,18 +7,18 @@ import sys
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
 
 from hydra import initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from tsdtp.cli.check import MissingExtraError, composed, first_line, user_folder
 from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, config_dir
 from tsdtp.cli.keys import key_faults, target_faults
-from tsdtp.cli.sweep import expand
+from tsdtp.cli.sweep import expand, load_sweep
+from tsdtp.cli.tune import Search, load_settings
 
 
 @dataclass
@@ -48,63 +48,67 @@ class Verdict:
 
 
 def validate(user: str | Path | None = None) -> Verdict:
-    """Composes every option, every experiment, the cells of every sweep, and eval.
+    """Composes every option, every experiment, the cells of every sweep and search, and eval.
 
     Args:
         user: folder of the user's own configs, checked beside ours.
     """
     verdict, own = Verdict(), user_folder(user)
+    # Before Hydra is initialised here: a search does so itself.
+    listed = [(name, _jobs(name, path)) for name, path in _files(user)]
     with initialize_config_dir(config_dir(), version_base=HYDRA_VERSION_BASE):
         verdict.judge("eval", _faults("eval", [[*own, "run=somewhere"]]))
         known = verdict.judge("train", _faults("train", [own]))  # these every config shares
         defaults = None if known else composed("train", own)
-        for folder in filter(None, (config_dir(), user)):
-            for path in sorted(Path(folder).glob("*/**/*.yaml")):
-                name = f"{path.parent.relative_to(folder).as_posix()}={path.stem}"
-                jobs = _cells(path) if name.startswith("sweep=") else [[name]]
-                lines = ([*own, *job] for job in jobs)
-                verdict.judge(name, _faults("train", lines, defaults), known)
+        for name, jobs in listed:
+            lines = [] if isinstance(jobs, str) else [[*own, *job] for job in jobs]
+            faults = [jobs] if isinstance(jobs, str) else _faults("train", lines, defaults)
+            verdict.judge(name, faults, known)
     return verdict
 
 
-def _cells(path: Path) -> Iterator[list[str]]:
+def _files(user: str | Path | None) -> Iterator[tuple[str, Path]]:
+    """Every config of a group, by the words that choose it."""
+    for folder in map(Path, filter(None, (config_dir(), user))):
+        for path in sorted(folder.glob("*/**/*.yaml")):
+            yield f"{path.parent.relative_to(folder).as_posix()}={path.stem}", path
+
+
+def _jobs(name: str, path: Path) -> list[list[str]] | str:
+    """Overrides of the runs that a config makes; what is wrong with it if it makes none."""
     try:
-        sweep = cast(DictConfig, OmegaConf.load(path))
-        yield from expand(sweep, ["seed=0"])  # seeds differ in nothing else
-    except (YAMLError, OmegaConfBaseException, ConfigError, TypeError, AttributeError) as error:
-        raise ConfigError(f"not a sweep of `common` and `grids`: {first_line(error)}") from error
+        if name.startswith("sweep="):
+            return expand(load_sweep(str(path)), ["seed=0"])  # seeds differ in nothing else
+        if name.startswith("hparams="):
+            search = Search(load_settings([f"hparams={path}"]), [])  # checks its space as well
+            return [search.start, search.trial]
+    except ConfigError as error:
+        return str(error)
+    except (YAMLError, OmegaConfBaseException, TypeError, LookupError, AttributeError) as error:
+        return f"not in the form of the others there: {first_line(error)}"
+    return [[name]]
 
 
 def _faults(
     config_name: str, jobs: Iterable[list[str]], defaults: DictConfig | None = None
 ) -> Iterator[str]:
     """Faults of the configs that these overrides make, and two that would share a folder."""
-    folders: set[str | None] = set()
-    try:
-        for job in jobs:
-            yield from _faults_of_one(config_name, job, defaults, folders)
-    except MissingExtraError:
-        raise
-    except ConfigError as error:
-        yield str(error)
-
-
-def _faults_of_one(
-    config_name: str, job: list[str], defaults: DictConfig | None, folders: set[str | None]
-) -> Iterator[str]:
-    try:
-        config = composed(config_name, job)
-        folder = _folder(config)
-    except MissingExtraError:
-        raise
-    except ConfigError as error:
-        yield str(error)
-        return
-    yield from target_faults(config)
-    yield from () if defaults is None else key_faults(config, defaults)
-    if folder in folders:
-        yield f"two cells would be {folder}; give one a variant"
-    folders.add(folder)
+    folders = set()
+    for job in jobs:
+        try:
+            config = composed(config_name, job)
+            folder = _folder(config)
+        except MissingExtraError:
+            raise
+        except ConfigError as error:
+            yield str(error)
+            continue
+        yield from target_faults(config)
+        if defaults is not None:
+            yield from key_faults(config, defaults)
+        if folder in folders:
+            yield f"two cells would be {folder}; give one a variant"
+        folders.add(folder)
 
 
 def _folder(config: DictConfig) -> str | None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytorch_lightning as pl
 
+from tsdtp.jobs.progress import Progress, write_progress
 from tsdtp.models import PrunedClassifier, calibrate
 from tsdtp.models.budget import INPUTS
 
@@ -75,6 +77,45 @@ class BudgetSchedule(pl.Callback):
 
 def _model(pl_module) -> PrunedClassifier:
     return pl_module.model
+
+
+class ReportProgress(pl.Callback):
+    """Tells whoever started this run how far it is.
+
+    Args:
+        folder: of the run.
+        every: seconds between two reports, at least.
+    """
+
+    def __init__(self, folder: str | Path, every: float = 2.0) -> None:
+        self.folder, self.every = Path(folder), every
+        self.last, self.history = 0.0, []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        """Reports now and then."""
+        if time.monotonic() - self.last >= self.every:
+            self._report(trainer, trainer.current_epoch)
+
+    def on_validation_end(self, trainer, pl_module) -> None:
+        """Reports the figure of the epoch."""
+        if not trainer.sanity_checking and "val/accuracy" in trainer.callback_metrics:
+            self.history.append(float(trainer.callback_metrics["val/accuracy"]))
+            self._report(trainer, trainer.current_epoch + 1)
+
+    def _report(self, trainer, epoch: int) -> None:
+        if not trainer.is_global_zero:
+            return
+        self.last = time.monotonic()
+        steps = trainer.estimated_stepping_batches
+        progress = Progress(
+            stage="training",
+            epoch=epoch,
+            epochs=trainer.max_epochs or 0,
+            fraction=min(trainer.global_step / steps, 1.0),
+            metric=self.history[-1] if self.history else None,
+            history=tuple(self.history),
+        )
+        write_progress(self.folder, progress)
 
 
 class EpochLine(pl.Callback):

@@ -1,0 +1,101 @@
+"""`hydra/sweeper=grids`: the grids of a preset in configs/sweep/ as one multirun."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobStatus
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+from tsdtp.cli.check import exit_with
+from tsdtp.cli.config import ConfigError
+from tsdtp.cli.plan import Planned, check_code, make_plan, to_run
+from tsdtp.cli.sweep import expand, load_sweep
+from tsdtp.jobs.job import Job, State
+from tsdtp.report.sweep import SWEEP_NAME
+from tsdtp.results import write_atomic
+
+
+@runtime_checkable
+class RunsPlans(Protocol):
+    """A launcher that takes a plan as a whole. Hydra loads a plugin twice, so no class will do."""
+
+    def run_plan(self, cells: Sequence[Planned]) -> list[Job]:
+        """Runs it."""
+        ...
+
+
+class GridsSweeper(Sweeper):
+    """Runs every cell of a preset; with any launcher, cells run after the ones they start from.
+
+    Args:
+        preset: name of a file in configs/sweep/, or the path of another one.
+    """
+
+    def __init__(self, preset: str) -> None:
+        self.preset = preset
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        """Hydra's way to hand things over."""
+        self.hydra_context, self.config = hydra_context, config
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Plans the cells, notes them in sweep.json, runs them; exits with 1 if any failed."""
+        loader, master = self.hydra_context.config_loader, self.config
+        try:
+            jobs = expand(load_sweep(self.preset), arguments)
+            cells = make_plan(jobs, lambda o: loader.load_sweep_config(master, o))
+            if not any(cell.settings["dry_run"] for cell in cells):
+                self._write_manifest(cells, arguments)
+            failed = self._run(cells)
+        except ConfigError as error:
+            exit_with(error, "tsdtp sweep")
+        if failed:
+            sys.exit(1)
+
+    def _write_manifest(self, cells: Sequence[Planned], arguments: list[str]) -> None:
+        folder = self.config.hydra.sweep.dir
+        words = ["tsdtp", "sweep", f"sweep={self.preset}", f"dir={folder}", *arguments]
+        manifest: dict[str, Any] = {"name": Path(self.preset).stem, "command": shlex.join(words)}
+        manifest["cells"] = [cell.cell() for cell in cells]
+        write_atomic(Path(folder) / SWEEP_NAME, json.dumps(manifest, indent=2) + "\n")
+
+    def _run(self, cells: Sequence[Planned]) -> bool:
+        """Whether any cell failed."""
+        if isinstance(self.launcher, RunsPlans):
+            jobs = self.launcher.run_plan(cells)
+            return any(job.state not in (State.DONE, State.WAITING) for job in jobs)
+        check_code(cells)
+        started, failed = 0, False
+        for wave in waves(to_run(cells)):
+            returned = self.launcher.launch([_overrides(cell) for cell in wave], started)
+            failed |= any(r.status is not JobStatus.COMPLETED for r in returned)
+            started += len(wave)
+        return failed
+
+
+def _overrides(cell: Planned) -> list[str]:
+    return [*cell.overrides, "overwrite=true"]
+
+
+def waves(cells: Sequence[Planned]) -> list[list[Planned]]:
+    """Cells in groups, one after the other: no cell starts from one of its own group."""
+    waiting, groups = list(cells), []
+    while waiting:
+        names = {cell.name for cell in waiting}
+        groups.append([cell for cell in waiting if not names & set(cell.after)])
+        waiting = [cell for cell in waiting if names & set(cell.after)]
+    return groups

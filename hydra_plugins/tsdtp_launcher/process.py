@@ -1,0 +1,90 @@
+"""`hydra/launcher=process`: each job of a multirun in an interpreter and a device slot."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import CompactHydraException
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+from tsdtp.cli.check import exit_with
+from tsdtp.cli.config import ConfigError
+from tsdtp.cli.launch import launch
+from tsdtp.cli.plan import Planned, make_plan
+from tsdtp.jobs.job import Job, State
+from tsdtp.results import main_metric, read_record
+
+LOG_NAME = "sweep.log"
+
+
+class ProcessLauncher(Launcher):
+    """Skips finished cells, lets cells wait for their start run, goes on after a failure.
+
+    Args:
+        slots: GPU ids or CPU cores of each slot; None: as many as the machine has room for.
+        grace: seconds that a cell has to end by itself when it is stopped.
+    """
+
+    def __init__(self, slots: Sequence[str] | None = None, grace: float = 10.0) -> None:
+        self.slots, self.grace = slots, grace
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        """Hydra's way to hand things over."""
+        self.context, self.config = hydra_context, config
+
+    def plan(self, job_overrides: Sequence[Sequence[str]]) -> list[Planned]:
+        """What the jobs are and which of them have to run."""
+        loader, master = self.context.config_loader, self.config
+        return make_plan(job_overrides, lambda o: loader.load_sweep_config(master, o))
+
+    def run_plan(self, cells: Sequence[Planned]) -> list[Job]:
+        """Runs a plan."""
+        log = Path(self.config.hydra.sweep.dir) / LOG_NAME
+        return launch(cells, log, self.slots, self._options(), self.grace)
+
+    def _options(self) -> list[str]:
+        """Config folders of the user's own, which a job needs as well."""
+        sources = self.config.hydra.runtime.config_sources
+        return [f"--config-dir={s.path}" for s in sources if s.provider == "command-line"]
+
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> Sequence[JobReturn]:
+        """Runs a batch of jobs and returns their main metrics, as a sweeper expects them."""
+        try:
+            cells = self.plan(job_overrides)
+            jobs = {job.name: job for job in self.run_plan(cells)}
+        except ConfigError as error:
+            exit_with(error, "tsdtp train")
+        by_overrides = {cell.overrides: cell for cell in cells}
+        chosen = [by_overrides[tuple(overrides)] for overrides in job_overrides]
+        return [_returned(cell, jobs.get(cell.name)) for cell in chosen]
+
+
+class CellFailed(CompactHydraException):
+    """A job of a multirun failed; the others ran."""
+
+
+def _returned(cell: Planned, job: Job | None) -> JobReturn:
+    returned = JobReturn(overrides=list(cell.overrides), working_dir=str(cell.folder))
+    if job is not None and job.state not in (State.DONE, State.WAITING):
+        returned.status = JobStatus.FAILED
+        returned.return_value = CellFailed(f"{job.name}: {job.note} (see {job.log})")
+        return returned
+    returned.status = JobStatus.COMPLETED
+    returned.return_value = _metric(cell)
+    return returned
+
+
+def _metric(cell: Planned) -> Any:
+    try:
+        return main_metric(read_record(cell.folder))
+    except (OSError, ValueError):
+        return None  # of a dry run

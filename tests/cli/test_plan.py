@@ -1,0 +1,121 @@
+"""A plan knows what is done, what changed, what has to follow, and how long it will take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, config_dir, register_resolvers
+from tsdtp.cli.identity import Status, identity_hash, start_identity
+from tsdtp.cli.plan import check_code, expected_seconds, make_plan, to_run
+from tsdtp.provenance import code_state
+from tsdtp.results import RECORD_NAME, RunRecord, write_record
+
+NONE = ["pruning=none", "seed=0"]
+PRUNED = ["pruning=topk", "pruning.budget=0.6", "model.init_from=unpruned", "seed=0"]
+
+
+@pytest.fixture(autouse=True)
+def place(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    register_resolvers()
+
+
+def plan(*jobs: list[str], more: tuple[str, ...] = ()) -> dict:
+    def config(overrides):
+        return compose("train", [*overrides, *more], return_hydra_config=True)
+
+    with initialize_config_dir(config_dir(), version_base=HYDRA_VERSION_BASE):
+        cells = make_plan(jobs, config)
+    return {cell.method: cell for cell in cells}
+
+
+def finish(cell, date="2026-01-01", **provenance) -> None:
+    """Leaves the record that a run of this cell would leave."""
+    identity = {"task": "t", "pruning": cell.method, "model": "m", "seed": 0, "budget": None}
+    made = {"command": "", "versions": {}, "hardware": {}, "config": {}, **code_state()}
+    made |= {"config_hash": identity_hash(cell.settings), "date": date, "seconds": 60.0}
+    made |= {"start": start_identity(cell.settings), **provenance}
+    identity |= {"run_id": cell.name, "execution": "packed"}
+    write_record(cell.folder, RunRecord(identity, made, {"accuracy": 0.5}, {}))
+
+
+def test_the_start_run_comes_first_whatever_the_order():
+    cells = plan(PRUNED, NONE)
+    assert list(cells) == ["none", "topk"]
+    assert cells["topk"].after == (cells["none"].name,)
+    assert {cell.status for cell in cells.values()} == {Status.MISSING}
+
+
+def test_a_start_run_outside_the_plan_is_not_waited_for():
+    assert plan(PRUNED)["topk"].after == ()
+
+
+def test_only_missing_and_changed_cells_run():
+    for cell in plan(PRUNED, NONE).values():
+        finish(cell)
+    cells = plan(PRUNED, NONE)
+    assert not to_run(list(cells.values()))
+    (cells["topk"].folder / RECORD_NAME).unlink()
+    again = plan(PRUNED, NONE)
+    assert [cell.method for cell in to_run(list(again.values()))] == ["topk"]
+    finish(again["topk"])
+    changed = plan([*PRUNED, "optim.lr=0.5"], NONE)
+    assert changed["topk"].status is Status.CHANGED and changed["none"].status is Status.DONE
+
+
+def test_what_does_not_make_the_result_does_not_make_it_another_run():
+    finish(plan(NONE)["none"])
+    same = plan(NONE, more=("logger=none", "callbacks=none", "changed_code=keep"))
+    assert same["none"].status is Status.DONE
+
+
+def test_pruned_runs_follow_a_start_run_that_runs_again():
+    for cell in plan(PRUNED, NONE).values():
+        finish(cell)
+    (plan(NONE)["none"].folder / RECORD_NAME).write_text("{")
+    cells = plan(PRUNED, NONE)
+    assert cells["none"].status is Status.DAMAGED and cells["topk"].status is Status.RESTARTED
+    finish(cells["none"], date="2026-02-02")
+    later = plan(PRUNED)
+    assert later["topk"].status is Status.RESTARTED, "the start was run again in another sweep"
+
+
+def test_other_code_is_named_and_asked_for():
+    finish(plan(NONE)["none"], code="000000000000", commit="feedfacefeed")
+    cell = plan(NONE)["none"]
+    assert cell.status is Status.OTHER_CODE
+    with pytest.raises(ConfigError, match=r"feedface.*changed_code=keep.*changed_code=rerun"):
+        check_code([cell])
+    kept, rerun = (plan(NONE, more=(f"changed_code={what}",))["none"] for what in ("keep", "rerun"))
+    check_code([kept, rerun])
+    assert to_run([kept, rerun]) == [rerun]
+
+
+def test_two_cells_of_one_name_are_refused():
+    with pytest.raises(ConfigError, match="two cells of this sweep would be .*none/seed0"):
+        plan([*NONE, "optim.lr=0.1"], [*NONE, "optim.lr=0.2"])
+
+
+def test_a_value_that_nobody_gave_is_named():
+    with pytest.raises(ConfigError, match="no value given for task.data.label_names"):
+        plan(["task=text_classification", "task.data.local_dir=x", "task.data.text_columns=[a]"])
+
+
+def test_the_estimate_goes_by_the_most_similar_cells():
+    cells = plan(PRUNED, ["pruning=dtp", "pruning.budget=0.5"], NONE)
+    finish(cells["topk"], seconds=100.0)
+    finish(cells["none"], seconds=10.0)
+    cells = plan(PRUNED, ["pruning=dtp", "pruning.budget=0.5"], NONE, [*PRUNED, "seed=1"])
+    everything = list(cells.values())
+    assert expected_seconds(cells["dtp"], everything) == 55.0
+    other = plan(["pruning=topk", "pruning.budget=0.3"])["topk"]
+    old = [cell for cell in everything if cell.seconds]
+    assert expected_seconds(other, [*old, plan(PRUNED)["topk"]]) == 100.0
+    assert expected_seconds(plan(["task=sst2"])["none"], everything) is None
+
+
+def test_paths_are_relative_to_where_the_user_is():
+    assert plan(NONE)["none"].folder == Path("outputs/runs/synthetic_sentence/tiny_bert/none/seed0")

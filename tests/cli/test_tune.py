@@ -1,0 +1,122 @@
+"""A search draws settings, judges trials, stops hopeless ones, and goes on where it stopped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from omegaconf import OmegaConf
+from tiny import FAST
+
+from tsdtp.cli import trials
+from tsdtp.cli.config import ConfigError
+from tsdtp.results import RunRecord, write_record
+
+optuna = pytest.importorskip("optuna")
+
+SPACE = {
+    "pruning.layers": {"choices": [None, "[1,2]"]},
+    "pruning.gamma": {"low": 0.5, "high": 8.0, "log": True},
+    "epochs": {"low": 1, "high": 3},
+}
+SETTINGS = {"sampler": "tpe", "sampler_seed": 0}
+
+
+@pytest.fixture
+def study(tmp_path):
+    return trials.make_study(tmp_path, SETTINGS)
+
+
+def test_draws_what_the_space_holds(study):
+    drawn = [dict(o.split("=") for o in trials.suggest(study.ask(), SPACE)) for _ in range(20)]
+    assert {d["pruning.layers"] for d in drawn} == {"null", "[1,2]"}
+    assert all(0.5 <= float(d["pruning.gamma"]) <= 8.0 for d in drawn)
+    assert {d["epochs"] for d in drawn} <= {"1", "2", "3"}
+
+
+def test_a_malformed_range_is_named(study):
+    with pytest.raises(ConfigError, match=r"space.epochs.*valid: choices, or low, high and log"):
+        trials.suggest(study.ask(), {"epochs": {"low": 1}})
+
+
+def test_the_same_seed_draws_the_same(tmp_path):
+    (tmp_path / "a").mkdir(), (tmp_path / "b").mkdir()
+    one, two = (trials.make_study(tmp_path / name, SETTINGS) for name in "ab")
+    assert trials.suggest(one.ask(), SPACE) == trials.suggest(two.ask(), SPACE)
+
+
+def finish(folder: Path, accuracy: float, speed: dict | None = None) -> None:
+    identity = {"task": "t", "pruning": "p", "model": "m", "seed": 0, "budget": None}
+    identity |= {"run_id": "r", "execution": "packed"}
+    made = dict.fromkeys(("command", "commit", "dirty", "versions", "hardware", "date", "config"))
+    made |= {"config_hash": "x"}
+    cost = {"flops_ratio": 0.5}
+    write_record(folder, RunRecord(identity, made, {"accuracy": accuracy}, cost, speed))
+
+
+def test_judges_by_quality_and_either_cost(tmp_path):
+    finish(tmp_path, 0.75, {"examples_per_second": 50.0})
+    assert trials.judge(tmp_path, "flops_ratio") == (0.75, 0.5)
+    assert trials.judge(tmp_path, "seconds") == (0.75, 0.02)
+    finish(tmp_path, 0.75)
+    with pytest.raises(ValueError, match="no seconds was measured"):
+        trials.judge(tmp_path, "seconds")
+
+
+def done(budget: float, *history: float):
+    return SimpleNamespace(params={"pruning.budget": budget}, user_attrs={"history": history})
+
+
+def test_hopeless_is_below_the_median_of_those_that_cost_no_more():
+    others = [done(0.4, 0.6, 0.9), done(0.5, 0.7, 0.8), done(0.5, 0.8), done(0.9, 0.99, 0.99)]
+    assert trials.is_hopeless([0.65], 0.5, others, enough=3)
+    assert not trials.is_hopeless([0.75], 0.5, others, enough=3)
+    assert not trials.is_hopeless([0.65], 0.5, others, enough=4), "one costs more"
+    assert not trials.is_hopeless([0.1, 0.75], 0.5, others, enough=3), "two ran for two epochs"
+    assert not trials.is_hopeless([0.1], 0.5, others, enough=0)
+    assert not trials.is_hopeless([], 0.5, others, enough=1)
+
+
+def test_interrupted_trials_are_tried_again_first_and_do_not_count(study):
+    first, failed = study.ask(), study.ask()
+    drawn = trials.suggest(first, SPACE)
+    failed.set_user_attr(trials.WHY, "raised")
+    study.tell(failed, state=optuna.trial.TrialState.FAIL)
+    assert trials.wanted(study, 5) == 3, "one runs, one failed"
+    trials.forget_interrupted(study)
+    assert trials.wanted(study, 5) == 4
+    again = study.ask()
+    assert trials.suggest(again, SPACE) == drawn
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["hparams=nothing"], ["no such hparams", "ts_dtp"]),
+        (["sampler=grid"], ["no such sampler", "tpe, nsga2"]),
+        (["pruning.budgit=1"], ["no such key", "budget"]),
+    ],
+)
+def test_wrong_command_lines_are_refused_at_once(tsdtp, arguments, words):
+    outcome = tsdtp("tune", *arguments)
+    assert outcome.code == 2 and len(outcome.err.splitlines()) == 1
+    assert all(word in outcome.err for word in words)
+
+
+@pytest.mark.slow
+def test_a_search_resumes_and_leaves_experiments_that_run(tsdtp):
+    arguments = [*FAST, "task=synthetic_sentence", "dir=found"]
+    assert tsdtp("tune", "trials=2", *arguments).code == 0
+    outcome = tsdtp("tune", "trials=3", *arguments)
+    assert outcome.code == 0
+    assert outcome.out.count("trial done") == 1, "two were done before"
+    assert len(list(Path("found/trials").glob("*/metrics.json"))) == 3
+    assert len(Path("found/trials.csv").read_text().splitlines()) == 4
+    assert Path("found/front.png").stat().st_size > 1000
+    path = next(Path("found/experiment").glob("*.yaml"))
+    config = OmegaConf.load(path)
+    assert "override /pruning" in path.read_text() and 0.3 <= config.pruning.budget <= 0.8
+    assert "evaluate_on" not in path.read_text()
+    chosen = ["--config-dir=found", f"experiment={path.stem}", "model.init_from=found/start"]
+    assert tsdtp("train", *chosen, "logger=none", "callbacks=none").code == 0

@@ -1,0 +1,142 @@
+"""Jobs run side by side, wait for what they need, and neither failures nor Ctrl-C leave a mess."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tsdtp.jobs.job import Job, State
+from tsdtp.jobs.pool import Pool, run_all
+from tsdtp.jobs.slots import Slot
+
+TWO = (Slot("a", {"PLACE": "a"}), Slot("b", {"PLACE": "b"}))
+
+
+def job(folder: Path, name: str, code: str = "", after: tuple[str, ...] = ()) -> Job:
+    """A job that runs Python code in its folder and then writes its result."""
+    place = folder / name
+    text = f"import os, time, signal; os.chdir({str(place)!r})\n{code}\nopen('result', 'w').close()"
+    return Job(name, place, [sys.executable, "-S", "-c", text], place / "result", after)
+
+
+def run(jobs: list[Job], slots=TWO, **settings) -> dict[str, Job]:
+    run_all(Pool(slots, **settings), jobs, lambda: None, poll=0.01)
+    return {job.name: job for job in jobs}
+
+
+def test_a_failure_blocks_those_that_need_it_and_no_others(tmp_path):
+    ended = run(
+        [
+            job(tmp_path, "raises", "raise ValueError('no such thing')"),
+            job(tmp_path, "killed", "os.kill(os.getpid(), signal.SIGKILL)"),
+            job(tmp_path, "silent", "raise SystemExit(0)"),
+            job(tmp_path, "needs", after=("raises",)),
+            job(tmp_path, "needs_needs", after=("needs",)),
+            job(tmp_path, "good"),
+            job(tmp_path, "needs_good", after=("good",)),
+        ]
+    )
+    states = {name: str(job.state) for name, job in ended.items()}
+    assert states == {
+        **{"raises": "failed", "killed": "failed", "silent": "failed"},
+        **{"needs": "blocked", "needs_needs": "blocked", "good": "done", "needs_good": "done"},
+    }
+    assert ended["raises"].note == "ValueError: no such thing"
+    assert "SIGKILL" in ended["killed"].note
+    assert ended["silent"].note == "ended without result; no output"
+    assert ended["needs"].note == "needs raises"
+    assert not (tmp_path / "needs").exists(), "a blocked job never started"
+
+
+def test_a_job_starts_after_what_it_needs_whatever_the_order(tmp_path):
+    stamp = "time.sleep(0.2); open('time', 'w').write(str(time.time()))"
+    jobs = [job(tmp_path, "second", stamp, after=("first",)), job(tmp_path, "first", stamp)]
+    run(jobs)
+    times = [float((tmp_path / name / "time").read_text()) for name in ("first", "second")]
+    assert times[1] - times[0] >= 0.2
+
+
+def test_one_job_at_a_time_in_each_slot(tmp_path):
+    code = (
+        "open('place', 'w').write(os.environ['PLACE'] + os.environ['TSDTP_SLOTS']);"
+        "open('begin', 'w').write(str(time.time())); time.sleep(0.1);"
+        "open('end', 'w').write(str(time.time()))"
+    )
+    run([job(tmp_path, str(n), code) for n in range(8)])
+    spans: dict[str, list] = {}
+    for n in range(8):
+        read = {k: (tmp_path / str(n) / k).read_text() for k in ("place", "begin", "end")}
+        spans.setdefault(read["place"], []).append((float(read["begin"]), float(read["end"])))
+    assert set(spans) == {"a2", "b2"}
+    for place in spans.values():
+        ordered = sorted(place)
+        assert all(end <= begin for (_, end), (begin, _) in zip(ordered, ordered[1:], strict=False))
+
+
+def test_cores_bind_the_process(tmp_path):
+    core = sorted(os.sched_getaffinity(0))[-1]
+    code = "time.sleep(0.2); open('cores', 'w').write(str(os.sched_getaffinity(0)))"
+    run([job(tmp_path, "bound", code)], slots=[Slot("last", {}, (core,))])
+    assert (tmp_path / "bound" / "cores").read_text() == str({core})
+
+
+def test_an_interrupt_ends_every_process_and_grandchild(tmp_path):
+    code = (
+        "import subprocess; child = subprocess.Popen(['sleep', '60'])\n"
+        "open('pids', 'w').write(f'{os.getpid()} {child.pid}'); time.sleep(60)"
+    )
+    jobs = [
+        job(tmp_path, "long", code),
+        job(tmp_path, "short"),
+        job(tmp_path, "later", after=("long",)),
+    ]
+
+    def interrupt() -> None:
+        while not (tmp_path / "long" / "pids").exists() or not (tmp_path / "short/result").exists():
+            time.sleep(0.01)
+        time.sleep(0.1)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(KeyboardInterrupt):
+        run(jobs, grace=0.5)
+    assert [str(job.state) for job in jobs] == ["stopped", "done", "waiting"]
+    pids = [int(pid) for pid in (tmp_path / "long" / "pids").read_text().split()]
+    gone = [not psutil.pid_exists(p) or psutil.Process(p).status() == "zombie" for p in pids]
+    assert all(gone)
+
+
+def test_stopping_one_job_lets_the_others_go_on(tmp_path):
+    pool = Pool(TWO, grace=0.5)
+    slow, fast = job(tmp_path, "slow", "time.sleep(60)"), job(tmp_path, "fast", "time.sleep(0.3)")
+    pool.start(slow)
+    pool.start(fast)
+    pool.stop([slow], "hopeless")
+    assert (slow.state, slow.note) == (State.STOPPED, "hopeless")
+    while fast.state is State.RUNNING:
+        pool.poll()
+    assert fast.state is State.DONE and len(pool.free) == 2
+
+
+def test_a_pool_needs_a_slot():
+    with pytest.raises(ValueError, match="no slot"):
+        Pool([])
+
+
+@pytest.mark.slow
+def test_two_hundred_jobs_leak_nothing(tmp_path):
+    process = psutil.Process()
+    before = process.num_fds(), process.num_threads()
+    jobs = [job(tmp_path, str(n)) for n in range(200)]
+    ended = run(jobs)
+    assert all(job.state is State.DONE for job in ended.values())
+    assert len(list(tmp_path.rglob("result"))) == 200
+    assert process.num_fds() <= before[0] and process.num_threads() <= before[1]
+    assert not process.children()

@@ -1,0 +1,80 @@
+"""A run's folder: whether a finished run lies there, and whether another process is at work."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from tsdtp.cli.config import ConfigError
+from tsdtp.cli.identity import Settings, Status, inspect_run
+from tsdtp.cli.plan import other_code
+from tsdtp.provenance import code_digest, code_state
+from tsdtp.results import RECORD_NAME, RunRecord
+
+LOCK_NAME = ".run.lock"
+PREVIOUS_NAME = "metrics.previous.json"
+
+_REFUSED = {
+    Status.CHANGED: "holds a run with other settings",
+    Status.RESTARTED: "holds a run whose start has been run again since",
+    Status.DAMAGED: "holds a record that cannot be read",
+}
+
+
+def finished(settings: Settings) -> RunRecord | None:
+    """The record that already lies in the run's folder, if it is of this very run.
+
+    Raises:
+        ConfigError: if something else lies there, or it is of other code; and in a dry run.
+    """
+    folder = settings["output_dir"]
+    if settings["overwrite"]:
+        return None
+    status, record = inspect_run(settings, code_state())
+    if status in _REFUSED:
+        raise ConfigError(
+            f"{folder} {_REFUSED[status]}; overwrite=true replaces it, "
+            "hydra.run.dir=FOLDER goes elsewhere"
+        )
+    if status is Status.OTHER_CODE and settings["changed_code"] == "ask":
+        raise ConfigError(other_code(record, f"the run in {folder} comes"))
+    if status is Status.OTHER_CODE and settings["changed_code"] == "rerun":
+        record = None
+    if settings["dry_run"]:
+        raise ConfigError(f"dry run: {folder} is {'done' if record else 'to run'}")
+    if record:
+        print(f"{folder}: done; overwrite=true runs it again", flush=True)
+    return record
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keeps other processes out of a run's folder.
+
+    Raises:
+        ConfigError: if one is at work there, or if the code is not what the sweep began with.
+    """
+    begun_with = os.environ.get("TSDTP_CODE")
+    if begun_with and begun_with != code_digest():
+        raise ConfigError("the source of tsdtp has changed since this sweep began; start it again")
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK_NAME)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ConfigError(f"another process is at work in {folder}; wait for it") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def keep_previous(folder: Path) -> None:
+    """Puts a record that will be replaced aside, where reports do not look."""
+    if (folder / RECORD_NAME).is_file():
+        shutil.copy2(folder / RECORD_NAME, folder / PREVIOUS_NAME)

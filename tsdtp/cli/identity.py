@@ -1,0 +1,87 @@
+"""What makes a run this very run, and whether the one in a folder is it; no torch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from tsdtp.provenance import same_code
+from tsdtp.results import RECORD_NAME, RunRecord, config_hash, read_record
+
+# What may differ between two runs of the same cell.
+_NOT_IDENTITY = (
+    *("output_dir", "run_id", "variant", "callbacks", "logger"),
+    *("overwrite", "ckpt_path", "changed_code", "dry_run"),
+)
+
+Settings = Mapping[str, Any]
+
+
+class Status(StrEnum):
+    """What lies in a run's folder."""
+
+    MISSING = "missing"
+    DONE = "done"
+    CHANGED = "changed"  # other settings
+    RESTARTED = "start changed"  # the run that it starts from has been run again since
+    OTHER_CODE = "other code"  # the package's source has changed since
+    DAMAGED = "damaged"
+
+
+def identity_hash(settings: Settings) -> str:
+    """Hash of a resolved config, without what may differ between two runs of one cell."""
+    return config_hash({k: v for k, v in settings.items() if k not in _NOT_IDENTITY})
+
+
+def start_path(settings: Settings) -> Path | None:
+    """Folder of the run that a run starts from and learns from; None if it starts afresh."""
+    named = settings["model"]["init_from"]
+    if named != "unpruned":
+        return None if named is None else Path(named)
+    here = Path(os.path.relpath(settings["output_dir"]))
+    return here.parent.parent / "none" / here.name
+
+
+def start_identity(settings: Settings) -> dict[str, Any] | None:
+    """Which run the start folder holds; None without a start, or without a readable record."""
+    folder = start_path(settings)
+    try:
+        record = read_record(folder) if folder else None
+    except (OSError, ValueError):
+        record = None
+    if record is None:
+        return None
+    made = record.provenance
+    return {
+        "run_id": record.identity["run_id"],
+        "config_hash": made["config_hash"],
+        "date": made["date"],
+    }
+
+
+def inspect_run(settings: Settings, code: dict[str, Any]) -> tuple[Status, RunRecord | None]:
+    """Compares the record in a run's folder with the run that the settings describe.
+
+    Args:
+        settings: the resolved config.
+        code: the source's present state, as `code_state` gives it.
+
+    Returns:
+        What it is, and the record where it can be read.
+    """
+    folder = Path(settings["output_dir"])
+    if not (folder / RECORD_NAME).is_file():
+        return Status.MISSING, None
+    try:
+        record = read_record(folder)
+    except ValueError:
+        return Status.DAMAGED, None
+    made = record.provenance
+    if made["config_hash"] != identity_hash(settings):
+        return Status.CHANGED, record
+    if made.get("start") and made["start"] != start_identity(settings):
+        return Status.RESTARTED, record
+    return (Status.DONE if same_code(made, code) else Status.OTHER_CODE), record

@@ -1,0 +1,180 @@
+"""From the overrides of a multirun to its cells: what they are and which of them have to run."""
+
+from __future__ import annotations
+
+import os
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+
+from tsdtp.cli.check import check_filled
+from tsdtp.cli.config import ConfigError, plain, task_name
+from tsdtp.cli.identity import Settings, Status, inspect_run, start_path
+from tsdtp.provenance import code_state
+from tsdtp.results import RunRecord
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One cell.
+
+    Attributes:
+        overrides: that make it.
+        settings: the resolved config.
+        method: name of the pruning config.
+        status: of what lies in its folder.
+        record: that lies there, if it can be read.
+        after: names of the cells of this plan that it starts from.
+    """
+
+    overrides: tuple[str, ...]
+    settings: Settings
+    method: str
+    status: Status
+    record: RunRecord | None = None
+    after: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The run's place among all runs."""
+        return self.settings["run_id"]
+
+    @property
+    def folder(self) -> Path:
+        """Where its record goes."""
+        return Path(os.path.relpath(self.settings["output_dir"]))
+
+    @property
+    def seconds(self) -> float | None:
+        """That it took when it ran; None before, or for older records."""
+        return self.record and self.record.provenance.get("seconds")
+
+    def cell(self) -> dict[str, Any]:
+        """What `sweep.json` says of it."""
+        settings = self.settings
+        return {
+            "task": task_name(settings["task"]["name"], settings["task"]["data"]["source"]),
+            "model": settings["model"]["name"],
+            "pruning": self.method,
+            "budget": settings["pruning"].get("budget"),
+            "variant": settings["variant"],
+            "seed": settings["seed"],
+        }
+
+
+def make_plan(
+    jobs: Iterable[Sequence[str]], compose: Callable[[list[str]], DictConfig]
+) -> list[Planned]:
+    """Composes every job and looks at what is already there; those to start from come first.
+
+    Args:
+        jobs: the overrides of each.
+        compose: makes a config, Hydra's own part included, from overrides.
+
+    Raises:
+        ConfigError: if a job is named twice.
+    """
+    code = code_state()
+    planned: dict[str, Planned] = {}
+    for overrides in jobs:
+        settings, method = _resolve(compose(list(overrides)))
+        name = settings["run_id"]
+        if name in planned:
+            raise ConfigError(f"two cells of this sweep would be {name}; give one a `variant`")
+        status, record = inspect_run(settings, code)
+        planned[name] = Planned(tuple(overrides), settings, method, status, record)
+    folders = {cell.folder.resolve(): cell.name for cell in planned.values()}
+    linked = [_link(cell, folders) for cell in planned.values()]
+    return _restart(sorted(linked, key=lambda cell: bool(cell.after)))
+
+
+def _resolve(config: DictConfig) -> tuple[Settings, str]:
+    sweep = config.hydra.sweep
+    HydraConfig.instance().set_config(config)
+    with read_write(config.hydra.runtime), open_dict(config.hydra.runtime):
+        config.hydra.runtime.output_dir = str(Path(sweep.dir, sweep.subdir).absolute())
+    HydraConfig.instance().set_config(config)
+    method = config.hydra.runtime.choices.pruning
+    task = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    check_filled(task)
+    return plain(task), method
+
+
+def _link(cell: Planned, folders: dict[Path, str]) -> Planned:
+    start = start_path(cell.settings)
+    name = folders.get(start.resolve()) if start else None
+    return replace(cell, after=(name,)) if name else cell
+
+
+def _restart(cells: list[Planned]) -> list[Planned]:
+    """Finished cells whose start will run again have to follow it."""
+    again: set[str] = set()
+    followed = []
+    for cell in cells:
+        if cell.status not in _TO_RUN and again & set(cell.after):
+            cell = replace(cell, status=Status.RESTARTED)
+        if cell.status in _TO_RUN:
+            again.add(cell.name)
+        followed.append(cell)
+    return followed
+
+
+_TO_RUN = (Status.MISSING, Status.CHANGED, Status.RESTARTED, Status.DAMAGED)
+
+
+def to_run(cells: Sequence[Planned]) -> list[Planned]:
+    """The cells that have to run."""
+    return [
+        cell
+        for cell in cells
+        if cell.status in _TO_RUN
+        or (cell.status is Status.OTHER_CODE and cell.settings["changed_code"] == "rerun")
+    ]
+
+
+def check_code(cells: Sequence[Planned]) -> None:
+    """Stops where results of other code would be mixed with new ones and nobody has agreed.
+
+    Raises:
+        ConfigError: names both versions and the ways to go on.
+    """
+    asking = [
+        cell
+        for cell in cells
+        if cell.status is Status.OTHER_CODE and cell.settings["changed_code"] == "ask"
+    ]
+    if asking:
+        raise ConfigError(other_code(asking[0].record, f"{len(asking)} finished cells come"))
+
+
+def other_code(record: RunRecord | None, what: str) -> str:
+    """Names the code of a finished run and the ways to go on."""
+    made, now = (record.provenance if record else {}), code_state()
+    return (
+        f"{what} from other code ({_version(made)}; now {_version(now)}): "
+        "changed_code=keep takes them as they are, changed_code=rerun runs them again"
+    )
+
+
+def _version(state: dict[str, Any]) -> str:
+    commit = str(state["commit"])[:9] if state.get("commit") else "no commit"
+    return f"{commit}{' with changes' if state.get('dirty') else ''}"
+
+
+def expected_seconds(cell: Planned, cells: Sequence[Planned]) -> float | None:
+    """Median duration of the most similar cells that have run; None if there are none."""
+    timed = [(other, other.seconds) for other in cells if other.seconds is not None]
+    for key in (lambda c: (_group(c), c.method), _group):
+        alike = [seconds for other, seconds in timed if key(other) == key(cell)]
+        if alike:
+            return statistics.median(alike)
+    return None
+
+
+def _group(cell: Planned) -> tuple[str, str]:
+    return cell.settings["task"]["name"], cell.settings["model"]["name"]

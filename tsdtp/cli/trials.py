@@ -1,0 +1,136 @@
+"""Trials of a search: what they try, how they are judged, and when one is hopeless."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tsdtp.cli.config import ConfigError
+from tsdtp.jobs.job import Job
+from tsdtp.results import RECORD_NAME, main_metric, read_record
+
+if TYPE_CHECKING:
+    from optuna import Study, Trial
+    from optuna.trial import FrozenTrial
+
+HISTORY, WHY, OVERRIDES = "history", "why", "overrides"  # user attributes of a trial
+BUDGET = "pruning.budget"
+
+
+def make_study(folder: Path, settings: Mapping[str, Any]) -> Study:
+    """The study in the folder's database, made or gone on with.
+
+    Raises:
+        ConfigError: without Optuna.
+    """
+    try:
+        import optuna
+    except ImportError:
+        raise ConfigError("tsdtp tune needs Optuna: pip install 'tsdtp[tune]'") from None
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    samplers = {"tpe": optuna.samplers.TPESampler, "nsga2": optuna.samplers.NSGAIISampler}
+    return optuna.create_study(
+        study_name="tsdtp",
+        storage=f"sqlite:///{(folder / 'study.db').absolute()}",
+        directions=["maximize", "minimize"],
+        sampler=samplers[settings["sampler"]](seed=settings["sampler_seed"]),
+        load_if_exists=True,
+    )
+
+
+def suggest(trial: Trial, space: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Overrides of one trial.
+
+    Args:
+        trial: to draw for.
+        space: for each key `choices`, or `low` and `high` with or without `log`.
+
+    Raises:
+        ConfigError: for an entry of another form.
+    """
+    drawn = {key: _draw(trial, key, dict(range_)) for key, range_ in space.items()}
+    return [f"{key}={'null' if value is None else value}" for key, value in drawn.items()]
+
+
+def _draw(trial: Trial, key: str, range_: dict[str, Any]) -> Any:
+    if set(range_) == {"choices"}:
+        return trial.suggest_categorical(key, range_["choices"])
+    if not {"low", "high"} <= set(range_) <= {"low", "high", "log"}:
+        raise ConfigError(f"space.{key}: {range_}; valid: choices, or low, high and log")
+    whole = isinstance(range_["low"], int) and isinstance(range_["high"], int)
+    return (trial.suggest_int if whole else trial.suggest_float)(key, **range_)
+
+
+def trial_job(name: str, folder: Path, overrides: Sequence[str]) -> Job:
+    """The process that runs a trial."""
+    program = [sys.executable, "-m", "tsdtp.cli.train"]
+    own = ["overwrite=true", "hydra.mode=RUN", f"hydra.run.dir={folder}"]
+    return Job(name, folder, [*program, *overrides, *own], folder / RECORD_NAME)
+
+
+def judge(folder: Path, cost: str) -> tuple[float, float]:
+    """Quality, to be maximised, and cost, to be minimised, of a finished trial.
+
+    Args:
+        folder: of the run.
+        cost: `flops_ratio` as spent on the evaluation data, or `seconds` per example.
+
+    Raises:
+        ValueError: if the record lacks either of them.
+    """
+    record = read_record(folder)
+    quality = main_metric(record)
+    rate = (record.speed or {}).get("examples_per_second")
+    spent = record.cost["flops_ratio"] if cost == "flops_ratio" else rate and 1 / rate
+    if quality is None or spent is None:
+        raise ValueError(f"{folder}: no {'quality' if quality is None else cost} was measured")
+    return quality, spent
+
+
+def is_hopeless(
+    history: Sequence[float], budget: float | None, done: Sequence[FrozenTrial], enough: int
+) -> bool:
+    """Median stopping (Golovin et al. 2017) among trials that were allowed no more.
+
+    Args:
+        history: validation figure after each epoch so far.
+        budget: of the running trial.
+        done: finished trials.
+        enough: how many there must be to compare with; 0: nothing is hopeless.
+
+    Returns:
+        Whether the best figure so far is below the median of what the others had by then.
+    """
+    if not history or not enough:
+        return False
+    epoch = len(history)
+    rivals = [
+        max(trial.user_attrs[HISTORY][:epoch])
+        for trial in done
+        if len(trial.user_attrs.get(HISTORY, ())) >= epoch
+        and (budget is None or trial.params.get(BUDGET, 0.0) <= budget)
+    ]
+    return len(rivals) >= enough and max(history) < statistics.median(rivals)
+
+
+def wanted(study: Study, trials: int) -> int:
+    """Trials still to make; interrupted ones do not count, for they are tried again."""
+    counted = [
+        trial
+        for trial in study.trials
+        if trial.state.name in ("COMPLETE", "PRUNED", "RUNNING") or WHY in trial.user_attrs
+    ]
+    return max(trials - len(counted), 0)
+
+
+def forget_interrupted(study: Study) -> None:
+    """Ends trials that no process runs any more, and puts their settings first in the queue."""
+    from optuna.trial import TrialState
+
+    for trial in study.get_trials(states=(TrialState.RUNNING,)):
+        study.tell(trial.number, state=TrialState.FAIL)
+        if trial.params:
+            study.enqueue_trial(trial.params)

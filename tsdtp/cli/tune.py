@@ -1,0 +1,202 @@
+"""`tsdtp tune`: searches settings for quality against cost with Optuna, trials side by side."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from tsdtp.cli.check import check_command, exit_with
+from tsdtp.cli.config import (
+    HYDRA_VERSION_BASE,
+    ConfigError,
+    config_dir,
+    plain,
+    register_resolvers,
+)
+from tsdtp.cli.launch import INTERRUPTED, choose_slots, terminate_as_interrupt
+from tsdtp.cli.sweep import lock, product
+from tsdtp.cli.trials import (
+    BUDGET,
+    HISTORY,
+    OVERRIDES,
+    WHY,
+    forget_interrupted,
+    is_hopeless,
+    judge,
+    make_study,
+    suggest,
+    trial_job,
+    wanted,
+)
+from tsdtp.cli.tuned import save_search
+from tsdtp.jobs.board import describe
+from tsdtp.jobs.job import Job, State
+from tsdtp.jobs.pool import Pool, run_all
+
+if TYPE_CHECKING:
+    from optuna import Study, Trial
+
+_OWN = ("hparams", "trials", "sampler", "sampler_seed", "cost", "hopeless", "dir", "slots")
+_CHOICES = {"sampler": ("tpe", "nsga2"), "cost": ("flops_ratio", "seconds")}
+
+
+def load_settings(own: Sequence[str]) -> dict[str, Any]:
+    """configs/hparams/NAME.yaml with what the command line changes of it.
+
+    Raises:
+        ConfigError: for an unknown name or choice; lists the valid ones.
+    """
+    chosen = OmegaConf.from_dotlist(list(own))
+    folder = Path(config_dir()) / "hparams"
+    name = str(chosen.get("hparams", "ts_dtp"))
+    path = Path(name) if name.endswith(".yaml") else folder / f"{name}.yaml"
+    if not path.is_file():
+        valid = ", ".join(sorted(p.stem for p in folder.glob("*.yaml")))
+        raise ConfigError(f"no such hparams: {name}; valid: {valid}, or a file ending in .yaml")
+    settings = plain(OmegaConf.merge(OmegaConf.load(path), chosen))  # type: ignore[arg-type]
+    for key, valid in _CHOICES.items():
+        if settings[key] not in valid:
+            raise ConfigError(f"no such {key}: {settings[key]}; valid: {', '.join(valid)}")
+    return {"dir": f"outputs/tune/{path.stem}", "slots": None, **settings}
+
+
+class Search:
+    """One search in one folder.
+
+    Args:
+        settings: see `load_settings`.
+        overrides: of the user, for the start run and every trial.
+
+    Raises:
+        ConfigError: for an override or a key of the space that does not exist or does not fit.
+    """
+
+    def __init__(self, settings: dict[str, Any], overrides: Sequence[str]) -> None:
+        self.settings, self.folder = settings, Path(settings["dir"])
+        measured = ["benchmark.enabled=true"] if settings["cost"] == "seconds" else []
+        common = [*settings["common"], *measured]
+        (self.start,) = product([*common, *settings["start"], *overrides, "pruning=none"])
+        start = [f"model.init_from={self.folder / 'start'}"]
+        (self.trial,) = product([*common, *start, *settings["trial"], *overrides])
+        check_command("train", self.start)
+        check_command("train", [*self.trial, *map(_first, settings["space"].items())])
+
+    def pool(self) -> Pool:
+        """Slots for the trials' hardware."""
+        with initialize_config_dir(config_dir(), version_base=HYDRA_VERSION_BASE):
+            hardware = plain(compose("train", self.trial).hardware)
+        return Pool(choose_slots([hardware], self.settings["slots"]))
+
+    def run(self, study: Study, pool: Pool) -> None:
+        """Makes trials until there are as many as were asked for.
+
+        Raises:
+            ConfigError: if the start run fails.
+            KeyboardInterrupt: after the running trials have been ended.
+        """
+        forget_interrupted(study)
+        running: dict[str, tuple[Trial, Job]] = {}
+        try:
+            self._run_start(pool)
+            while running or wanted(study, self.settings["trials"]):
+                while pool.free and wanted(study, self.settings["trials"]):
+                    trial = study.ask()
+                    job = self._job(trial)
+                    running[job.name] = (trial, job)
+                    pool.start(job)
+                for job in [*pool.poll(), *self._stop_hopeless(study, pool, running)]:
+                    self._tell(study, *running.pop(job.name))
+                time.sleep(0.2)
+        finally:
+            pool.stop(pool.running, "interrupted")
+            forget_interrupted(study)
+
+    def _run_start(self, pool: Pool) -> None:
+        if "model.init_from=" + str(self.folder / "start") not in self.trial:
+            return  # the user names another one
+        job = trial_job("start", self.folder / "start", self.start)
+        if not job.result.is_file():
+            print("the unpruned run that every trial starts from ...", flush=True)
+            run_all(pool, [job], lambda: None)
+        if job.state is State.FAILED:
+            raise ConfigError(f"the start run failed: {job.note} (see {job.log})")
+
+    def _job(self, trial: Trial) -> Job:
+        chosen = suggest(trial, self.settings["space"])
+        trial.set_user_attr(OVERRIDES, chosen)
+        place = self.folder / "trials" / str(trial.number)
+        return trial_job(str(trial.number), place, [*self.trial, *chosen])
+
+    def _stop_hopeless(self, study: Study, pool: Pool, running: dict) -> list[Job]:
+        done = [trial for trial in study.trials if trial.state.name == "COMPLETE"]
+        enough = self.settings["hopeless"]
+        hopeless = [
+            job
+            for trial, job in running.values()
+            if job.state is State.RUNNING
+            and is_hopeless(job.progress().history, trial.params.get(BUDGET), done, enough)
+        ]
+        pool.stop(hopeless, "hopeless")
+        return hopeless
+
+    def _tell(self, study: Study, trial: Trial, job: Job) -> None:
+        from optuna.trial import TrialState
+
+        trial.set_user_attr(HISTORY, list(job.progress().history))
+        values, state = None, TrialState.COMPLETE
+        if job.state is State.DONE:
+            values = judge(job.folder, self.settings["cost"])
+            job = replace(job, note=f"{values[0]:.4f} at {values[1]:.4g} {self.settings['cost']}")
+        else:
+            trial.set_user_attr(WHY, job.note)
+            state = TrialState.PRUNED if job.state is State.STOPPED else TrialState.FAIL
+        study.tell(trial, values, state)
+        print(f"trial {describe(job)}  {shlex.join(trial.user_attrs[OVERRIDES])}", flush=True)
+
+
+def _first(item: tuple[str, dict[str, Any]]) -> str:
+    key, range_ = item
+    value = range_["choices"][0] if "choices" in range_ else range_.get("low")
+    return f"{key}={'null' if value is None else value}"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """`tsdtp tune [hparams=NAME|FILE.yaml] [trials=N] [sampler=tpe|nsga2] [OVERRIDE ...]`.
+
+    Returns:
+        0, or 1 if no trial finished, or 2 for a wrong command line.
+    """
+    register_resolvers()
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    own = [a for a in arguments if a.split("=")[0] in _OWN]
+    try:
+        search = Search(load_settings(own), [a for a in arguments if a not in own])
+        with lock(search.folder), terminate_as_interrupt():
+            study = make_study(search.folder, search.settings)
+            search.run(study, search.pool())
+    except ConfigError as error:
+        exit_with(error, "tsdtp tune")
+    except KeyboardInterrupt:
+        _interrupted()
+    if not study.best_trials:
+        print(f"no trial finished; see {search.folder / 'trials'}", file=sys.stderr)
+        return 1
+    save_search(study, search.folder, search.trial, search.settings["cost"])
+    return 0
+
+
+def _interrupted() -> NoReturn:
+    print("interrupted; the same command goes on where it stopped", flush=True)
+    sys.exit(INTERRUPTED)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

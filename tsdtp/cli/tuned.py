@@ -1,0 +1,73 @@
+"""What a search leaves: every trial as a row, the front as a plot and as ready experiments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omegaconf import OmegaConf
+
+from tsdtp.cli.config import config_dir
+from tsdtp.cli.trials import OVERRIDES
+from tsdtp.report.figures import save_trade_off
+from tsdtp.results import write_atomic
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.trial import FrozenTrial
+
+# Of a search alone: an experiment is trained and reported like any other.
+_LEFT_OUT = ("model.init_from", "callbacks", "logger", "benchmark.enabled", "hardware.threads")
+
+
+def save_search(study: Study, folder: Path, overrides: Sequence[str], cost: str) -> None:
+    """Writes trials.csv, front.png and experiment/trialN.yaml, and prints the front.
+
+    Args:
+        study: with at least one finished trial.
+        folder: of the search.
+        overrides: that all trials share.
+        cost: name of the second objective.
+    """
+    best = sorted(study.best_trials, key=lambda trial: trial.values[1])
+    write_atomic(folder / "trials.csv", study.trials_dataframe().to_csv(index=False))
+    done = [trial for trial in study.trials if trial.state.name == "COMPLETE"]
+    save_trade_off(
+        folder / "front.png",
+        [(trial.values[1], trial.values[0]) for trial in done],
+        [(trial.values[1], trial.values[0]) for trial in best],
+        labels=(cost, "quality on the evaluation data"),
+    )
+    for trial in best:
+        name = f"trial{trial.number}"
+        path = write_atomic(
+            folder / "experiment" / f"{name}.yaml", experiment(trial, folder, overrides, cost)
+        )
+        print(f"{trial.values[0]:.4f} at {trial.values[1]:.4g} {cost}: {path}")
+
+
+def experiment(trial: FrozenTrial, folder: Path, overrides: Sequence[str], cost: str) -> str:
+    """The text of an experiment config with a trial's settings.
+
+    Args:
+        trial: finished.
+        folder: of the search.
+        overrides: that all its trials share.
+        cost: name of the second objective.
+    """
+    pairs = [o.split("=", 1) for o in [*overrides, *trial.user_attrs[OVERRIDES]]]
+    kept = {k: v for k, v in pairs if k not in _LEFT_OUT and not k.endswith(".evaluate_on")}
+    groups = {k: v for k, v in kept.items() if (Path(config_dir()) / k).is_dir()}
+    values = OmegaConf.from_dotlist([f"{k}={v}" for k, v in kept.items() if k not in groups])
+    values = OmegaConf.merge(values, {"model": {"init_from": "unpruned"}})
+    return "\n".join(
+        [
+            "# @package _global_",
+            f"# Found by tsdtp tune: {trial.values[0]:.4f} at {trial.values[1]:.4g} {cost}.",
+            f"# tsdtp train --config-dir={folder} experiment=trial{trial.number}",
+            "defaults:",
+            *(f"  - override /{group}: {choice}" for group, choice in groups.items()),
+            OmegaConf.to_yaml(values),
+        ]
+    )

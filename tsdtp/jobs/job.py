@@ -1,0 +1,93 @@
+"""A job: one command in one folder, and what became of it."""
+
+from __future__ import annotations
+
+import signal
+import time
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from tsdtp.jobs.progress import Progress, read_progress
+
+LOG_NAME = "run.log"
+
+
+class State(StrEnum):
+    """Where a job stands."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    BLOCKED = "blocked"  # a job that it needs failed
+    STOPPED = "stopped"
+
+
+@dataclass
+class Job:
+    """One cell of a sweep.
+
+    Attributes:
+        name: that people know it by.
+        folder: of its files; its output goes to `run.log` there.
+        command: program and arguments.
+        result: the file that proves that it has finished.
+        after: names of jobs that must be done before it starts.
+        expected: seconds that it may take, None if nobody knows.
+        state: where it stands.
+        note: why it failed or did not run; one line.
+        seconds: that it took, once it has ended.
+    """
+
+    name: str
+    folder: Path
+    command: list[str]
+    result: Path
+    after: tuple[str, ...] = ()
+    expected: float | None = None
+    state: State = State.WAITING
+    note: str = ""
+    seconds: float | None = None
+    started: float = field(default=0.0, repr=False)
+
+    @property
+    def log(self) -> Path:
+        """The file of its output."""
+        return self.folder / LOG_NAME
+
+    @property
+    def elapsed(self) -> float | None:
+        """Seconds since it started, or that it took."""
+        return time.monotonic() - self.started if self.state is State.RUNNING else self.seconds
+
+    def progress(self) -> Progress:
+        """How far the job says it is; empty before it has said anything."""
+        return read_progress(self.folder)
+
+    def left(self) -> float | None:
+        """Estimated seconds to go."""
+        if self.state is State.WAITING:
+            return self.expected
+        if self.state is not State.RUNNING:
+            return 0.0
+        elapsed, done = self.elapsed or 0.0, self.progress().fraction
+        if done:
+            return elapsed * (1 - done) / done
+        return None if self.expected is None else max(self.expected - elapsed, 0.0)
+
+    def settle(self, code: int) -> None:
+        """Takes note of how its process ended."""
+        self.seconds = time.monotonic() - self.started
+        if code == 0 and self.result.is_file():
+            self.state = State.DONE
+            return
+        self.state, self.note = State.FAILED, self._reason(code)
+
+    def _reason(self, code: int) -> str:
+        if code < 0:
+            name = signal.Signals(-code).name
+            return f"killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
+        lines = self.log.read_text(errors="replace").split("\n") if self.log.is_file() else []
+        last = next((line.strip() for line in reversed(lines) if line.strip()), "no output")
+        return last if code else f"ended without {self.result.name}; {last}"

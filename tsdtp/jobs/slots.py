@@ -1,0 +1,88 @@
+"""Slots: the devices that one job at a time has to itself."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A share of the machine.
+
+    Attributes:
+        name: GPU ids or CPU cores, as the user would write them.
+        environment: variables that bind a process to it.
+        cores: CPU cores to bind the process to; empty: any.
+    """
+
+    name: str
+    environment: dict[str, str] = field(default_factory=dict)
+    cores: tuple[int, ...] = ()
+
+
+def gpu_slot(ids: str) -> Slot:
+    """A slot of GPUs, such as `0` or `0,1`; a job in it sees these alone."""
+    return Slot(f"gpu {ids}", {"CUDA_VISIBLE_DEVICES": ids})
+
+
+def cpu_slot(cores: str) -> Slot:
+    """A slot of CPU cores, such as `0` or `0-3,8`.
+
+    Raises:
+        ValueError: for something else, or for a core that this process may not use.
+    """
+    try:
+        ends = [[int(end) for end in part.split("-")] for part in cores.split(",")]
+        chosen = tuple(core for low, *high in ends for core in range(low, (high or [low])[0] + 1))
+    except ValueError:
+        raise ValueError(f"slot {cores!r}: not CPU cores; valid: 0 or 0-3 or 0-3,8") from None
+    if not chosen or set(chosen) - set(_own_cores()):
+        raise ValueError(f"slot {cores!r}: no such cores here; valid: {_own_cores()}")
+    return Slot(f"cpu {cores}", {"OMP_NUM_THREADS": str(len(chosen))}, chosen)
+
+
+def free_slots(gpus: int, threads: int | None) -> list[Slot]:
+    """As many slots as the machine has room for.
+
+    Args:
+        gpus: that each job uses; 0: it computes on the CPU.
+        threads: CPU threads that each job uses; None: all of them, so there is one slot.
+
+    Raises:
+        ValueError: if the machine has fewer GPUs than one job needs.
+    """
+    if gpus:
+        ids = _gpu_ids()
+        if len(ids) < gpus:
+            raise ValueError(f"each job asks for {gpus} GPUs and {len(ids)} can be seen")
+        return [gpu_slot(",".join(group)) for group in _groups(ids, gpus)]
+    cores = [str(core) for core in _own_cores()]
+    if threads is None or threads >= len(cores):
+        return [Slot("all cores")]
+    return [cpu_slot(",".join(group)) for group in _groups(cores, threads)]
+
+
+def _groups(items: Sequence[str], size: int) -> list[Sequence[str]]:
+    whole = len(items) // size * size
+    return [items[start : start + size] for start in range(0, whole, size)]
+
+
+def _own_cores() -> list[int]:
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+def _gpu_ids() -> list[str]:
+    """The GPUs that this process may use, without importing torch."""
+    if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return [part.strip() for part in visible.split(",") if part.strip()]
+    query = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
+    try:
+        found = subprocess.run(query, capture_output=True, text=True, check=True, timeout=30)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return found.stdout.split()

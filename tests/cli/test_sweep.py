@@ -45,7 +45,7 @@ def test_the_life_of_a_sweep(sweep):
     assert len(json.loads((FOLDER / "sweep.json").read_text())["cells"]) == 3
     table = (FOLDER / "tables.md").read_text()
     assert "2 of 3 runs finished" in table
-    assert table.count(" mine |") == 2
+    assert table.count("Top-k, mine ") == 2
     assert "No Pruning (packed)" in table and "Top-k" in table
     assert "–" in next(line for line in table.splitlines() if "0.01" in line)
     for name in ("tables.tex", "tables.csv"):

@@ -107,11 +107,9 @@ def _columns(rows: pd.DataFrame) -> dict[str, Cell]:
     """Header and cell of every column of a table; what no row can fill by nature is left out."""
     unit, size = _unit(rows["flops_per_example_mean"].dropna().tolist())
     quality = {name: _quality(key, factor) for key, (name, factor) in _present(_QUALITY, rows)}
-    variant = {"Variant": lambda row: row["variant"] or GAP} if any(rows["variant"]) else {}
     keep = {"keep_precision": "Keep prec.", "keep_recall": "Keep recall"}
     return {
-        "Method": lambda row: row["method"],
-        **variant,
+        "Method": lambda row: ", ".join(filter(None, (row["method"], row["variant"]))),
         "Budget": lambda row: _number(row["budget"], "{:g}"),
         "Spent": _mean("flops_ratio", "{:.3f}"),
         **quality,

@@ -114,16 +114,12 @@ def test_a_variant_is_a_row_of_its_own_and_counted_as_such(make_record, tmp_path
     cells = _sweep(tmp_path, [("ts_dtp", 0.5, 1)])
     both = pd.concat([cells, cells.assign(variant="gamma_1"), cells.assign(variant="gamma_16")])
     table = _table([make_record(), make_record(variant="gamma_1")], both)
-    assert table.cells[["Variant", "Seeds"]].to_numpy().tolist() == [
-        [GAP, "1"],
-        ["gamma_1", "1"],
-        ["gamma_16", "0 of 1"],
+    assert table.cells[["Method", "Seeds"]].to_numpy().tolist() == [
+        ["TS-DTP", "1"],
+        ["TS-DTP, gamma_1", "1"],
+        ["TS-DTP, gamma_16", "0 of 1"],
     ]
     assert "2 of 3 runs finished" in table.caption
-
-
-def test_no_variant_no_column(make_record):
-    assert "Variant" not in _table([make_record()]).cells
 
 
 def test_missing_unpruned_cell_is_a_gap_in_both_its_rows(make_record, tmp_path):

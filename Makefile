@@ -27,6 +27,7 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+	$(BIN)/tsdtp validate
 
 check: lint
 	$(BIN)/python -m pytest tests/unit tests/contract -m "not slow"

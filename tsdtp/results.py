@@ -36,7 +36,8 @@ class RunRecord:
     """What one run was, where it ran, and what came out; checked when it is made.
 
     Attributes:
-        identity: task, pruning, model, seed, budget (float or None), run_id, execution.
+        identity: task, pruning, model, seed, budget (float or None), run_id, execution; and
+            variant, a name for what else tells the run from others, where it has one.
         provenance: command, commit, dirty, versions, hardware, date, config, config_hash; and,
             where known, code (digest of the source), seconds that the run took, slots (cells that
             ran at a time), start (the run that it started from).
@@ -100,6 +101,8 @@ def _identity_problems(identity: dict[str, Any]) -> Iterator[str]:
     for key in ("task", "pruning", "model"):
         if not isinstance(identity.get(key, ""), str):
             yield f"identity.{key} is {identity[key]!r}, expected a string"
+    if not isinstance(identity.get("variant"), str | None):
+        yield f"identity.variant is {identity['variant']!r}, expected a string or null"
     if type(identity.get("seed", 0)) is not int:
         yield f"identity.seed is {identity['seed']!r}, expected an integer"
     budget = identity.get("budget")

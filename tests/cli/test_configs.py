@@ -1,48 +1,118 @@
-"""Every config composes, and every key fits what it builds."""
+"""Every config composes, and every key fits what it builds; what does not is named."""
 
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from tiny import REPOSITORY
 
-from tsdtp.cli.check import check_targets
-from tsdtp.cli.config import HYDRA_VERSION_BASE, config_dir, register_resolvers
+from tsdtp.cli import check
 from tsdtp.cli.sweep import expand, grids, load_sweep
+from tsdtp.cli.validate import validate
 
 CONFIGS = REPOSITORY / "configs"
-GROUPS = [p.name for p in CONFIGS.iterdir() if p.is_dir() and p.name not in ("sweep", "hydra")]
-OPTIONS = [(group, p.stem) for group in GROUPS for p in sorted((CONFIGS / group).glob("*.yaml"))]
-SWEEPS = [p.stem for p in sorted((CONFIGS / "sweep").glob("*.yaml"))]
+EARLY_STOPPING = "pytorch_lightning.callbacks.EarlyStopping"
+# file -> its text, and words of the line that names what is wrong with it
+BROKEN = {
+    "pruning/misspelt": (
+        "_target_: tsdtp.pruning.dtp.GeneralDTP\nbudget: null\nkk: 1.0\n",
+        ["no such key: pruning.kk", "log_scores"],
+    ),
+    "pruning/unknown": ("_target_: tsdtp.pruning.nothing.Nothing\n", ["_target_", "nothing"]),
+    "callbacks/lacking": (
+        f"early_stop:\n  _target_: {EARLY_STOPPING}\n  patience: 2\n",
+        ["no value given for callbacks.early_stop.monitor"],
+    ),
+    "experiment/stray": (
+        "# @package _global_\nepoch: 3\n",
+        ["no such key: epoch (did you mean epochs?)"],
+    ),
+    "model/lacking": (
+        "name: lacking\npath: null\nlocal_dir: null\nconfig: null\nvocab_size: 9\n"
+        "execution: null\nattention: padded\nauxiliary_weight: 0.1\ninit_from: null\n",
+        ["no value given for model.pooling"],
+    ),
+    "model/torn": ("name: [a, b\n", ["torn.yaml", "line"]),
+    "sweep/typo": (
+        "common: []\ngrids:\n  - {pruning: [dtp], pruning.budgit: [0.4], seed: [0]}\n",
+        ["no such key: pruning.budgit", "did you mean budget?"],
+    ),
+    "sweep/option": (
+        "common: []\ngrids:\n  - {pruning: [none, tsdtp], seed: [0]}\n",
+        ["no such option: pruning=tsdtp", "ts_dtp_notebook"],
+    ),
+    "sweep/twice": (
+        "common: []\ngrids:\n  - {pruning: [none], epochs: [1, 2], seed: [0]}\n",
+        ["two cells", "none/seed0", "variant"],
+    ),
+    "hparams/typo": (
+        (CONFIGS / "hparams/ts_dtp.yaml").read_text().replace("pruning.gamma", "pruning.gama"),
+        ["no such key: pruning.gama", "did you mean gamma?"],
+    ),
+    "sweep/empty": ("common: []\n", ["grids"]),
+}
 
 
-@pytest.fixture
-def hydra():
-    register_resolvers()
-    with initialize_config_dir(config_dir(), version_base=HYDRA_VERSION_BASE):
-        yield
+@pytest.fixture(scope="module")
+def own(tmp_path_factory) -> Path:
+    """A folder of a user's own configs, every one of them broken but one."""
+    folder = tmp_path_factory.mktemp("configs")
+    sound = {"pruning/sound": ("_target_: tsdtp.pruning.dtp.GeneralDTP\nbudget: null\n", [])}
+    for name, (text, _) in {**BROKEN, **sound}.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / f"{name}.yaml").write_text(text)
+    return folder
 
 
-@pytest.mark.parametrize(("group", "option"), OPTIONS)
-def test_every_option_composes(hydra, group, option):
-    check_targets(compose("train", [f"{group}={option}"]))
+@pytest.fixture(scope="module")
+def verdict(own):
+    return validate(own)
 
 
-def test_eval_composes(hydra):
-    check_targets(compose("eval", ["run=somewhere"]))
+def test_ours_are_valid_whatever_the_user_adds(verdict):
+    names = {name.replace("/", "=") for name in BROKEN}
+    assert [line for line in verdict.faults if line.split(":")[0] not in names] == []
+    files = [p for p in CONFIGS.rglob("*.yaml") if p.name not in ("train.yaml", "eval.yaml")]
+    assert verdict.valid + len(verdict.left_out) == len(files) + len(["train", "eval", "sound"])
 
 
-@pytest.mark.parametrize("name", SWEEPS)
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_fault_is_named_in_one_line(verdict, name):
+    label = name.replace("/", "=")
+    lines = [line for line in verdict.faults if line.startswith(f"{label}:")]
+    assert len(lines) == 1, verdict.faults
+    assert "\n" not in lines[0]
+    for words in BROKEN[name][1]:
+        assert words in lines[0]
+
+
+def test_the_command_prints_faults_and_exits_with_1(tsdtp, monkeypatch, own, verdict):
+    monkeypatch.setattr("tsdtp.cli.validate.validate", lambda folder: verdict)
+    outcome = tsdtp("validate", "--config-dir", str(own))
+    assert outcome.code == 1
+    assert [line for line in outcome.out.splitlines() if "left out" not in line] == verdict.faults
+    monkeypatch.setattr(verdict, "faults", [])
+    outcome = tsdtp("validate")
+    assert outcome.code == 0
+    assert outcome.out.splitlines()[-1] == f"{verdict.valid} configs are valid"
+    assert tsdtp("validate", "--config-dir", "nowhere").code == 2
+
+
+def test_a_command_finds_the_users_own_configs(own):
+    check.check_command("train", [f"--config-dir={own}", "pruning=sound"])
+    with pytest.raises(check.ConfigError, match="no such option: pruning=sound"):
+        check.check_command("train", ["pruning=sound"])
+
+
+@pytest.mark.parametrize("name", sorted(p.stem for p in (CONFIGS / "sweep").glob("*.yaml")))
 def test_every_sweep_lists_its_cells(name):
-    register_resolvers()
     sweep = load_sweep(name)
     size = sum(math.prod(len(values) for values in grid.values()) for grid in sweep.grids)
     cells = expand(sweep, [])
-    assert len(cells) == size > 0
-    assert len({tuple(cell) for cell in cells}) == size
+    assert len({tuple(cell) for cell in cells}) == len(cells) == size > 0
     assert len(grids(sweep, [])) == len(sweep.grids)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
 from tiny import FAST
 
 WRONG = {
@@ -26,6 +28,10 @@ WRONG = {
     "no GPU": (["hardware=gpu"], ["GPU", "cpu_bf16"]),
     "no start run": (["model.init_from=nowhere"], ["nowhere", "no finished run"]),
     "unknown source": (["task.data.source=web"], ["web", "hub, local, synthetic"]),
+    "key of the chosen option": (["pruning=ts_dtp", "pruning.gama=1"], ["did you mean gamma?"]),
+    "unknown launcher": (["hydra/launcher=slurmy"], ["hydra/launcher=slurmy", "slurm"]),
+    "no name of a variant": (["variant=a/b"], ["variant=a/b", "letters"]),
+    "variant like a budget": (["variant=0.5"], ["variant=0.5", "letter"]),
     "mandatory value": (["task=text_classification"], ["no value given", "task.data.local_dir"]),
 }
 
@@ -41,6 +47,16 @@ def test_says_what_is_wrong_and_what_is_valid(tsdtp, name):
     assert 1 <= len(message) <= 2, outcome.err
     for words in expected:
         assert words in outcome.err
+
+
+def test_a_missing_extra_is_named_with_the_command_that_brings_it(tsdtp, monkeypatch):
+    launchers = ConfigStore.instance().repo["hydra"]["launcher"]
+    Plugins.instance()  # finds what is installed, once
+    monkeypatch.delitem(launchers, "submitit_slurm.yaml", raising=False)
+    outcome = tsdtp("train", "-m", *FAST, "hydra/launcher=slurm", "seed=0,1")
+    assert outcome.code == 2
+    (line,) = outcome.err.strip().splitlines()
+    assert "pip install 'tsdtp[slurm]'" in line
 
 
 def test_wrong_label_column(tsdtp, tmp_path):

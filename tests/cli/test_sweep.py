@@ -21,6 +21,7 @@ grids:
   - task: [synthetic_sentence]
     pruning: [topk]
     pruning.budget: [0.6, 0.01]
+    variant: [mine]
     seed: [0]
     model.init_from: [unpruned]
   - {task: [synthetic_sentence], pruning: [none], seed: [0]}
@@ -44,6 +45,7 @@ def test_the_life_of_a_sweep(sweep):
     assert len(json.loads((FOLDER / "sweep.json").read_text())["cells"]) == 3
     table = (FOLDER / "tables.md").read_text()
     assert "2 of 3 runs finished" in table
+    assert table.count("Top-k, mine ") == 2
     assert "No Pruning (packed)" in table and "Top-k" in table
     assert "–" in next(line for line in table.splitlines() if "0.01" in line)
     for name in ("tables.tex", "tables.csv"):
@@ -51,7 +53,7 @@ def test_the_life_of_a_sweep(sweep):
     log = (FOLDER / "sweep.log").read_text().splitlines()
     order = [line.split("tiny_bert/")[1].split()[0] for line in log if "running" in line]
     assert order[0] == "none/seed0", "the pruned cells wait for the run that they start from"
-    record = read_record(CELLS / "topk-0.6/seed0")
+    record = read_record(CELLS / "topk-0.6-mine/seed0")
     assert record.provenance["start"]["run_id"].endswith("none/seed0")
     assert record.provenance["seconds"] > 0
 

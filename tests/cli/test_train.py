@@ -60,6 +60,18 @@ def test_pruned_runs_start_from_the_unpruned_one(tsdtp):
     assert outcome.code == 0 and "teaching" in outcome.out
 
 
+def test_a_variant_has_a_folder_and_a_row_of_its_own(tsdtp):
+    assert tsdtp("train", *FAST).code == 0
+    pruned = ["model.init_from=unpruned", "pruning=ts_dtp", "pruning.budget=0.6"]
+    changed = ["variant=untaught", "teaching.epochs=0", "teacher.attribution_every=0"]
+    outcome = tsdtp("train", *FAST, *pruned, *changed)
+    assert outcome.code == 0, outcome.err
+    assert "teaching" not in outcome.out
+    assert read_record(f"{RUN}/ts_dtp-0.6-untaught/seed0").identity["variant"] == "untaught"
+    report = tsdtp("report", "outputs/runs")
+    assert "untaught" in report.out
+
+
 def test_resumes_from_its_checkpoint(tsdtp):
     settings = ["debug=fast", "logger=none", "max_steps=-1", "benchmark.enabled=false"]
     assert tsdtp("train", *settings).code == 0

@@ -133,6 +133,7 @@ def test_everything_missing_is_named(record):
         ("identity", {"budget": "half"}, "identity.budget is 'half', expected a number or null"),
         ("identity", {"budget": True}, "identity.budget is True, expected a number or null"),
         ("identity", {"seed": "1"}, "identity.seed is '1', expected an integer"),
+        ("identity", {"variant": 1}, "identity.variant is 1, expected a string or null"),
         ("identity", {"task": None}, "identity.task is None, expected a string"),
     ],
 )

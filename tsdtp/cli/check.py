@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import inspect
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -12,35 +10,59 @@ from pathlib import Path
 from typing import NoReturn
 
 from hydra import compose, initialize_config_dir
+from hydra._internal.utils import get_args_parser
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, config_dir
+from tsdtp.cli.keys import check_targets, unknown_key
+
+
+class MissingExtraError(ConfigError):
+    """A config needs a package that is not installed; the message names the extra."""
+
+
+# Configs of Hydra plugins that ours build upon, and the extra of this package that brings them.
+_EXTRAS = {"hydra/launcher/submitit_slurm": "slurm"}
 
 
 def check_command(config_name: str, arguments: Sequence[str]) -> None:
     """Composes what a command line asks for, every swept value of it, and throws it away.
 
     Raises:
-        ConfigError: for an override, option or key that does not exist.
+        ConfigError: for an override, option or key that does not exist, or a missing extra.
     """
-    overrides = [a for a in arguments if not a.startswith("-")]
-    flags = {a.split("=")[0] for a in arguments if a.startswith("-")}
-    if flags & {"--help", "-h", "--hydra-help", "--info", "-sc", "--shell-completion"}:
+    options = get_args_parser().parse_args(arguments)
+    if options.help or options.hydra_help or options.info or options.shell_completion:
         return
-    try:
-        parsed = OverridesParser.create().parse_overrides(overrides)
-    except HydraException as error:
-        raise ConfigError(f"cannot read the command line: {_first_line(error)}") from error
-    own = [a.split("=", 1)[1] for a in arguments if a.startswith(("--config-dir=", "-cd="))]
-    search = [f"hydra.searchpath=[{','.join(f'file://{Path(d).absolute()}' for d in own)}]"]
+    own = user_folder(options.config_dir)
     with initialize_config_dir(config_dir(), version_base=HYDRA_VERSION_BASE):
-        for variant in _variants(parsed):
-            _compose(config_name, variant, search if own else [])
+        for variant in _variants(parse(options.overrides)):
+            config = composed(config_name, [*own, *variant])
+            check_variant(config.get("variant"))
+            check_targets(config)
+
+
+def user_folder(folder: str | Path | None) -> list[str]:
+    """The override by which a config folder of the user's own is searched as well."""
+    return [] if folder is None else [f"hydra.searchpath=['{Path(folder).resolve().as_uri()}']"]
+
+
+def parse(overrides: Sequence[str]) -> list[Override]:
+    """Reads overrides as Hydra does.
+
+    Raises:
+        ConfigError: with the one that cannot be read.
+    """
+    try:
+        return OverridesParser.create().parse_overrides(list(overrides))
+    except HydraException as error:
+        raise ConfigError(f"cannot read the command line: {first_line(error)}") from error
 
 
 def _variants(overrides: list[Override]) -> Iterator[list[str]]:
@@ -57,63 +79,55 @@ def _variants(overrides: list[Override]) -> Iterator[list[str]]:
         yield [value or options[0] for value, options in zip(row, choices, strict=True)]
 
 
-def _compose(config_name: str, overrides: list[str], search: list[str]) -> None:
-    overrides = [o for o in overrides if not o.startswith(("hydra.", "hydra/", "+hydra"))]
-    try:
-        check_targets(compose(config_name, [*overrides, *search]))
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(_explain(error, config_name)) from error
-
-
-def _explain(error: Exception, config_name: str) -> str:
-    text = str(error)
-    if option := re.search(r"Could not find '(.+?)'[\s\S]*?Available options in '(.+?)':", text):
-        listed = text.split("Config search path")[0]
-        choices = ", ".join(re.findall(r"\n\t(\S+)", listed))
-        return f"no such option: {option[1].replace('/', '=')}; valid for {option[2]}: {choices}"
-    if missing := re.search(r"Could not (?:override|append to) '(.+?)'", text):
-        return _unknown_key(missing[1], config_name)
-    return _first_line(error)
-
-
-def _unknown_key(key: str, config_name: str) -> str:
-    """Names the keys beside a misspelt one, the likeliest first."""
-    *parents, last = re.split(r"[./]", key.split("@")[0])
-    config = compose(config_name)
-    parent = OmegaConf.select(config, ".".join(parents)) if parents else config
-    valid = [str(k) for k in parent] if isinstance(parent, DictConfig) else []
-    where = f"in {'.'.join(parents)}" if parents else "at the top"
-    close = difflib.get_close_matches(last, valid, n=1)
-    hint = f" (did you mean {close[0]}?)" if close else ""
-    return f"no such key: {key}{hint}; valid {where}: {', '.join(sorted(valid))}"
-
-
-def check_targets(config: DictConfig) -> None:
-    """Every `_target_` must exist and every key beside it be one of its arguments.
+def composed(config_name: str, overrides: list[str]) -> DictConfig:
+    """A config with Hydra's own part; Hydra must be initialised.
 
     Raises:
-        ConfigError: names the key and the valid ones.
+        ConfigError: in a line or two where it cannot be composed.
     """
-    for path, node in _targets(config):
-        try:
-            parameters = inspect.signature(get_class(node["_target_"])).parameters
-        except ImportError as error:
-            raise ConfigError(f"{path}._target_: {_first_line(error)}") from error
-        if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-            continue
-        keys = [str(k) for k in node if not str(k).startswith("_")]
-        if unknown := [k for k in keys if k not in parameters]:
-            valid = ", ".join(p for p in parameters if p not in ("num_layers", "hidden_size"))
-            raise ConfigError(f"no such key: {path}.{unknown[0]}; valid: {valid}")
+    try:
+        return compose(config_name, overrides, return_hydra_config=True)
+    except (HydraException, OmegaConfBaseException, YAMLError) as error:
+        raise _explain(error, config_name, overrides) from error
 
 
-def _targets(node: DictConfig, path: str = "") -> Iterator[tuple[str, DictConfig]]:
-    if "_target_" in node:
-        yield path, node
-    for key in node:
-        child = node._get_node(key)
-        if isinstance(child, DictConfig) and not child._is_none() and not child._is_missing():
-            yield from _targets(child, f"{path}.{key}".lstrip("."))
+def _explain(error: Exception, config_name: str, overrides: list[str]) -> ConfigError:
+    text = str(error)
+    if isinstance(error, YAMLError):
+        return ConfigError(" ".join(text.split()))
+    lost = re.search(r"Could not (?:find|load) '(.+?)'", text)
+    if lost and lost[1] in _EXTRAS:
+        extra = _EXTRAS[lost[1]]
+        return MissingExtraError(f"{lost[1]} is not installed: pip install 'tsdtp[{extra}]'")
+    text = text.split("Config search path:")[0]
+    if option := re.search(r"Could not find '(.+?)'[\s\S]*?Available options in '(.+?)':", text):
+        choices = ", ".join(re.findall(r"\n\t(\S+)", text))
+        chosen = "=".join(option[1].rsplit("/", 1))
+        return ConfigError(f"no such option: {chosen}; valid for {option[2]}: {choices}")
+    if missing := re.search(r"Could not (?:override|append to) '(.+?)'", text):
+        return ConfigError(_unknown_key(missing[1], config_name, overrides))
+    return ConfigError(first_line(error))
+
+
+def _unknown_key(key: str, config_name: str, overrides: list[str]) -> str:
+    """Names the keys beside a misspelt one, in the options that the command line chooses."""
+    key = key.split("@")[0].replace("/", ".")
+    parents = key.split(".")[:-1]
+    groups = GlobalHydra.instance().config_loader()
+    chosen = [o for o in overrides if groups.get_group_options(o.split("=")[0])]
+    config = compose(config_name, chosen, return_hydra_config=True)
+    parent = OmegaConf.select(config, ".".join(parents)) if parents else config
+    return unknown_key(key, parent if isinstance(parent, DictConfig) else [])
+
+
+def check_variant(name: object) -> None:
+    """A variant names a folder, between dashes, and must not look like a budget.
+
+    Raises:
+        ConfigError: if it is no such name.
+    """
+    if name is not None and not re.fullmatch(r"[A-Za-z][\w.]*", str(name)):
+        raise ConfigError(f"variant={name}: valid is a letter, then letters, digits, _ and .")
 
 
 def check_filled(config: DictConfig) -> None:
@@ -122,7 +136,8 @@ def check_filled(config: DictConfig) -> None:
         raise ConfigError(f"no value given for {', '.join(missing)}")
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error says, without the lines that follow."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
 

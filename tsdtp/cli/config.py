@@ -29,10 +29,24 @@ def task_name(name: str, source: str) -> str:
     return f"{name}_synthetic" if is_stand_in else name
 
 
-def run_id(task: str, source: str, model: str, method: str, budget: float | None, seed: int) -> str:
-    """A run's place among all runs: task/model/method[-budget]/seed."""
-    cell = method if budget is None else f"{method}-{budget:g}"
+def run_id(
+    task: str,
+    source: str,
+    model: str,
+    method: str,
+    budget: float | None,
+    variant: str | None,
+    seed: int,
+) -> str:
+    """A run's place among all runs: task/model/method[-budget][-variant]/seed."""
+    named = (method, None if budget is None else f"{budget:g}", variant)
+    cell = "-".join(str(part) for part in named if part is not None)
     return f"{task_name(task, source)}/{model}/{cell}/seed{seed}"
+
+
+def gpus(accelerator: str, devices: int) -> int | None:
+    """How many GPUs a run asks a cluster for."""
+    return devices if accelerator == "gpu" else None
 
 
 def wandb_offline() -> bool:
@@ -50,8 +64,12 @@ def wandb_offline() -> bool:
 
 def register_resolvers() -> None:
     """Makes `${tsdtp.…:}` known to OmegaConf."""
-    for function in (run_id, task_name, wandb_offline):
+    for function in (run_id, task_name, gpus, wandb_offline):
         OmegaConf.register_new_resolver(f"tsdtp.{function.__name__}", function, replace=True)
+
+
+# On import: a launcher's worker unpickles its run and never passes through `main`.
+register_resolvers()
 
 
 class ConfigError(ValueError):

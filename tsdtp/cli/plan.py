@@ -62,6 +62,7 @@ class Planned:
             "model": settings["model"]["name"],
             "pruning": self.method,
             "budget": settings["pruning"].get("budget"),
+            "variant": settings["variant"],
             "seed": settings["seed"],
         }
 

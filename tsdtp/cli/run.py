@@ -112,6 +112,7 @@ def identity(config: DictConfig, method: str) -> dict:
         "model": config.model.name,
         "seed": config.seed,
         "budget": config.pruning.get("budget"),
+        "variant": config.variant,
         "run_id": config.run_id,
         "execution": config.model.execution or "packed",
     }

@@ -10,11 +10,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from tsdtp.cli import report
-from tsdtp.cli.check import check_command, exit_with
+from tsdtp.cli.check import check_command, exit_with, parse
 from tsdtp.cli.config import ConfigError, config_dir, register_resolvers
 
 LOCK_NAME = ".sweep.lock"
@@ -57,8 +56,7 @@ def expand(sweep: DictConfig, overrides: Sequence[str]) -> list[list[str]]:
 
 def product(overrides: Sequence[str]) -> list[list[str]]:
     """Every combination of the values of overrides; of two for one key the later counts."""
-    parsed = OverridesParser.create().parse_overrides(list(overrides))
-    return BasicSweeper.split_arguments(parsed, None)[0]
+    return BasicSweeper.split_arguments(parse(overrides), None)[0]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

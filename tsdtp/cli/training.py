@@ -57,7 +57,9 @@ def teach_pruner(cell: Cell, model: PrunedClassifier, teacher: PrunedClassifier 
     """The stage before training, for methods that learn from a teacher's attributions."""
     settings = dict(cell.config.teaching)
     examples = settings.pop("examples")
-    if teacher is None or not model.pruner.needs_target or not examples:
+    if teacher is None or not model.pruner.needs_target:
+        return
+    if not examples or not settings["epochs"]:
         return
     enter_stage(cell.config.output_dir, "teaching")
     half = cell.config.hardware.precision.startswith("bf16")

@@ -10,7 +10,7 @@ import pandas as pd
 
 from tsdtp.results import RunRecord
 
-KEYS = ["task", "model", "pruning", "budget"]
+KEYS = ["task", "model", "pruning", "budget", "variant"]
 FINE_TUNED = "fine_tuned"
 
 # column -> section.key of the record
@@ -49,16 +49,20 @@ def to_frame(records: Iterable[RunRecord]) -> pd.DataFrame:
     frame = pd.DataFrame([_row(record) for record in records], columns=columns)
     numbers = dict.fromkeys(["budget", *_NUMBERS, "tokens_kept_last"], float)
     frame = frame.astype({"seed": int, **numbers})
-    # Budgets are keys: 0.1 + 0.2 and 0.3 must meet.
-    frame["budget"] = frame["budget"].round(9)
+    frame = comparable(frame)
     spread = frame["accuracy"] * (1 - frame["accuracy"]) / frame["n"]
     frame["stderr"] = frame["stderr"].fillna(spread**0.5)
     return frame
 
 
+def comparable(frame: pd.DataFrame) -> pd.DataFrame:
+    """Keys so that equal ones meet: 0.1 + 0.2 and 0.3, no variant and none known."""
+    return frame.assign(budget=frame["budget"].round(9), variant=frame["variant"].fillna(""))
+
+
 def _row(record: RunRecord) -> dict[str, Any]:
     return {
-        **{key: record.identity[key] for key in [*KEYS, "seed"]},
+        **{key: record.identity.get(key) for key in [*KEYS, "seed"]},
         **{name: _get(record, place) for name, place in _TEXT.items()},
         **{name: _number(record, place) for name, place in _NUMBERS.items()},
         "hardware": _hardware(record.provenance["hardware"]),
@@ -105,7 +109,7 @@ def unique_runs(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     repeated = ranked.duplicated(cell, keep="last")
     warnings = [
         f"run {run['run_id']} ({run['date']}) left out: another {run['pruning']} run on "
-        f"{run['task']} with {run['model']} has its budget and seed {run['seed']}"
+        f"{run['task']} with {run['model']} has its budget, variant and seed {run['seed']}"
         for run in ranked.loc[repeated].to_dict("records")
     ]
     return frame.drop(index=ranked.index[repeated]), warnings
@@ -141,7 +145,7 @@ def aggregate(frame: pd.DataFrame) -> pd.DataFrame:
     """Mean, sample standard deviation and count over seeds of each cell.
 
     Returns:
-        One row for each (task, model, pruning, budget): ``runs``, and for every metric
+        One row for each (task, model, pruning, budget, variant): ``runs``, and for every metric
         ``<metric>_mean``, ``<metric>_std`` (NaN for one seed) and ``<metric>_count``.
     """
     groups = frame.groupby(KEYS, dropna=False)

@@ -102,7 +102,7 @@ def _latex_table(table: Table) -> str:
 
 
 def to_csv(report: Report) -> str:
-    """The unrounded numbers of all tables, one row for each method and budget."""
+    """The unrounded numbers of all tables, one row for each method, budget and variant."""
     numbers = pd.concat([table.numbers for table in report.tables], ignore_index=True)
     return numbers.to_csv(index=False, lineterminator="\n")
 

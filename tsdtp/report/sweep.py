@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from tsdtp.report.frame import FINE_TUNED, KEYS
+from tsdtp.report.frame import FINE_TUNED, KEYS, comparable
 
 SWEEP_NAME = "sweep.json"
 _CELL = [*KEYS, "seed"]
@@ -48,11 +48,10 @@ def read_sweep(folder: str | Path) -> Sweep | None:
 
 def _cells(cells: list[dict[str, Any]]) -> pd.DataFrame:
     for number, cell in enumerate(cells):
-        if missing := [key for key in _CELL if key not in cell]:
+        if missing := [key for key in _CELL if key not in cell and key != "variant"]:
             raise ValueError(f"cell {number} lacks {', '.join(missing)}")
     frame = pd.DataFrame(cells, columns=_CELL).astype({"budget": float, "seed": int})
-    frame["budget"] = frame["budget"].round(9)
-    return frame.drop_duplicates(ignore_index=True)
+    return comparable(frame).drop_duplicates(ignore_index=True)
 
 
 def mark_missing(cells: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
@@ -63,7 +62,7 @@ def mark_missing(cells: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def missing_runs(marked: pd.DataFrame) -> pd.DataFrame:
-    """Number of missing runs for each (task, model, pruning, budget), finished cells included."""
+    """Number of missing runs for each cell but its seed, finished cells included."""
     # The fine-tuned row is read off the unpruned runs: it is expected where they are.
     derived = marked[marked["pruning"] == "none"].assign(pruning=FINE_TUNED)
     both = pd.concat([marked, derived], ignore_index=True)

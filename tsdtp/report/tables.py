@@ -39,7 +39,8 @@ class Table:
         task: Task of every row.
         model: Model of every row.
         caption: What was measured, where and when.
-        numbers: Unrounded means, deviations and counts, one row for each method and budget.
+        numbers: Unrounded means, deviations and counts, one row for each method, budget and
+            variant.
         cells: The same rows as they are shown, strings only.
     """
 
@@ -77,8 +78,8 @@ def _numbers(frame: pd.DataFrame, marked: pd.DataFrame | None) -> pd.DataFrame:
     order = list(LABELS)
     rank = [order.index(name) if name in order else len(order) for name in numbers["pruning"]]
     numbers = numbers.assign(_rank=rank).sort_values(
-        ["task", "model", "_rank", "pruning", "budget"],
-        ascending=[True, True, True, True, False],
+        ["task", "model", "_rank", "pruning", "budget", "variant"],
+        ascending=[True, True, True, True, False, True],
         na_position="first",
     )
     return numbers.drop(columns="_rank").reset_index(drop=True)
@@ -108,7 +109,7 @@ def _columns(rows: pd.DataFrame) -> dict[str, Cell]:
     quality = {name: _quality(key, factor) for key, (name, factor) in _present(_QUALITY, rows)}
     keep = {"keep_precision": "Keep prec.", "keep_recall": "Keep recall"}
     return {
-        "Method": lambda row: row["method"],
+        "Method": lambda row: ", ".join(filter(None, (row["method"], row["variant"]))),
         "Budget": lambda row: _number(row["budget"], "{:g}"),
         "Spent": _mean("flops_ratio", "{:.3f}"),
         **quality,

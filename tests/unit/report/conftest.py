@@ -5,8 +5,12 @@ import pytest
 from tsdtp.results import RunRecord, config_hash
 
 
-def _record(pruning="ts_dtp", seed=1, budget=0.5, task="sst2", model="tiny", **changes):
+def _record(
+    pruning="ts_dtp", seed=1, budget=0.5, task="sst2", model="tiny", variant=None, **changes
+):
     identity = {"task": task, "pruning": pruning, "model": model, "seed": seed, "budget": budget}
+    # Records from before there were variants have no such key.
+    identity |= {"variant": variant} if variant else {}
     run = {"run_id": f"{task}-{pruning}-{budget}-{seed}", "execution": "packed"}
     provenance = {
         **{"command": "tsdtp train", "commit": "a" * 40, "dirty": False, "versions": {}},

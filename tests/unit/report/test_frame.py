@@ -36,6 +36,13 @@ def test_cells_are_told_apart_and_null_budgets_kept(make_record):
     assert numbers[numbers["budget"].isna()]["runs"].tolist() == [2]
 
 
+def test_variants_are_told_apart_and_none_is_the_same_as_null(make_record):
+    records = [make_record(seed=1), make_record(seed=2)]
+    records[1].identity["variant"] = None
+    numbers = aggregate(to_frame([*records, make_record(seed=1, variant="no_teaching")]))
+    assert dict(zip(numbers["variant"], numbers["runs"], strict=True)) == {"": 2, "no_teaching": 1}
+
+
 def test_one_seed_has_no_deviation_but_a_binomial_error(make_record):
     numbers = aggregate(to_frame([make_record(quality={"accuracy": 0.9, "n": 900})]))
     assert math.isnan(numbers["accuracy_std"][0])

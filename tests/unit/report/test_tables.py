@@ -2,6 +2,7 @@
 
 import json
 
+import pandas as pd
 import pytest
 
 from tsdtp.report.frame import to_frame
@@ -107,6 +108,18 @@ def test_half_finished_sweep_shows_its_gaps(make_record, tmp_path):
     assert rows.loc[("General DTP", "0.5")].tolist() == [GAP, GAP, "0 of 1", *[GAP] * 7]
     assert rows.loc[("No Pruning (packed)", GAP), "Seeds"] == "1"
     assert table.caption.endswith("; 3 of 5 runs finished.")
+
+
+def test_a_variant_is_a_row_of_its_own_and_counted_as_such(make_record, tmp_path):
+    cells = _sweep(tmp_path, [("ts_dtp", 0.5, 1)])
+    both = pd.concat([cells, cells.assign(variant="gamma_1"), cells.assign(variant="gamma_16")])
+    table = _table([make_record(), make_record(variant="gamma_1")], both)
+    assert table.cells[["Method", "Seeds"]].to_numpy().tolist() == [
+        ["TS-DTP", "1"],
+        ["TS-DTP, gamma_1", "1"],
+        ["TS-DTP, gamma_16", "0 of 1"],
+    ]
+    assert "2 of 3 runs finished" in table.caption
 
 
 def test_missing_unpruned_cell_is_a_gap_in_both_its_rows(make_record, tmp_path):

@@ -55,6 +55,7 @@ def run(config: DictConfig, method: str, overrides: list[str]) -> RunRecord:
     pl.seed_everything(config.seed, workers=True, verbose=False)
     if config.hardware.threads:
         torch.set_num_threads(config.hardware.threads)
+        os.environ["OMP_NUM_THREADS"] = str(config.hardware.threads)  # or Lightning sets its own
     cell = Cell(config)
     model = train(cell)
     evaluated = measure.as_measured(model, config, cell.device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
+from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
 from tsdtp.cli import measure
 from tsdtp.cli.build import Cell, build_each
@@ -22,8 +24,11 @@ from tsdtp.tasks.teaching import teach
 
 
 def train(cell: Cell) -> PrunedClassifier:
-    """Fits the cell's model; 0 epochs leave it as it starts."""
-    config, resume = cell.config, resume_path(cell.config)
+    """Fits the cell's model; 0 epochs leave it as it starts.
+
+    Of several processes only the first one returns: the rest of a run is not theirs.
+    """
+    config = cell.config
     model, teacher = cell.model(), cell.teacher()
     if model.pruner.budget is not None:
         check_reachable(model, measure.training_batches(cell, 256), model.pruner.budget)
@@ -35,17 +40,45 @@ def train(cell: Cell) -> PrunedClassifier:
         mask_id=cell.mask_id,
         **config.teacher,
     )
-    teach_pruner(cell, model, teacher)
-    if config.epochs == 0 or config.max_steps == 0:
-        return model
-    train_loader = cell.data.loader(
-        "train", config.batch_size, shuffle=True, bucketed=config.bucketed, seed=config.seed
-    )
-    validation = cell.data.loader("validation", config.eval_batch_size, order="sorted")
-    task.model.train()  # pretrained models come in evaluation mode, and Lightning keeps it
     with trainer_of(cell) as trainer:
-        trainer.fit(task, train_loader, validation, ckpt_path=resume)
-    return task.model.cpu()
+        if trainer.is_global_zero:  # its weights go to the others when the fit begins
+            teach_pruner(cell, model, teacher)
+        if config.epochs != 0 and config.max_steps != 0:
+            model = fit(task, trainer, cell)
+    part(trainer)
+    return model
+
+
+def fit(task: ClassificationTask, trainer: pl.Trainer, cell: Cell) -> PrunedClassifier:
+    """Trains, and gathers the weights; whole in the first process alone."""
+    config, resume = cell.config, resume_path(cell.config)
+    share = {"rank": trainer.global_rank, "world": trainer.world_size}
+    train_loader = cell.data.loader(
+        "train",
+        config.batch_size,
+        shuffle=True,
+        bucketed=config.bucketed,
+        seed=config.seed,
+        **share,
+    )
+    validation = cell.data.loader("validation", config.eval_batch_size, order="sorted", **share)
+    whole = copy.deepcopy(task.model)  # a strategy may take the task's own apart
+    task.model.train()  # pretrained models come in evaluation mode, and Lightning keeps it
+    trainer.fit(task, train_loader, validation, ckpt_path=resume)
+    weights = trainer.strategy.lightning_module_state_dict()
+    consume_prefix_in_state_dict_if_present(weights, "model.")
+    if trainer.is_global_zero:
+        whole.load_state_dict(weights)
+    return whole.cpu()
+
+
+def part(trainer: pl.Trainer) -> None:
+    """Ends all processes but the first, which then measures without waiting for anyone."""
+    trainer.strategy.barrier()
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+    if not trainer.is_global_zero:
+        sys.exit()
 
 
 def teach_pruner(cell: Cell, model: PrunedClassifier, teacher: PrunedClassifier | None) -> None:
@@ -70,13 +103,17 @@ def teach_pruner(cell: Cell, model: PrunedClassifier, teacher: PrunedClassifier 
 
 @contextmanager
 def trainer_of(cell: Cell) -> Iterator[pl.Trainer]:
-    """The Lightning trainer; loggers are closed, as failed where the run fails."""
-    config = cell.config
+    """The Lightning trainer; where the run fails, loggers say so and other processes end."""
+    config, hardware = cell.config, cell.config.hardware
     on_terminal = sys.stdout.isatty()
+    named = isinstance(hardware.strategy, str)
     trainer = pl.Trainer(
-        accelerator=config.hardware.accelerator,
-        devices=config.hardware.devices,
-        precision=config.hardware.precision,
+        accelerator=hardware.accelerator,
+        strategy=hardware.strategy if named else instantiate(hardware.strategy),
+        devices=hardware.devices,
+        num_nodes=hardware.num_nodes,
+        precision=hardware.precision,
+        use_distributed_sampler=False,  # it pads; our loaders share batches without
         max_epochs=config.epochs,
         max_steps=config.max_steps,
         gradient_clip_val=config.gradient_clip,
@@ -99,6 +136,8 @@ def trainer_of(cell: Cell) -> Iterator[pl.Trainer]:
         yield trainer
         failed = False
     finally:
+        for process in getattr(trainer.strategy.launcher, "procs", ()) if failed else ():
+            process.kill()  # it may wait for this one in vain
         if "wandb" in sys.modules:
             sys.modules["wandb"].finish(exit_code=int(failed))
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable
 
 import pytorch_lightning as pl
+from pytorch_lightning.utilities import rank_zero_only
 
 from tsdtp.models import PrunedClassifier, calibrate
 from tsdtp.models.budget import INPUTS
@@ -71,6 +72,8 @@ class BudgetSchedule(pl.Callback):
         ]
         with pl_module.trainer.precision_plugin.forward_context():
             self.spent = calibrate(_model(pl_module), moved, budget)
+        strictness = _model(pl_module).pruner.strictness  # all processes prune by the first one's
+        strictness.copy_(pl_module.trainer.strategy.broadcast(strictness))
 
 
 def _model(pl_module) -> PrunedClassifier:
@@ -84,6 +87,7 @@ class EpochLine(pl.Callback):
         """Starts the clock."""
         self.start = time.monotonic()
 
+    @rank_zero_only
     def on_validation_end(self, trainer, pl_module) -> None:
         """Prints epoch, accuracy, FLOPs and elapsed seconds."""
         metrics = trainer.callback_metrics

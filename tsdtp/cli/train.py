@@ -8,7 +8,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from tsdtp.cli.check import check_command, exit_with
+from tsdtp.cli.check import check_command, check_one_process, exit_with
 from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, config_dir, register_resolvers
 
 
@@ -17,10 +17,13 @@ def _train(config: DictConfig) -> float | None:
     from tsdtp.cli.run import run
 
     context = HydraConfig.get()
+    multirun = context.mode is not None and context.mode.name == "MULTIRUN"
     try:
+        if multirun:
+            check_one_process(config.hardware)
         record = run(config, context.runtime.choices["pruning"], list(context.overrides.task))
     except (ValueError, OSError) as error:
-        if context.mode is not None and context.mode.name == "MULTIRUN":
+        if multirun:
             raise
         exit_with(error, "tsdtp train")
     quality, cost = record.quality, record.cost

@@ -6,12 +6,14 @@ import copy
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
+from torch.utils.data import DataLoader
 
 from tsdtp.cli import measure
 from tsdtp.cli.build import Cell, build_each
@@ -28,7 +30,7 @@ def train(cell: Cell) -> PrunedClassifier:
 
     Of several processes only the first one returns: the rest of a run is not theirs.
     """
-    config = cell.config
+    config, resume = cell.config, resume_path(cell.config)
     model, teacher = cell.model(), cell.teacher()
     if model.pruner.budget is not None:
         check_reachable(model, measure.training_batches(cell, 256), model.pruner.budget)
@@ -41,30 +43,35 @@ def train(cell: Cell) -> PrunedClassifier:
         **config.teacher,
     )
     with trainer_of(cell) as trainer:
-        if trainer.is_global_zero:  # its weights go to the others when the fit begins
+        batches = loaders(cell, trainer)
+        if trainer.is_global_zero:  # the task passes on what was learnt
             teach_pruner(cell, model, teacher)
         if config.epochs != 0 and config.max_steps != 0:
-            model = fit(task, trainer, cell)
+            model = fit(task, trainer, batches, resume)
     part(trainer)
     return model
 
 
-def fit(task: ClassificationTask, trainer: pl.Trainer, cell: Cell) -> PrunedClassifier:
-    """Trains, and gathers the weights; whole in the first process alone."""
-    config, resume = cell.config, resume_path(cell.config)
-    share = {"rank": trainer.global_rank, "world": trainer.world_size}
-    train_loader = cell.data.loader(
-        "train",
-        config.batch_size,
-        shuffle=True,
-        bucketed=config.bucketed,
-        seed=config.seed,
-        **share,
+def loaders(cell: Cell, trainer: pl.Trainer) -> tuple[DataLoader, DataLoader]:
+    """This process's share of the batches to train on, and of those to validate on."""
+    config = cell.config
+    load = partial(cell.data.loader, rank=trainer.global_rank, world=trainer.world_size)
+    return (
+        load("train", config.batch_size, True, bucketed=config.bucketed, seed=config.seed),
+        load("validation", config.eval_batch_size, order="sorted"),
     )
-    validation = cell.data.loader("validation", config.eval_batch_size, order="sorted", **share)
+
+
+def fit(
+    task: ClassificationTask,
+    trainer: pl.Trainer,
+    batches: tuple[DataLoader, DataLoader],
+    resume: str | None,
+) -> PrunedClassifier:
+    """Trains, and gathers the weights; whole in the first process alone."""
     whole = copy.deepcopy(task.model)  # a strategy may take the task's own apart
     task.model.train()  # pretrained models come in evaluation mode, and Lightning keeps it
-    trainer.fit(task, train_loader, validation, ckpt_path=resume)
+    trainer.fit(task, *batches, ckpt_path=resume)
     weights = trainer.strategy.lightning_module_state_dict()
     consume_prefix_in_state_dict_if_present(weights, "model.")
     if trainer.is_global_zero:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import pytorch_lightning as pl
 from pytorch_lightning.utilities import rank_zero_only
+from torch.distributed.fsdp import FullyShardedDataParallel
 
 from tsdtp.models import PrunedClassifier, calibrate
 from tsdtp.models.budget import INPUTS
@@ -70,10 +71,12 @@ class BudgetSchedule(pl.Callback):
         moved = [
             {k: v.to(pl_module.device) for k, v in batch.items() if k in keys} for batch in batches
         ]
-        with pl_module.trainer.precision_plugin.forward_context():
+        strategy = pl_module.trainer.strategy
+        whole = FullyShardedDataParallel.summon_full_params(strategy.model, writeback=False)
+        with whole, strategy.precision_plugin.forward_context():
             self.spent = calibrate(_model(pl_module), moved, budget)
         strictness = _model(pl_module).pruner.strictness  # all processes prune by the first one's
-        strictness.copy_(pl_module.trainer.strategy.broadcast(strictness))
+        strictness.copy_(strategy.broadcast(strictness))
 
 
 def _model(pl_module) -> PrunedClassifier:

@@ -9,13 +9,14 @@ import torch
 import torch.nn.functional as F
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
+from torch.distributed.fsdp import FullyShardedDataParallel
 from torchmetrics.classification import MulticlassAccuracy
 
 from tsdtp.models import PrunedClassifier, PrunedOutput
 from tsdtp.models.attribution import integrated_gradients
 from tsdtp.models.budget import INPUTS
 from tsdtp.tasks.metrics import PruningCost
-from tsdtp.tasks.optim import AdamW
+from tsdtp.tasks.optim import AdamW, matrices
 
 
 class ClassificationTask(pl.LightningModule):
@@ -58,6 +59,7 @@ class ClassificationTask(pl.LightningModule):
         self.distillation, self.temperature = distillation, temperature
         self.attribution_every, self.attribution_steps = attribution_every, attribution_steps
         self.mask_id = mask_id
+        self.matrices = matrices(model)  # to be known before a strategy flattens the weights
         self.accuracy = MulticlassAccuracy(num_labels, average="micro")
         self.cost = PruningCost(model.shape, model.pruner)
         self.summary: dict = {}
@@ -65,6 +67,12 @@ class ClassificationTask(pl.LightningModule):
     def forward(self, **inputs) -> PrunedOutput:
         """See `PrunedClassifier.forward`."""
         return self.model(**inputs)
+
+    def setup(self, stage: str) -> None:
+        """Every process begins with the pruner of the first one, which alone was taught."""
+        if self.trainer.world_size > 1:
+            taught = {k: v.cpu() for k, v in self.model.pruner.state_dict().items()}
+            self.model.pruner.load_state_dict(self.trainer.strategy.broadcast(taught))
 
     def on_fit_start(self) -> None:
         """The teacher follows the module to its device."""
@@ -141,13 +149,18 @@ class ClassificationTask(pl.LightningModule):
         self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None
     ) -> None:
         """Clips the norm; Lightning's own refuses fused optimizers, bfloat16 or not."""
-        if gradient_clip_val:
+        if not gradient_clip_val:
+            return
+        whole = self.trainer.strategy.model
+        if isinstance(whole, FullyShardedDataParallel):  # each process holds a part of the norm
+            whole.clip_grad_norm_(gradient_clip_val)
+        else:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), gradient_clip_val)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW with a per-step schedule over the whole training."""
         steps = int(self.trainer.estimated_stepping_batches)
-        optimizer, scheduler = self.optim.build(self.model, steps)
+        optimizer, scheduler = self.optim.build(self.model, steps, self.matrices)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},

@@ -159,6 +159,7 @@ def test_clipping_bounds_the_norm():
     task = task_of(model_of())
     for parameter in task.model.parameters():
         parameter.grad = torch.ones_like(parameter)
+    task.trainer = SimpleNamespace(strategy=SimpleNamespace(model=task))
     task.configure_gradient_clipping(None, None)
     assert next(task.model.parameters()).grad.max() == 1
     task.configure_gradient_clipping(None, 0.5)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
 from hydra import compose, initialize_config_dir
 
@@ -117,6 +119,20 @@ def test_two_nodes_as_slurm_starts_them(folder):
     first, second = map(finish, tasks)
     assert "n = 129" in first and "accuracy" not in second
     same_training(folder / "one" / "none", folder / "nodes" / "none")
+
+
+@pytest.mark.slow
+def test_a_stopped_run_ends_with_all_its_processes(folder):
+    process = start(folder, MODULE, "stopped/none", "hardware=ddp_cpu", "epochs=500")
+    assert process.stdout is not None
+    while "epoch 1/" not in (line := process.stdout.readline()):
+        assert line, "it ended by itself"
+    (child,) = psutil.Process(process.pid).children()
+    process.terminate()
+    assert process.wait(timeout=30) == 128 + signal.SIGTERM
+    _, alive = psutil.wait_procs([child], timeout=30)
+    assert all(p.status() == psutil.STATUS_ZOMBIE for p in alive)
+    assert not list((folder / "stopped").rglob("metrics.json"))
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
+from pytorch_lightning.callbacks import LambdaCallback
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 from torch.utils.data import DataLoader
 
@@ -130,6 +132,7 @@ def trainer_of(cell: Cell) -> Iterator[pl.Trainer]:
             *build_each(config.callbacks),
             *([] if cell.pruner.budget is None else [budget_schedule(cell)]),
             *([] if on_terminal else [EpochLine()]),
+            LambdaCallback(on_train_start=end_when_told),
         ],
         enable_checkpointing="checkpoint" in config.callbacks,
         enable_progress_bar=on_terminal,
@@ -147,6 +150,12 @@ def trainer_of(cell: Cell) -> Iterator[pl.Trainer]:
             process.kill()  # it may wait for this one in vain
         if "wandb" in sys.modules:
             sys.modules["wandb"].finish(exit_code=int(failed))
+
+
+def end_when_told(trainer: pl.Trainer, task: pl.LightningModule) -> None:
+    """Ends one of several processes at SIGTERM; Lightning would have all wait for each other."""
+    if trainer.world_size > 1:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 def budget_schedule(cell: Cell) -> BudgetSchedule:

@@ -26,7 +26,12 @@ WRONG = {
         ["nowhere", "TSDTP_DATA_DIR"],
     ),
     "no GPU": (["hardware=gpu"], ["GPU", "cpu_bf16"]),
+    "no GPUs": (["hardware=fsdp"], ["GPU", "ddp_cpu"]),
     "no start run": (["model.init_from=nowhere"], ["nowhere", "no finished run"]),
+    "more processes than rows": (
+        ["hardware.devices=2", "batch_size=1"],
+        ["2 processes", "batches of 1", "valid: 2"],
+    ),
     "unknown source": (["task.data.source=web"], ["web", "hub, local, synthetic"]),
     "key of the chosen option": (["pruning=ts_dtp", "pruning.gama=1"], ["did you mean gamma?"]),
     "unknown launcher": (["hydra/launcher=slurmy"], ["hydra/launcher=slurmy", "slurm"]),
@@ -39,7 +44,7 @@ WRONG = {
 @pytest.mark.parametrize("name", WRONG)
 def test_says_what_is_wrong_and_what_is_valid(tsdtp, name):
     arguments, expected = WRONG[name]
-    if name == "no GPU" and torch.cuda.is_available():
+    if name.startswith("no GPU") and torch.cuda.is_available():
         pytest.skip("there is a GPU")
     outcome = tsdtp("train", *FAST, *arguments)
     assert outcome.code == 2

@@ -37,7 +37,9 @@ def device_of(config: DictConfig) -> torch.device:
     if config.hardware.accelerator != "gpu":
         return torch.device("cpu")
     if not torch.cuda.is_available():
-        raise ConfigError("hardware asks for a GPU and torch sees none; valid here: cpu, cpu_bf16")
+        raise ConfigError(
+            "hardware asks for a GPU and torch sees none; valid here: cpu, cpu_bf16, ddp_cpu"
+        )
     return torch.device("cuda")
 
 

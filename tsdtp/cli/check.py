@@ -15,7 +15,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -134,6 +134,21 @@ def check_filled(config: DictConfig) -> None:
     """Raises ConfigError for values that the user has to give and has not."""
     if missing := sorted(OmegaConf.missing_keys(config)):
         raise ConfigError(f"no value given for {', '.join(missing)}")
+
+
+def check_one_process(hardware: DictConfig) -> None:
+    """Refuses hardware of several processes within a multirun's own process.
+
+    Raises:
+        ConfigError: each further process would repeat the command line, the whole multirun.
+    """
+    devices = hardware.devices
+    devices = len(devices) if isinstance(devices, ListConfig) else devices
+    if (hardware.strategy, devices, hardware.num_nodes) != ("auto", 1, 1):
+        raise ConfigError(
+            "this hardware trains in several processes, and each would start the multirun again; "
+            "valid: one run at a time, or hydra/launcher=process"
+        )
 
 
 def first_line(error: Exception) -> str:

@@ -13,7 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from tsdtp.cli.check import check_command, exit_with
-from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, config_dir, register_resolvers
+from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, config_dir
 from tsdtp.provenance import code_state, now
 from tsdtp.results import RunRecord, read_record, write_record
 
@@ -72,7 +72,6 @@ def _eval(config: DictConfig) -> None:
 
 def main() -> None:
     """Checks the command line, then hands it to Hydra."""
-    register_resolvers()
     try:
         check_command("eval", sys.argv[1:])
         if not any(a.startswith("run=") for a in sys.argv[1:]) and "--help" not in sys.argv:

@@ -47,10 +47,11 @@ def launch(
     """
     chosen = to_run(cells)
     jobs = [_job(cell, cells, options) for cell in chosen]
-    places = choose_slots([cell.settings["hardware"] for cell in chosen], slots)
+    hardware = [cell.settings["hardware"] for cell in chosen]
     if any(cell.settings["dry_run"] for cell in cells):
-        print(_listing(cells, jobs, len(places)), flush=True)
+        print(_listing(cells, jobs, hardware, slots), flush=True)
         return jobs
+    places = choose_slots(hardware, slots)
     check_code(cells)
     _announce(cells, chosen)
     pool = Pool(places, {"TSDTP_CODE": code_digest()}, grace)
@@ -100,16 +101,22 @@ def choose_slots(hardware: Sequence[Mapping], named: Sequence[str] | None) -> li
         ConfigError: for a slot that the machine does not have.
     """
     on_gpu = any(h["accelerator"] == "gpu" for h in hardware)
-    devices = max((int(h["devices"]) for h in hardware), default=1)
-    threads = [h["threads"] and h["threads"] * int(h["devices"]) for h in hardware]
+    devices = [_devices(h) for h in hardware]
+    threads = [h["threads"] and h["threads"] * _devices(h) for h in hardware]
     try:
         if named:
             return [(gpu_slot if on_gpu else cpu_slot)(str(name)) for name in named]
         if on_gpu:
-            return free_slots(devices, None)
+            return free_slots(max(devices), None)
         return free_slots(0, None if None in threads else max(threads, default=None))
     except ValueError as error:
         raise ConfigError(f"hydra.launcher.slots: {error}") from error
+
+
+def _devices(hardware: Mapping) -> int:
+    """Devices that a cell uses; -1: all there are."""
+    devices = hardware["devices"]
+    return len(devices) if isinstance(devices, Sequence) else devices
 
 
 def _announce(cells: Sequence[Planned], chosen: Sequence[Planned]) -> None:
@@ -120,14 +127,23 @@ def _announce(cells: Sequence[Planned], chosen: Sequence[Planned]) -> None:
         print(f"{len(kept)} of {len(cells)} cells are done{note}", flush=True)
 
 
-def _listing(cells: Sequence[Planned], jobs: Sequence[Job], slots: int) -> str:
+def _listing(
+    cells: Sequence[Planned],
+    jobs: Sequence[Job],
+    hardware: Sequence[Mapping],
+    named: Sequence[str] | None,
+) -> str:
     expected = {job.name: job.expected for job in jobs}
     lines = [
         f"  {cell.status:14}{cell.name}"
         + (f"  about {clock(expected[cell.name])}" if cell.name in expected else "")
         for cell in cells
     ]
+    lines.append(f"{len(cells)} cells, {len(jobs)} to run")
+    try:
+        slots = len(choose_slots(hardware, named))
+    except ConfigError as error:  # this machine may not be the one that will run them
+        return "\n".join([*lines, f"not on this machine: {error}"])
     known = [seconds for seconds in expected.values() if seconds is not None]
     total = clock(sum(known) / slots) if len(known) == len(expected) else "? (none like them ran)"
-    summary = f"{len(cells)} cells, {len(jobs)} to run in {slots} slots: about {total}"
-    return "\n".join([*lines, summary])
+    return "\n".join([*lines[:-1], f"{lines[-1]} in {slots} slots: about {total}"])

@@ -25,7 +25,10 @@ def main() -> None:
         print(f"tsdtp: no such command: {command}; valid: {', '.join(COMMANDS)}", file=sys.stderr)
         sys.exit(2)
     del sys.argv[1]
-    sys.exit(import_module(f"tsdtp.cli.{command}").main())
+    module = import_module(f"tsdtp.cli.{command}")
+    # What Lightning runs again for each further process is this module with these arguments.
+    sys.modules["__main__"].__spec__ = module.__spec__
+    sys.exit(module.main())
 
 
 def _usage() -> str:

@@ -7,11 +7,13 @@ import os
 import shlex
 import time
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
+from pytorch_lightning.utilities import rank_zero_only
 
 from tsdtp.benchmark.environment import environment
 from tsdtp.cli import measure
@@ -55,7 +57,9 @@ def run(config: DictConfig, method: str, overrides: list[str]) -> RunRecord:
     if done := finished(settings):
         return done
     config.ckpt_path = resume_path(config)
-    with alone(Path(config.output_dir)):
+    # Of several processes that train together the first one holds the folder.
+    rank = getattr(rank_zero_only, "rank", 0)
+    with nullcontext() if rank else alone(Path(config.output_dir)):
         return _run(config, settings, method, overrides)
 
 
@@ -64,6 +68,7 @@ def _run(config: DictConfig, settings: Settings, method: str, overrides: list[st
     pl.seed_everything(config.seed, workers=True, verbose=False)
     if config.hardware.threads:
         torch.set_num_threads(config.hardware.threads)
+        os.environ["OMP_NUM_THREADS"] = str(config.hardware.threads)  # or Lightning sets its own
     cell, start, own_hash = Cell(config), start_identity(settings), identity_hash(settings)
     with open_loggers(config, {**settings, "method": method}) as loggers:
         model = train(cell, loggers, own_hash)

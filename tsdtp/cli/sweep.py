@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from tsdtp.cli import report
 from tsdtp.cli.check import check_command, exit_with, parse
-from tsdtp.cli.config import ConfigError, config_dir, register_resolvers
+from tsdtp.cli.config import ConfigError, config_dir
 
 LOCK_NAME = ".sweep.lock"
 
@@ -65,7 +65,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0, or 1 if a cell failed (the tables then show its gap), or 2 for a wrong command line.
     """
-    register_resolvers()
     arguments = list(sys.argv[1:] if argv is None else argv)
     own = dict(a.split("=", 1) for a in arguments if a.startswith(("sweep=", "dir=")))
     overrides = [a for a in arguments if not a.startswith(("sweep=", "dir="))]

@@ -6,10 +6,11 @@ import sys
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import CompactHydraException
 from omegaconf import DictConfig
 
-from tsdtp.cli.check import check_command, exit_with
-from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, config_dir, register_resolvers
+from tsdtp.cli.check import check_command, check_one_process, exit_with
+from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, config_dir
 
 
 @hydra.main(version_base=HYDRA_VERSION_BASE, config_path=config_dir(), config_name="train")
@@ -17,11 +18,14 @@ def _train(config: DictConfig) -> float | None:
     from tsdtp.cli.run import run
 
     context = HydraConfig.get()
+    multirun = context.mode is not None and context.mode.name == "MULTIRUN"
     try:
+        if multirun:
+            check_one_process(config.hardware)
         record = run(config, context.runtime.choices["pruning"], list(context.overrides.task))
     except (ValueError, OSError) as error:
-        if context.mode is not None and context.mode.name == "MULTIRUN":
-            raise
+        if multirun:  # Hydra reports it, without a traceback
+            raise CompactHydraException(f"tsdtp train: {error}") from error
         exit_with(error, "tsdtp train")
     quality, cost = record.quality, record.cost
     print(
@@ -34,7 +38,6 @@ def _train(config: DictConfig) -> float | None:
 
 def main() -> None:
     """Checks the command line, then hands it to Hydra."""
-    register_resolvers()
     try:
         check_command("train", sys.argv[1:])
     except ConfigError as error:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import copy
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
+from pytorch_lightning.callbacks import LambdaCallback
 from pytorch_lightning.loggers import Logger
+from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
+from torch.utils.data import DataLoader
 
 from tsdtp.cli import measure
 from tsdtp.cli.build import Cell, build_each
@@ -26,6 +34,8 @@ from tsdtp.tasks.teaching import teach
 def train(cell: Cell, loggers: list[Logger], config_hash: str) -> PrunedClassifier:
     """Fits the cell's model, from the checkpoint `ckpt_path` on; 0 epochs leave it as it starts.
 
+    Of several processes only the first one returns: the rest of a run is not theirs.
+
     Raises:
         NonFiniteLossError: the loss is no number; its batch is saved in the run's folder.
     """
@@ -40,17 +50,50 @@ def train(cell: Cell, loggers: list[Logger], config_hash: str) -> PrunedClassifi
         mask_id=cell.mask_id,
         **config.teacher,
     )
-    teach_pruner(cell, model, teacher)
-    if config.epochs == 0 or config.max_steps == 0:
-        return model
-    train_loader = cell.data.loader(
-        "train", config.batch_size, shuffle=True, bucketed=config.bucketed, seed=config.seed
+    with trainer_of(cell, loggers, config_hash) as trainer:
+        batches = loaders(cell, trainer)
+        if trainer.is_global_zero:  # the task passes on what was learnt
+            teach_pruner(cell, model, teacher)
+        if config.epochs != 0 and config.max_steps != 0:
+            model = fit(task, trainer, batches, config.ckpt_path)
+    part(trainer)
+    return model
+
+
+def loaders(cell: Cell, trainer: pl.Trainer) -> tuple[DataLoader, DataLoader]:
+    """This process's share of the batches to train on, and of those to validate on."""
+    config = cell.config
+    load = partial(cell.data.loader, rank=trainer.global_rank, world=trainer.world_size)
+    return (
+        load("train", config.batch_size, True, bucketed=config.bucketed, seed=config.seed),
+        load("validation", config.eval_batch_size, order="sorted"),
     )
-    validation = cell.data.loader("validation", config.eval_batch_size, order="sorted")
+
+
+def fit(
+    task: ClassificationTask,
+    trainer: pl.Trainer,
+    batches: tuple[DataLoader, DataLoader],
+    resume: str | None,
+) -> PrunedClassifier:
+    """Trains, and gathers the weights; whole in the first process alone."""
+    whole = copy.deepcopy(task.model)  # a strategy may take the task's own apart
     task.model.train()  # pretrained models come in evaluation mode, and Lightning keeps it
-    trainer = trainer_of(cell, loggers, config_hash)
-    trainer.fit(task, train_loader, validation, ckpt_path=config.ckpt_path)
-    return task.model.cpu()
+    trainer.fit(task, *batches, ckpt_path=resume)
+    weights = trainer.strategy.lightning_module_state_dict()
+    consume_prefix_in_state_dict_if_present(weights, "model.")
+    if trainer.is_global_zero:
+        whole.load_state_dict(weights)
+    return whole.cpu()
+
+
+def part(trainer: pl.Trainer) -> None:
+    """Ends all processes but the first, which then measures without waiting for anyone."""
+    trainer.strategy.barrier()
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+    if not trainer.is_global_zero:
+        sys.exit()
 
 
 def teach_pruner(cell: Cell, model: PrunedClassifier, teacher: PrunedClassifier | None) -> None:
@@ -76,14 +119,19 @@ def teach_pruner(cell: Cell, model: PrunedClassifier, teacher: PrunedClassifier 
     print(f"teaching: auxiliary loss {losses[0]:.3f} to {losses[-1]:.3f}", flush=True)
 
 
-def trainer_of(cell: Cell, loggers: list[Logger], config_hash: str) -> pl.Trainer:
-    """The Lightning trainer."""
-    config = cell.config
+@contextmanager
+def trainer_of(cell: Cell, loggers: list[Logger], config_hash: str) -> Iterator[pl.Trainer]:
+    """The Lightning trainer; where the run fails, its other processes end."""
+    config, hardware = cell.config, cell.config.hardware
     on_terminal = sys.stdout.isatty()
-    return pl.Trainer(
-        accelerator=config.hardware.accelerator,
-        devices=config.hardware.devices,
-        precision=config.hardware.precision,
+    named = isinstance(hardware.strategy, str)
+    trainer = pl.Trainer(
+        accelerator=hardware.accelerator,
+        strategy=hardware.strategy if named else instantiate(hardware.strategy),
+        devices=hardware.devices,
+        num_nodes=hardware.num_nodes,
+        precision=hardware.precision,
+        use_distributed_sampler=False,  # it pads; our loaders share batches without
         max_epochs=config.epochs,
         max_steps=config.max_steps,
         gradient_clip_val=config.gradient_clip,
@@ -96,6 +144,7 @@ def trainer_of(cell: Cell, loggers: list[Logger], config_hash: str) -> pl.Traine
             *([] if cell.pruner.budget is None else [budget_schedule(cell)]),
             *([] if on_terminal else [EpochLine()]),
             ReportProgress(config.output_dir),
+            LambdaCallback(on_train_start=end_when_told),
         ],
         enable_checkpointing="checkpoint" in config.callbacks,
         enable_progress_bar=on_terminal,
@@ -104,6 +153,19 @@ def trainer_of(cell: Cell, loggers: list[Logger], config_hash: str) -> pl.Traine
         log_every_n_steps=20,
         default_root_dir=config.output_dir,
     )
+    failed = True
+    try:
+        yield trainer
+        failed = False
+    finally:
+        for process in getattr(trainer.strategy.launcher, "procs", ()) if failed else ():
+            process.kill()  # it may wait for this one in vain
+
+
+def end_when_told(trainer: pl.Trainer, task: pl.LightningModule) -> None:
+    """Ends one of several processes at SIGTERM; Lightning would have all wait for each other."""
+    if trainer.world_size > 1:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 def budget_schedule(cell: Cell) -> BudgetSchedule:

@@ -19,7 +19,6 @@ from tsdtp.cli.config import (
     ConfigError,
     config_dir,
     plain,
-    register_resolvers,
 )
 from tsdtp.cli.launch import INTERRUPTED, choose_slots, terminate_as_interrupt
 from tsdtp.cli.sweep import lock, product
@@ -174,7 +173,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0, or 1 if no trial finished, or 2 for a wrong command line.
     """
-    register_resolvers()
     arguments = list(sys.argv[1:] if argv is None else argv)
     own = [a for a in arguments if a.split("=")[0] in _OWN]
     try:

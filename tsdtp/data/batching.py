@@ -5,7 +5,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler, Sampler, SequentialSampler
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -84,6 +84,68 @@ class BucketBatchSampler(Sampler[list[int]]):
         self.epoch = epoch
 
 
+class BatchShard(Sampler[list[int]]):
+    """The part of every batch that one of several processes takes: rows rank, rank + world, ...
+
+    Together the processes see each batch whole, no row twice, and all of them the same number of
+    batches. A batch with fewer rows than processes cannot be shared: it is left out where rows
+    are drawn at random, and joins the batch before it where every row counts.
+
+    Args:
+        sampler: of the whole batches; only its last one may be short, or with `drop_short` any.
+        rows: number of rows in all of them.
+        batch_size: rows per whole batch.
+        rank: of this process, from 0.
+        world: number of processes.
+        drop_short: leave a batch out that is too small, instead of joining it to another.
+
+    Raises:
+        ValueError: if there are more processes than rows, or than rows per batch.
+    """
+
+    def __init__(
+        self,
+        sampler: Sampler[list[int]],
+        rows: int,
+        batch_size: int,
+        rank: int = 0,
+        world: int = 1,
+        drop_short: bool = False,
+    ) -> None:
+        if min(rows, batch_size) < world:
+            raise ValueError(
+                f"{world} processes cannot share batches of {batch_size} out of {rows} rows; "
+                f"valid: {world} or more of both"
+            )
+        # By this name Lightning finds the sampler whose epoch it sets.
+        self.sampler = sampler
+        self.rank, self.world, self.drop_short = rank, world, drop_short
+        self.short = 0 < rows % batch_size < world
+
+    def __len__(self) -> int:
+        """Batches per epoch, the same in every process."""
+        return len(self.sampler) - self.short  # pyright: ignore[reportArgumentType]
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """Yields lists of row numbers."""
+        for batch in self._shareable():
+            yield batch[self.rank :: self.world]
+
+    def _shareable(self) -> Iterator[list[int]]:
+        if self.drop_short:
+            yield from (batch for batch in self.sampler if len(batch) >= self.world)
+            return
+        whole = iter(self.sampler)
+        before = next(whole)
+        for batch in whole:
+            if len(batch) < self.world:
+                before = before + batch
+            else:
+                yield before
+                before = batch
+        yield before
+
+
 def make_loader(
     data: "Dataset",
     batch_size: int,
@@ -91,22 +153,27 @@ def make_loader(
     bucketed: bool = False,
     seed: int = 0,
     order: str = "plain",
+    rank: int = 0,
+    world: int = 1,
     pad_token_id: int = 0,
     pad_token_type_id: int = 0,
 ) -> DataLoader[Batch]:
     """Makes the loader that `TextClassificationData.loader` describes, of encoded rows.
 
     Raises:
-        ValueError: if the order is not known, or is both random and sorted.
+        ValueError: if the order is not known, or is both random and sorted, or as `BatchShard`.
     """
     if order not in ("plain", "sorted"):
         raise ValueError(f"unknown order {order!r}; valid: plain, sorted")
     if order == "sorted" and (shuffle or bucketed):
         raise ValueError("order=sorted excludes shuffle and bucketed")
     data = data.sort("length", reverse=True) if order == "sorted" else data
-    fill = partial(collate, pad_token_id=pad_token_id, pad_token_type_id=pad_token_type_id)
+    generator = None if bucketed else torch.Generator().manual_seed(seed)
     if bucketed:
-        sampler = BucketBatchSampler(data["length"][:], batch_size, seed)
-        return DataLoader(data, batch_sampler=sampler, collate_fn=fill)  # pyright: ignore
-    generator = torch.Generator().manual_seed(seed)
-    return DataLoader(data, batch_size, shuffle, generator=generator, collate_fn=fill)  # pyright: ignore
+        batches = BucketBatchSampler(data["length"][:], batch_size, seed)
+    else:
+        rows = RandomSampler(data, generator=generator) if shuffle else SequentialSampler(data)  # pyright: ignore
+        batches = BatchSampler(rows, batch_size, drop_last=False)
+    shard = BatchShard(batches, len(data), batch_size, rank, world, shuffle or bucketed)
+    fill = partial(collate, pad_token_id=pad_token_id, pad_token_type_id=pad_token_type_id)
+    return DataLoader(data, batch_sampler=shard, generator=generator, collate_fn=fill)  # pyright: ignore

@@ -150,21 +150,26 @@ class TextClassificationData:
         seed: int = 0,
         limit: int | None = None,
         order: str = "plain",
+        rank: int = 0,
+        world: int = 1,
     ) -> DataLoader[Batch]:
         """Makes a loader of batches padded to their longest row, as `batching.collate` describes.
 
         Args:
             split: `train` or `validation`.
-            batch_size: rows per batch.
+            batch_size: rows per batch, of all processes together.
             shuffle: rows in a new random order each epoch.
             bucketed: batches of rows of like length, drawn anew each epoch, shuffle or not.
             seed: of the random order.
             limit: only the first rows of the split.
             order: `plain` as in the split, or `sorted` from the longest row to the shortest.
+            rank: of this process, from 0.
+            world: number of processes that share every batch, as `batching.BatchShard` describes.
 
         Raises:
             RuntimeError: before `prepare`.
-            ValueError: if split or order is not known, or the order is both random and sorted.
+            ValueError: if split or order is not known, the order is both random and sorted, or
+                there are too few rows for so many processes.
         """
         if not self._encoded:
             raise RuntimeError(f"{self.name}: call prepare(tokenizer) before loader()")
@@ -172,7 +177,8 @@ class TextClassificationData:
             raise ValueError(f"unknown split {split!r}; valid: {', '.join(self._encoded)}")
         data = self._encoded[split]
         data = data if limit is None else data.select(range(min(limit, len(data))))
-        return make_loader(data, batch_size, shuffle, bucketed, seed, order, **self._pad_ids)
+        settings = (batch_size, shuffle, bucketed, seed, order, rank, world)
+        return make_loader(data, *settings, **self._pad_ids)
 
     def train_texts(self) -> Iterator[str]:
         """Yields every text of the train split, to train a tokenizer on."""

@@ -48,7 +48,7 @@ def free_slots(gpus: int, threads: int | None) -> list[Slot]:
     """As many slots as the machine has room for.
 
     Args:
-        gpus: that each job uses; 0: it computes on the CPU.
+        gpus: that each job uses; 0: it computes on the CPU; -1: all.
         threads: CPU threads that each job uses; None: all of them, so there is one slot.
 
     Raises:
@@ -56,8 +56,9 @@ def free_slots(gpus: int, threads: int | None) -> list[Slot]:
     """
     if gpus:
         ids = _gpu_ids()
-        if len(ids) < gpus:
-            raise ValueError(f"each job asks for {gpus} GPUs and {len(ids)} can be seen")
+        if len(ids) < abs(gpus):
+            raise ValueError(f"each job asks for {abs(gpus)} GPUs and {len(ids)} can be seen")
+        gpus = len(ids) if gpus < 0 else gpus
         return [gpu_slot(",".join(group)) for group in _groups(ids, gpus)]
     cores = [str(core) for core in _own_cores()]
     if threads is None or threads >= len(cores):

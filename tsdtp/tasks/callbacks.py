@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytorch_lightning as pl
+from pytorch_lightning.utilities import rank_zero_only
+from torch.distributed.fsdp import FullyShardedDataParallel
 
 from tsdtp.jobs.progress import Progress, write_progress
 from tsdtp.models import PrunedClassifier, calibrate
@@ -71,8 +73,12 @@ class BudgetSchedule(pl.Callback):
         moved = [
             {k: v.to(pl_module.device) for k, v in batch.items() if k in keys} for batch in batches
         ]
-        with pl_module.trainer.precision_plugin.forward_context():
+        strategy = pl_module.trainer.strategy
+        whole = FullyShardedDataParallel.summon_full_params(strategy.model, writeback=False)
+        with whole, strategy.precision_plugin.forward_context():
             self.spent = calibrate(_model(pl_module), moved, budget)
+        strictness = _model(pl_module).pruner.strictness  # all processes prune by the first one's
+        strictness.copy_(strategy.broadcast(strictness))
 
 
 def _model(pl_module) -> PrunedClassifier:
@@ -125,6 +131,7 @@ class EpochLine(pl.Callback):
         """Starts the clock."""
         self.start = time.monotonic()
 
+    @rank_zero_only
     def on_validation_end(self, trainer, pl_module) -> None:
         """Prints epoch, accuracy, FLOPs and elapsed seconds."""
         metrics = trainer.callback_metrics

@@ -9,13 +9,14 @@ import torch
 import torch.nn.functional as F
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
+from torch.distributed.fsdp import FullyShardedDataParallel
 from torchmetrics.classification import MulticlassAccuracy
 
 from tsdtp.models import PrunedClassifier, PrunedOutput
 from tsdtp.models.attribution import integrated_gradients
 from tsdtp.models.budget import INPUTS
 from tsdtp.tasks.metrics import PruningCost
-from tsdtp.tasks.optim import AdamW
+from tsdtp.tasks.optim import AdamW, matrices
 
 
 class ClassificationTask(pl.LightningModule):
@@ -58,6 +59,7 @@ class ClassificationTask(pl.LightningModule):
         self.distillation, self.temperature = distillation, temperature
         self.attribution_every, self.attribution_steps = attribution_every, attribution_steps
         self.mask_id = mask_id
+        self.matrices = matrices(model)  # to be known before a strategy flattens the weights
         self.accuracy = MulticlassAccuracy(num_labels, average="micro")
         self.cost = PruningCost(model.shape, model.pruner)
         self.summary: dict = {}
@@ -65,6 +67,12 @@ class ClassificationTask(pl.LightningModule):
     def forward(self, **inputs) -> PrunedOutput:
         """See `PrunedClassifier.forward`."""
         return self.model(**inputs)
+
+    def setup(self, stage: str) -> None:
+        """Every process begins with the pruner of the first one, which alone was taught."""
+        if self.trainer.world_size > 1:
+            taught = {k: v.cpu() for k, v in self.model.pruner.state_dict().items()}
+            self.model.pruner.load_state_dict(self.trainer.strategy.broadcast(taught))
 
     def on_fit_start(self) -> None:
         """The teacher follows the module to its device."""
@@ -76,13 +84,21 @@ class ClassificationTask(pl.LightningModule):
         inputs = {k: batch[k] for k in INPUTS if k in batch}
         output = self.model(**inputs, target=self._target(inputs))
         assert output.logits is not None and output.tokens_kept is not None
+        share = self._share(len(batch["labels"]))
         loss = self._task_loss(output.logits, batch["labels"], inputs)
-        self.log("train/loss", loss.detach())
+        self.log("train/loss", share * loss.detach(), sync_dist=True)
         self.log("train/lr", self.trainer.optimizers[0].param_groups[0]["lr"])
         if output.auxiliary_loss is not None:
-            self.log("train/auxiliary_loss", output.auxiliary_loss.detach())
+            self.log("train/auxiliary_loss", share * output.auxiliary_loss.detach(), sync_dist=True)
             loss = loss + self.model.auxiliary_weight * output.auxiliary_loss
-        return loss
+        return share * loss
+
+    def _share(self, rows: int) -> float:
+        """Rows here over the mean of all processes, so that averaging them is fair to each row."""
+        if self.trainer.world_size == 1:
+            return 1.0
+        mean = self.trainer.strategy.reduce(torch.tensor(float(rows), device=self.device))
+        return rows / float(mean)
 
     def _task_loss(self, logits: Tensor, labels: Tensor, inputs: dict) -> Tensor:
         loss = F.cross_entropy(logits.float(), labels)
@@ -117,29 +133,34 @@ class ClassificationTask(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Keeps the summary that a record is made of, and logs its scalars."""
         cost = self.cost.compute()
-        accuracy, n = self.accuracy.compute().item(), int(self.cost.examples)
+        accuracy, n = self.accuracy.compute().item(), cost.pop("n")
         stderr = math.sqrt(accuracy * (1 - accuracy) / n)
         matched = {k: cost.pop(k) for k in ("keep_precision", "keep_recall") if k in cost}
         quality = {"accuracy": accuracy, "stderr": stderr, "n": n, **matched}
         self.summary = {"quality": quality, "cost": cost}
         self.accuracy.reset()
         self.cost.reset()
-        self.log("val/accuracy", accuracy)
-        self.log("val/flops_ratio", cost["flops_ratio"])
-        for layer, kept in enumerate(cost["tokens_kept"]):
-            self.log(f"val/tokens_kept/layer{layer}", kept)
+        logged = {"accuracy": accuracy, "flops_ratio": cost["flops_ratio"]}
+        logged |= {f"tokens_kept/layer{i}": kept for i, kept in enumerate(cost["tokens_kept"])}
+        # Every process has computed the same from what all of them counted.
+        self.log_dict({f"val/{name}": value for name, value in logged.items()}, sync_dist=True)
 
     def configure_gradient_clipping(
         self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None
     ) -> None:
         """Clips the norm; Lightning's own refuses fused optimizers, bfloat16 or not."""
-        if gradient_clip_val:
+        if not gradient_clip_val:
+            return
+        whole = self.trainer.strategy.model
+        if isinstance(whole, FullyShardedDataParallel):  # each process holds a part of the norm
+            whole.clip_grad_norm_(gradient_clip_val)
+        else:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), gradient_clip_val)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW with a per-step schedule over the whole training."""
         steps = int(self.trainer.estimated_stepping_batches)
-        optimizer, scheduler = self.optim.build(self.model, steps)
+        optimizer, scheduler = self.optim.build(self.model, steps, self.matrices)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},

@@ -64,8 +64,9 @@ class PruningCost(Metric):
             self.decisive += (decisive & eligible).sum()
 
     def compute(self) -> dict:
-        """The `cost` section of a record, and `keep_precision`, `keep_recall` where known."""
+        """`n`, the `cost` section of a record, and `keep_precision`, `keep_recall` where known."""
         cost = {
+            "n": int(self.examples),
             "flops_per_example": (self.spent / self.examples).item(),
             "flops_ratio": (self.spent / self.full).item(),
             "tokens_kept": (self.kept_per_layer / self.tokens).tolist(),

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import torch
 from transformers import get_scheduler
 
 from tsdtp.models import PrunedClassifier
+
+
+def matrices(model: PrunedClassifier) -> set[str]:
+    """Names of the weights with two dimensions or more: no biases, no normalisations."""
+    return {name for name, parameter in model.named_parameters() if parameter.ndim >= 2}
 
 
 @dataclass(frozen=True)
@@ -32,12 +38,21 @@ class AdamW:
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
 
-    def build(self, model: PrunedClassifier, total_steps: int):
-        """Optimizer and per-step scheduler for `total_steps` steps."""
+    def build(
+        self, model: PrunedClassifier, total_steps: int, decayed: Collection[str] | None = None
+    ):
+        """Optimizer and per-step scheduler.
+
+        Args:
+            model: whose weights are trained.
+            total_steps: of the training.
+            decayed: names of the weights that decay; default: the `matrices` of the model.
+        """
+        decayed = matrices(model) if decayed is None else decayed
         groups: dict[tuple[bool, bool], list] = {}
         for name, parameter in model.named_parameters():
             if parameter.requires_grad:
-                key = (name.startswith("pruner."), parameter.ndim >= 2)
+                key = (name.startswith("pruner."), name in decayed)
                 groups.setdefault(key, []).append(parameter)
         parameters = [
             {

@@ -1,7 +1,8 @@
 import pytest
 import torch
+from torch.utils.data import BatchSampler
 
-from tsdtp.data.batching import BucketBatchSampler, collate
+from tsdtp.data.batching import BatchShard, BucketBatchSampler, collate
 
 ROWS = [
     {
@@ -72,3 +73,56 @@ def test_an_epoch_depends_on_seed_and_number_alone():
 def test_length_of_the_sampler_is_the_number_of_its_batches(rows):
     sampler = BucketBatchSampler(LENGTHS[:rows], 16, pool=1)
     assert len(list(sampler)) == len(sampler)
+
+
+def shards(rows: int, batch_size: int, world: int, drop_short: bool) -> list[list[list[int]]]:
+    """The batches of every process."""
+    samplers = [BatchSampler(range(rows), batch_size, drop_last=False) for _ in range(world)]
+    made = [
+        BatchShard(sampler, rows, batch_size, rank, world, drop_short)
+        for rank, sampler in enumerate(samplers)
+    ]
+    batches = [list(shard) for shard in made]
+    assert [len(shard) for shard in made] == [len(seen) for seen in batches]
+    return batches
+
+
+@pytest.mark.parametrize("drop_short", [True, False])
+@pytest.mark.parametrize("rows", [8, 24, 25, 27, 31])
+@pytest.mark.parametrize("world", [1, 2, 3, 8])
+def test_shards_are_the_batches_without_duplicates(rows, world, drop_short):
+    whole = list(BatchSampler(range(rows), 8, drop_last=False))
+    short = len(whole[-1]) < world
+    if short:
+        rest = whole.pop()
+        whole[-1] = whole[-1] if drop_short else whole[-1] + rest
+    together = list(zip(*shards(rows, 8, world, drop_short), strict=True))
+    for parts, batch in zip(together, whole, strict=True):
+        assert all(parts), "nobody waits"
+        assert sorted(row for part in parts for row in part) == batch
+        assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+def test_shards_of_random_batches_agree_in_every_epoch():
+    """One row is left over, in a batch that may come anywhere."""
+    first, second = (
+        BatchShard(BucketBatchSampler(LENGTHS[:801], 16, seed=1), 801, 16, rank, 2, drop_short=True)
+        for rank in (0, 1)
+    )
+    for _ in range(2):
+        pairs = list(zip(first, second, strict=True))
+        assert len(pairs) == len(first) == 50
+        rows = [row for pair in pairs for part in pair for row in part]
+        assert len(rows) == len(set(rows)) == 800
+
+
+def test_one_process_takes_every_batch_as_it_is():
+    sampler = BucketBatchSampler(LENGTHS, 16, seed=5)
+    shard = BatchShard(BucketBatchSampler(LENGTHS, 16, seed=5), len(LENGTHS), 16, drop_short=True)
+    assert list(shard) == list(sampler)
+
+
+@pytest.mark.parametrize(("rows", "batch_size"), [(2, 8), (8, 2)])
+def test_too_few_rows_for_so_many_processes(rows, batch_size):
+    with pytest.raises(ValueError, match="3 processes cannot share .* valid: 3 or more"):
+        shards(rows, batch_size, 3, drop_short=False)

@@ -37,6 +37,7 @@ def test_each_gpu_cell_sees_its_own_gpus(monkeypatch):
     names = [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in free_slots(1, None)]
     assert names == ["2", "5", "7"]
     assert free_slots(2, None) == [gpu_slot("2,5")]
+    assert free_slots(-1, None) == [gpu_slot("2,5,7")]
     with pytest.raises(ValueError, match="asks for 4 GPUs and 3"):
         free_slots(4, None)
 

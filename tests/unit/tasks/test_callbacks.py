@@ -65,10 +65,11 @@ def test_without_a_budget_it_does_nothing():
 def test_it_calibrates_the_model():
     model = prune(make_model("bert"), "topk", budget=0.6).train()
     plugin = SimpleNamespace(forward_context=lambda: torch.autocast("cpu", enabled=False))
+    strategy = SimpleNamespace(model=model, precision_plugin=plugin, broadcast=lambda x: x)
     module = SimpleNamespace(
         model=model,
         device=torch.device("cpu"),
-        trainer=SimpleNamespace(precision_plugin=plugin),
+        trainer=SimpleNamespace(strategy=strategy),
     )
     batches = [{**make_batch(seed=s), "labels": torch.zeros(6)} for s in range(3)]
     schedule = BudgetSchedule(batches)

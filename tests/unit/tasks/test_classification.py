@@ -107,7 +107,7 @@ def loss_of(task: ClassificationTask, batch: dict) -> torch.Tensor:
     """The training step without a trainer."""
     task.log = lambda *args, **kwargs: None
     optimizer = SimpleNamespace(param_groups=[{"lr": 0.0}])
-    task.trainer = SimpleNamespace(optimizers=[optimizer], global_step=0)
+    task.trainer = SimpleNamespace(optimizers=[optimizer], global_step=0, world_size=1)
     return task.training_step(batch, 0)
 
 
@@ -159,6 +159,7 @@ def test_clipping_bounds_the_norm():
     task = task_of(model_of())
     for parameter in task.model.parameters():
         parameter.grad = torch.ones_like(parameter)
+    task.trainer = SimpleNamespace(strategy=SimpleNamespace(model=task))
     task.configure_gradient_clipping(None, None)
     assert next(task.model.parameters()).grad.max() == 1
     task.configure_gradient_clipping(None, 0.5)

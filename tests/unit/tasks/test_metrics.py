@@ -39,6 +39,7 @@ def test_flops_and_tokens():
     cost = metric()
     cost.update(OUTPUT, ELIGIBLE, None)
     assert cost.compute() == {
+        "n": 2,
         "flops_per_example": SPENT / 2,
         "flops_ratio": pytest.approx(SPENT / FULL),
         "tokens_kept": pytest.approx([5 / 6, 4 / 6]),

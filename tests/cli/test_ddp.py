@@ -1,0 +1,170 @@
+"""Several processes train what one process trains, measure it alike, and leave one record."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import psutil
+import pytest
+from hydra import compose, initialize_config_dir
+
+from tsdtp.cli.check import check_one_process
+from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, config_dir, instantiate
+from tsdtp.results import read_record
+
+MODULE = [sys.executable, "-m", "tsdtp.cli.train"]
+CONSOLE = [sys.executable, "-c", "from tsdtp.cli.main import main; main()", "train"]
+# Odd numbers: 3 rows are left for the last training batch, 1 for the last one of evaluation.
+SETTINGS = [
+    *("task.data.train_examples=803", "task.data.eval_examples=129", "batch_size=16", "epochs=2"),
+    *("optim.lr=1e-3", "callbacks=none", "benchmark.enabled=false", "hardware.threads=1"),
+    *("budget_schedule.updates=4", "budget_schedule.examples=64"),
+    *("budget_schedule.final_examples=128", "teaching.examples=128", "teacher.attribution_every=1"),
+]
+PRUNED = ["pruning=ts_dtp", "pruning.budget=0.6", "model.init_from=one/none"]
+METHODS = {"none": [], "ts_dtp": PRUNED}
+SHARDED = "hardware.strategy={_target_: sharded_on_cpu.ShardedOnCpu}"
+
+
+def start(folder: Path, command: list[str], name: str, *overrides: str, **environment: str):
+    """A training in `folder/name`, which starts further processes itself."""
+    paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    variables = {**os.environ, **environment, "PYTHONPATH": os.pathsep.join(paths)}
+    return subprocess.Popen(
+        [*command, *SETTINGS, *METHODS[Path(name).name], *overrides, f"hydra.run.dir={name}"],
+        cwd=folder,
+        env=variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen) -> str:
+    out, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, out
+    return out
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Holds `one/none` and `one/ts_dtp`, both trained by one process."""
+    folder = tmp_path_factory.mktemp("processes")
+    for method in METHODS:
+        finish(start(folder, MODULE, f"one/{method}"))
+    return folder
+
+
+def curve(folder: Path) -> pd.DataFrame:
+    """Every logged value by step but the rates; accuracies are rounded to float32."""
+    return pd.read_csv(folder / "csv" / "metrics.csv").set_index("step")
+
+
+def same_training(folder: Path, other: Path) -> None:
+    """float32 sums in another order: 1e-4 on losses; nothing on what is counted."""
+    one, two = curve(folder), curve(other)
+    assert len(one) >= 7 and one["train/loss"].nunique() >= 5
+    losses = [name for name in one if name.startswith("train/")]
+    pd.testing.assert_frame_equal(one[losses], two[losses], rtol=1e-4, atol=1e-5)
+    pd.testing.assert_frame_equal(
+        one.drop(columns=losses), two.drop(columns=losses), rtol=1e-6, atol=0
+    )
+    trained, again = read_record(folder), read_record(other)
+    assert trained.quality["n"] == again.quality["n"] == 129
+    assert again.quality["accuracy"] == trained.quality["accuracy"]
+    assert again.cost["flops_ratio"] == pytest.approx(trained.cost["flops_ratio"], abs=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("method", "command", "overrides"),
+    [("none", CONSOLE, []), ("ts_dtp", MODULE, ["hydra.mode=RUN"])],
+)
+def test_two_processes_train_as_one(folder, method, command, overrides):
+    out = finish(start(folder, command, f"two/{method}", "hardware=ddp_cpu", *overrides))
+    assert out.count("accuracy") == 3, "two epochs and the record, each told once"
+    same_training(folder / "one" / method, folder / "two" / method)
+    accuracy = curve(folder / "two" / method)["val/accuracy"].dropna() * 129
+    assert (accuracy - accuracy.round()).abs().max() < 1e-4, "each example counted once"
+    assert len(list((folder / "two" / method).rglob("metrics.json"))) == 1
+    assert not (folder / "outputs").exists() and not (folder / "multirun").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
+def test_sharded_weights_train_as_whole_ones(folder, method):
+    finish(start(folder, MODULE, f"sharded/{method}", "hardware=ddp_cpu", SHARDED))
+    same_training(folder / "one" / method, folder / "sharded" / method)
+
+
+@pytest.mark.slow
+def test_two_nodes_as_slurm_starts_them(folder):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    job = {"SLURM_JOB_ID": "1", "SLURM_JOB_NAME": "train", "SLURM_NTASKS": "2"}
+    job |= {"SLURM_NTASKS_PER_NODE": "1", "SLURM_LOCALID": "0"}
+    job |= {"SLURM_NODELIST": "127.0.0.1", "MASTER_PORT": port}
+    nodes = ["hardware=ddp_cpu", "hardware.devices=1", "hardware.num_nodes=2"]
+    tasks = [
+        start(folder, MODULE, "nodes/none", *nodes, **job, SLURM_PROCID=rank, SLURM_NODEID=rank)
+        for rank in ("0", "1")
+    ]
+    first, second = map(finish, tasks)
+    assert "n = 129" in first and "accuracy" not in second
+    same_training(folder / "one" / "none", folder / "nodes" / "none")
+
+
+@pytest.mark.slow
+def test_a_stopped_run_ends_with_all_its_processes(folder):
+    process = start(folder, MODULE, "stopped/none", "hardware=ddp_cpu", "epochs=500")
+    assert process.stdout is not None
+    while "epoch 1/" not in (line := process.stdout.readline()):
+        assert line, "it ended by itself"
+    (child,) = psutil.Process(process.pid).children()
+    process.terminate()
+    assert process.wait(timeout=30) == 128 + signal.SIGTERM
+    _, alive = psutil.wait_procs([child], timeout=30)
+    assert all(p.status() == psutil.STATUS_ZOMBIE for p in alive)
+    assert not list((folder / "stopped").rglob("metrics.json"))
+
+
+@pytest.mark.slow
+def test_a_multirun_within_one_process_is_refused(tsdtp):
+    arguments = ["hydra/launcher=basic", "hardware=ddp_cpu", "seed=0,1", "debug=fast"]
+    outcome = tsdtp("train", "-m", *arguments)
+    assert outcome.code == 1 and "hydra/launcher=process" in outcome.err
+    assert not list(Path().rglob("metrics.json"))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "several"),
+    [
+        (["hardware=cpu"], False),
+        (["hardware=gpu", "hardware.devices=[3]"], False),
+        (["hardware=gpu", "hardware.devices=2"], True),
+        (["hardware=ddp"], True),
+        (["hardware=fsdp"], True),
+    ],
+)
+def test_knows_hardware_of_several_processes(overrides, several):
+    with initialize_config_dir(config_dir(), version_base=HYDRA_VERSION_BASE):
+        hardware = compose("train", overrides).hardware
+    if several:
+        with pytest.raises(ConfigError, match="hydra/launcher=process"):
+            check_one_process(hardware)
+    else:
+        check_one_process(hardware)
+
+
+def test_fsdp_leaves_every_dtype_to_autocast():
+    with initialize_config_dir(config_dir(), version_base=HYDRA_VERSION_BASE):
+        strategy = instantiate(compose("train", ["hardware=fsdp"]).hardware.strategy)
+    mixed = strategy.mixed_precision_config
+    assert (mixed.param_dtype, mixed.reduce_dtype, mixed.buffer_dtype) == (None, None, None)

@@ -88,14 +88,7 @@ def start(*arguments: str) -> subprocess.Popen:
     command = [sys.executable, "-m", "tsdtp.cli.train", "-m", "callbacks=none", "logger=none"]
     command += ["hardware.threads=1", "benchmark.enabled=false", "seed=0,1", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=environment,
-        # Ctrl-C as in a terminal: what a shell starts in the background ignores it.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
 
 
 def wait_for(condition, seconds: float = 120.0):

@@ -68,12 +68,18 @@ def launch(
 
 @contextmanager
 def terminate_as_interrupt() -> Iterator[None]:
-    """Takes SIGTERM, which batch systems send, like Ctrl-C, so that no process is left behind."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """Takes SIGTERM, which batch systems send, like Ctrl-C, so that no process is left behind.
+
+    Ctrl-C itself is heard, too: a shell has what it starts in the background ignore it, and
+    processes that we start would inherit that.
+    """
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.signal(number, signal.default_int_handler) for number in numbers]
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
 
 def _job(cell: Planned, cells: Sequence[Planned], options: Sequence[str]) -> Job:

@@ -6,11 +6,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from tsdtp.report.figures import save_figures
 from tsdtp.report.render import load_report, print_report, save_report
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Prints the tables of a folder and writes tables.md, tables.tex and tables.csv.
+    """Prints the tables of a folder and writes tables.md, tables.tex, tables.csv and plots.
 
     Args:
         argv: Arguments after ``tsdtp report``; those of the process by default.
@@ -21,7 +22,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     try:
         report = load_report(options.folder)
-        paths = save_report(report, options.out or options.folder)
+        out = options.out or options.folder
+        paths = [*save_report(report, out), *save_figures(report, out)]
     except (OSError, ValueError) as error:
         print(f"tsdtp report: {error}", file=sys.stderr)
         return 2

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from omegaconf import DictConfig, OmegaConf
 
 from tsdtp.cli import report
 from tsdtp.cli.check import check_command, exit_with, parse
-from tsdtp.cli.config import ConfigError, config_dir
+from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, config_dir
 
 LOCK_NAME = ".sweep.lock"
 
@@ -79,6 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             code = _run(name, folder, overrides)
             if "dry_run=true" not in overrides and code in (0, 1):
                 report.main([str(folder)])
+                _to_wandb(name, folder, overrides)
     except ConfigError as error:
         exit_with(error, "tsdtp sweep")
     return code
@@ -115,6 +117,16 @@ def _run(name: str, folder: Path, overrides: Sequence[str]) -> int:
     finally:
         del os.environ["TSDTP_SWEEP"]
     return 0
+
+
+def _to_wandb(name: str, folder: Path, overrides: Sequence[str]) -> None:
+    """The sweep's tables and plots, where its cells log to Weights & Biases."""
+    with initialize_config_dir(config_dir(), version_base=HYDRA_VERSION_BASE):
+        config = compose("train", expand(load_sweep(name), overrides)[0])
+    if node := (config.logger or {}).get("wandb"):
+        from tsdtp.cli.tracking import log_sweep
+
+        log_sweep(folder, Path(name).stem, node.project, node.offline)
 
 
 if __name__ == "__main__":

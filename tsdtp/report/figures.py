@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+from tsdtp.report.render import Report
 
 Point = tuple[float, float]
 
@@ -22,11 +26,53 @@ def save_trade_off(
         front: those of the front, cheapest first.
         labels: of cost and quality.
     """
+    figure, axes = _blank(labels)
+    axes.scatter(*zip(*points, strict=True), color="0.6", label="trials")
+    axes.step(*zip(*front, strict=True), where="post", marker="o", label="front")
+    axes.legend()
+    figure.savefig(path, dpi=150)
+
+
+def save_figures(report: Report, out: str | Path) -> list[Path]:
+    """Writes `frontier_TASK_MODEL.png` for each table that has something to draw."""
+    paths = []
+    for table in report.tables:
+        path = Path(out) / f"frontier_{table.task}_{table.model}.png"
+        metric = "bleu" if "bleu_mean" in table.numbers else "accuracy"
+        measured = table.numbers.dropna(subset=[f"{metric}_mean", "flops_ratio_mean"])
+        if len(measured):
+            save_frontier(path, measured, metric)
+            paths.append(path)
+    return paths
+
+
+def save_frontier(path: Path, measured: pd.DataFrame, metric: str) -> None:
+    """Draws each method's quality (mean and deviation over seeds) against the FLOPs it spent.
+
+    Args:
+        path: of the picture.
+        measured: one row for each method and budget, as `Table.numbers` has them.
+        metric: name of the quality.
+    """
+    figure, axes = _blank(("FLOPs spent, as a fraction of the unpruned model's", metric))
+    for method, rows in measured.groupby("method", sort=False):
+        line = rows.sort_values("flops_ratio_mean")
+        deviation = line[f"{metric}_std"].fillna(0)
+        axes.errorbar(
+            line["flops_ratio_mean"],
+            line[f"{metric}_mean"],
+            yerr=deviation,
+            marker="o",
+            capsize=2,
+            label=str(method),
+        )
+    axes.legend(fontsize="small")
+    figure.savefig(path, dpi=150)
+
+
+def _blank(labels: tuple[str, str]) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(5, 3.5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    axes.scatter(*zip(*points, strict=True), color="0.6", label="trials")
-    axes.step(*zip(*front, strict=True), where="post", marker="o", label="front")
     axes.set(xlabel=labels[0], ylabel=labels[1])
-    axes.legend()
-    figure.savefig(path, dpi=150)
+    return figure, axes

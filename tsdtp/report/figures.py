@@ -38,7 +38,7 @@ def save_figures(report: Report, out: str | Path) -> list[Path]:
     paths = []
     for table in report.tables:
         path = Path(out) / f"frontier_{table.task}_{table.model}.png"
-        metric = "bleu" if "bleu_mean" in table.numbers else "accuracy"
+        metric = "bleu" if table.numbers["bleu_mean"].notna().any() else "accuracy"
         measured = table.numbers.dropna(subset=[f"{metric}_mean", "flops_ratio_mean"])
         if len(measured):
             save_frontier(path, measured, metric)
@@ -47,7 +47,7 @@ def save_figures(report: Report, out: str | Path) -> list[Path]:
 
 
 def save_frontier(path: Path, measured: pd.DataFrame, metric: str) -> None:
-    """Draws each method's quality (mean and deviation over seeds) against the FLOPs it spent.
+    """Draws each method's quality against the FLOPs it spent, with deviation or standard error.
 
     Args:
         path: of the picture.
@@ -55,16 +55,17 @@ def save_frontier(path: Path, measured: pd.DataFrame, metric: str) -> None:
         metric: name of the quality.
     """
     figure, axes = _blank(("FLOPs spent, as a fraction of the unpruned model's", metric))
-    for method, rows in measured.groupby("method", sort=False):
+    variant = measured["variant"].map(lambda name: f", {name}" if isinstance(name, str) else "")
+    for name, rows in measured.groupby(measured["method"] + variant, sort=False):
         line = rows.sort_values("flops_ratio_mean")
-        deviation = line[f"{metric}_std"].fillna(0)
+        deviation = line[f"{metric}_std"].fillna(line["stderr_mean"]).fillna(0)
         axes.errorbar(
             line["flops_ratio_mean"],
             line[f"{metric}_mean"],
             yerr=deviation,
             marker="o",
             capsize=2,
-            label=str(method),
+            label=str(name),
         )
     axes.legend(fontsize="small")
     figure.savefig(path, dpi=150)

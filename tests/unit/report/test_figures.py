@@ -6,6 +6,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from tsdtp.report import figures
+from tsdtp.report.render import Report
+from tsdtp.report.tables import Table
 
 NUMBERS = pd.DataFrame(
     {
@@ -13,6 +15,8 @@ NUMBERS = pd.DataFrame(
         "flops_ratio_mean": [0.6, 0.4, 0.5],
         "accuracy_mean": [0.9, 0.8, 0.95],
         "accuracy_std": [0.01, None, 0.02],
+        "stderr_mean": [0.03, 0.03, None],
+        "variant": [None, None, "alone"],
     }
 )
 
@@ -33,8 +37,17 @@ def test_the_frontier_has_a_line_for_each_method_from_cheap_to_dear(monkeypatch,
     lines = {c.get_label(): c.lines[0] for c in axes.containers}
     assert lines["Top-k"].get_xdata().tolist() == [0.4, 0.6]
     assert lines["Top-k"].get_ydata().tolist() == [0.8, 0.9]
-    assert lines["TS-DTP"].get_xdata().tolist() == [0.5]
+    assert lines["TS-DTP, alone"].get_xdata().tolist() == [0.5]
     assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_plot_for_each_table_that_has_something_to_draw(tmp_path):
+    numbers = NUMBERS.assign(bleu_mean=None)
+    nothing = numbers.assign(accuracy_mean=None)
+    tables = [Table("sst2", m, "", n, n) for m, n in (("bert", numbers), ("none", nothing))]
+    paths = figures.save_figures(Report(tables), tmp_path)
+    assert [path.name for path in paths] == ["frontier_sst2_bert.png"]
+    assert list(tmp_path.glob("*.png")) == paths
 
 
 def test_the_trade_off_shows_every_trial_and_the_front(monkeypatch, tmp_path):

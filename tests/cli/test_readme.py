@@ -26,7 +26,9 @@ def fast(command: str) -> list[str]:
         return [name, *arguments, "benchmark.rounds=2", "benchmark.min_time=0.001"]
     replaced = {"model", "task.data.source", "hardware"}
     kept = [a for a in arguments if a.split("=")[0] not in replaced]
-    return [name, *kept, *STAND_IN, *FAST, "overwrite=true"]
+    # In one process: starting an interpreter for each of two dozen runs takes minutes.
+    launcher = ["hydra/launcher=basic"] if "-m" in kept else []
+    return [name, *kept, *STAND_IN, *FAST, *launcher, "overwrite=true"]
 
 
 @pytest.mark.slow

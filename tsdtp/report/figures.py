@@ -38,7 +38,7 @@ def save_figures(report: Report, out: str | Path) -> list[Path]:
     paths = []
     for table in report.tables:
         path = Path(out) / f"frontier_{table.task}_{table.model}.png"
-        metric = "bleu" if table.numbers["bleu_mean"].count() else "accuracy"
+        metric = "bleu" if list(table.numbers["bleu_mean"].dropna()) else "accuracy"
         measured = table.numbers.dropna(subset=[f"{metric}_mean", "flops_ratio_mean"])
         if len(measured):
             save_frontier(path, measured, metric)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,7 +38,8 @@ def save_figures(report: Report, out: str | Path) -> list[Path]:
     """Writes `frontier_TASK_MODEL.png` for each table that has something to draw."""
     paths = []
     for table in report.tables:
-        path = Path(out) / f"frontier_{table.task}_{table.model}.png"
+        place = re.sub(r"[^\w.-]", "_", f"{table.task}_{table.model}")
+        path = Path(out) / f"frontier_{place}.png"
         metric = "bleu" if list(table.numbers["bleu_mean"].dropna()) else "accuracy"
         measured = table.numbers.dropna(subset=[f"{metric}_mean", "flops_ratio_mean"])
         if len(measured):

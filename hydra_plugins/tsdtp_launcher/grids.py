@@ -17,7 +17,8 @@ from omegaconf import DictConfig
 
 from tsdtp.cli.check import exit_with
 from tsdtp.cli.config import ConfigError
-from tsdtp.cli.plan import Planned, check_code, make_plan, to_run
+from tsdtp.cli.launch import listing
+from tsdtp.cli.plan import Planned, check_code, is_dry, make_plan, to_run
 from tsdtp.cli.sweep import expand, load_sweep
 from tsdtp.jobs.job import Job, State
 from tsdtp.report.sweep import SWEEP_NAME
@@ -58,7 +59,7 @@ class GridsSweeper(Sweeper):
         try:
             jobs = expand(load_sweep(self.preset), arguments)
             cells = make_plan(jobs, lambda o: loader.load_sweep_config(master, o))
-            if not any(cell.settings["dry_run"] for cell in cells):
+            if not is_dry(cells):
                 self._write_manifest(cells, arguments)
             failed = self._run(cells)
         except ConfigError as error:
@@ -78,17 +79,16 @@ class GridsSweeper(Sweeper):
         if isinstance(self.launcher, RunsPlans):
             jobs = self.launcher.run_plan(cells)
             return any(job.state not in (State.DONE, State.WAITING) for job in jobs)
+        if is_dry(cells):
+            print(listing(cells), flush=True)
+            return False
         check_code(cells)
         started, failed = 0, False
         for wave in waves(to_run(cells)):
-            returned = self.launcher.launch([_overrides(cell) for cell in wave], started)
+            returned = self.launcher.launch([cell.command for cell in wave], started)
             failed |= any(r.status is not JobStatus.COMPLETED for r in returned)
             started += len(wave)
         return failed
-
-
-def _overrides(cell: Planned) -> list[str]:
-    return [*cell.overrides, "overwrite=true"]
 
 
 def waves(cells: Sequence[Planned]) -> list[list[Planned]]:

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
+from hydra_plugins.tsdtp_launcher.grids import GridsSweeper
 from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, config_dir, register_resolvers
+from tsdtp.cli.folder import finished
 from tsdtp.cli.identity import Status, identity_hash, start_identity
 from tsdtp.cli.plan import check_code, expected_seconds, make_plan, to_run
 from tsdtp.provenance import code_state
@@ -119,3 +121,21 @@ def test_the_estimate_goes_by_the_most_similar_cells():
 
 def test_paths_are_relative_to_where_the_user_is():
     assert plan(NONE)["none"].folder == Path("outputs/runs/synthetic_sentence/tiny_bert/none/seed0")
+
+
+@pytest.mark.parametrize("again", ["overwrite=true", "overwrite=false"])
+def test_a_dry_run_of_one_cell_says_that_it_would_run(again):
+    cell = plan(NONE, more=("dry_run=true", again))["none"]
+    with pytest.raises(ConfigError, match="dry run: .*none/seed0"):
+        finished(cell.settings)
+
+
+def test_a_dry_run_submits_nothing_whatever_the_launcher(capsys):
+    class Submits:
+        def launch(self, *arguments):
+            raise AssertionError("submitted")
+
+    sweeper = GridsSweeper("smoke")
+    sweeper.launcher = Submits()
+    assert not sweeper._run(list(plan(PRUNED, NONE, more=("dry_run=true",)).values()))
+    assert "2 cells, 2 to run" in capsys.readouterr().out

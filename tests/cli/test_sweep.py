@@ -70,9 +70,9 @@ def test_the_life_of_a_sweep(sweep):
 
 @pytest.mark.slow
 def test_a_second_sweep_in_the_folder_is_refused(sweep):
-    from tsdtp.cli.sweep import lock
+    from tsdtp.cli.sweep import sweep_lock
 
-    with lock(FOLDER):
+    with sweep_lock(FOLDER):
         code = subprocess.run(
             [sys.executable, "-m", "tsdtp.cli.sweep", "sweep=smoke", f"dir={FOLDER}"],
             capture_output=True,

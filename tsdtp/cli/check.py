@@ -15,11 +15,11 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, config_dir
+from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, config_dir, device_count
 from tsdtp.cli.keys import check_targets, unknown_key
 
 
@@ -142,9 +142,7 @@ def check_one_process(hardware: DictConfig) -> None:
     Raises:
         ConfigError: each further process would repeat the command line, the whole multirun.
     """
-    devices = hardware.devices
-    devices = len(devices) if isinstance(devices, ListConfig) else devices
-    if (hardware.strategy, devices, hardware.num_nodes) != ("auto", 1, 1):
+    if (hardware.strategy, device_count(hardware), hardware.num_nodes) != ("auto", 1, 1):
         raise ConfigError(
             "this hardware trains in several processes, and each would start the multirun again; "
             "valid: one run at a time, or hydra/launcher=process"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import netrc
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -74,6 +75,31 @@ register_resolvers()
 
 class ConfigError(ValueError):
     """What is wrong with a configuration, in words for its author."""
+
+
+def find_preset(group: str, name: str) -> Path:
+    """configs/GROUP/NAME.yaml, or a file of the user's own.
+
+    Raises:
+        ConfigError: for an unknown name; lists the valid ones.
+    """
+    folder = Path(config_dir()) / group
+    path = Path(name) if name.endswith(".yaml") else folder / f"{name}.yaml"
+    if not path.is_file():
+        valid = ", ".join(sorted(p.stem for p in folder.glob("*.yaml")))
+        raise ConfigError(f"no such {group}: {name}; valid: {valid}, or a file ending in .yaml")
+    return path
+
+
+def as_text(value: Any) -> str:
+    """A value as an override has it."""
+    return "null" if value is None else str(value)
+
+
+def device_count(hardware: Mapping[str, Any]) -> int:
+    """Devices that a run uses; -1: all there are."""
+    devices = hardware["devices"]
+    return len(devices) if isinstance(devices, Sequence) else devices
 
 
 def instantiate(config: DictConfig, **arguments) -> Any:

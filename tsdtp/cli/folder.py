@@ -32,6 +32,8 @@ def finished(settings: Settings) -> RunRecord | None:
         ConfigError: if something else lies there, or it is of other code; and in a dry run.
     """
     folder = settings["output_dir"]
+    if settings["overwrite"] and settings["dry_run"]:
+        raise ConfigError(f"dry run: {folder} is to run")
     if settings["overwrite"]:
         return None
     status, record = inspect_run(settings, code_state())
@@ -61,16 +63,28 @@ def alone(folder: Path) -> Iterator[None]:
     begun_with = os.environ.get("TSDTP_CODE")
     if begun_with and begun_with != code_digest():
         raise ConfigError("the source of tsdtp has changed since this sweep began; start it again")
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / LOCK_NAME)
+    busy = f"another process is at work in {folder}; wait for it"
+    with take_lock(folder / LOCK_NAME, busy):
+        yield
+
+
+def take_lock(path: Path, busy: str) -> FileLock:
+    """Takes a lock, to be used as a context; it ends with the process, however that ends.
+
+    Args:
+        path: of its file.
+        busy: what to say if somebody else has it.
+
+    Raises:
+        ConfigError: if somebody else has it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise ConfigError(f"another process is at work in {folder}; wait for it") from None
-    try:
-        yield
-    finally:
-        lock.release()
+        raise ConfigError(busy) from None
+    return lock
 
 
 def put_aside(folder: Path) -> None:

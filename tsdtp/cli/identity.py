@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from tsdtp.cli.config import task_name
 from tsdtp.provenance import same_code
 from tsdtp.results import RECORD_NAME, RunRecord, config_hash, read_record
 
@@ -34,6 +35,18 @@ class Status(StrEnum):
 def identity_hash(settings: Settings) -> str:
     """Hash of a resolved config, without what may differ between two runs of one cell."""
     return config_hash({k: v for k, v in settings.items() if k not in _NOT_IDENTITY})
+
+
+def cell_identity(settings: Settings, method: str) -> dict[str, Any]:
+    """What tells the cells of a table from each other."""
+    return {
+        "task": task_name(settings["task"]["name"], settings["task"]["data"]["source"]),
+        "model": settings["model"]["name"],
+        "pruning": method,
+        "budget": settings["pruning"].get("budget"),
+        "variant": settings["variant"],
+        "seed": settings["seed"],
+    }
 
 
 def start_path(settings: Settings) -> Path | None:

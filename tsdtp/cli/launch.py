@@ -7,10 +7,11 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from tsdtp.cli.config import ConfigError
+from tsdtp.cli.config import ConfigError, device_count
 from tsdtp.cli.identity import Status
-from tsdtp.cli.plan import Planned, check_code, expected_seconds, to_run
+from tsdtp.cli.plan import Planned, check_code, expected_seconds, is_dry, to_run
 from tsdtp.jobs.board import Board, clock
 from tsdtp.jobs.job import Job, State
 from tsdtp.jobs.pool import Pool, run_all
@@ -46,12 +47,20 @@ def launch(
         SystemExit: after Ctrl-C, when every process has ended.
     """
     chosen = to_run(cells)
-    jobs = [_job(cell, cells, options) for cell in chosen]
-    hardware = [cell.settings["hardware"] for cell in chosen]
-    if any(cell.settings["dry_run"] for cell in cells):
-        print(_listing(cells, jobs, hardware, slots), flush=True)
+    jobs = [
+        run_job(
+            cell.name,
+            cell.folder,
+            [*options, *cell.command],
+            after=cell.after,
+            expected=expected_seconds(cell, cells),
+        )
+        for cell in chosen
+    ]
+    if is_dry(cells):
+        print(listing(cells, slots), flush=True)
         return jobs
-    places = choose_slots(hardware, slots)
+    places = choose_slots([cell.settings["hardware"] for cell in chosen], slots)
     check_code(cells)
     _announce(cells, chosen)
     pool = Pool(places, {"TSDTP_CODE": code_digest()}, grace)
@@ -82,18 +91,18 @@ def terminate_as_interrupt() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _job(cell: Planned, cells: Sequence[Planned], options: Sequence[str]) -> Job:
-    replaced = [] if cell.status is Status.MISSING else ["overwrite=true"]
-    own = ["hydra.mode=RUN", f"hydra.run.dir={cell.folder}"]
-    program = [sys.executable, "-m", "tsdtp.cli.train", *options]
-    return Job(
-        name=cell.name,
-        folder=cell.folder,
-        command=[*program, *cell.overrides, *replaced, *own],
-        result=cell.folder / RECORD_NAME,
-        after=cell.after,
-        expected=expected_seconds(cell, cells),
-    )
+def run_job(name: str, folder: Path, arguments: Sequence[str], **known: Any) -> Job:
+    """One run as a job: `tsdtp train` in an interpreter of its own.
+
+    Args:
+        name: of the job.
+        folder: of the run.
+        arguments: of the command.
+        **known: what else is known of the job.
+    """
+    program = [sys.executable, "-m", "tsdtp.cli.train"]
+    own = ["hydra.mode=RUN", f"hydra.run.dir={folder}"]
+    return Job(name, folder, [*program, *arguments, *own], folder / RECORD_NAME, **known)
 
 
 def choose_slots(hardware: Sequence[Mapping], named: Sequence[str] | None) -> list[Slot]:
@@ -107,8 +116,8 @@ def choose_slots(hardware: Sequence[Mapping], named: Sequence[str] | None) -> li
         ConfigError: for a slot that the machine does not have.
     """
     on_gpu = any(h["accelerator"] == "gpu" for h in hardware)
-    devices = [_devices(h) for h in hardware]
-    threads = [h["threads"] and h["threads"] * _devices(h) for h in hardware]
+    devices = [device_count(h) for h in hardware]
+    threads = [h["threads"] and h["threads"] * device_count(h) for h in hardware]
     try:
         if named:
             return [(gpu_slot if on_gpu else cpu_slot)(str(name)) for name in named]
@@ -119,12 +128,6 @@ def choose_slots(hardware: Sequence[Mapping], named: Sequence[str] | None) -> li
         raise ConfigError(f"hydra.launcher.slots: {error}") from error
 
 
-def _devices(hardware: Mapping) -> int:
-    """Devices that a cell uses; -1: all there are."""
-    devices = hardware["devices"]
-    return len(devices) if isinstance(devices, Sequence) else devices
-
-
 def _announce(cells: Sequence[Planned], chosen: Sequence[Planned]) -> None:
     kept = [cell for cell in cells if cell not in chosen]
     if kept:
@@ -133,23 +136,25 @@ def _announce(cells: Sequence[Planned], chosen: Sequence[Planned]) -> None:
         print(f"{len(kept)} of {len(cells)} cells are done{note}", flush=True)
 
 
-def _listing(
-    cells: Sequence[Planned],
-    jobs: Sequence[Job],
-    hardware: Sequence[Mapping],
-    named: Sequence[str] | None,
-) -> str:
-    expected = {job.name: job.expected for job in jobs}
+def listing(cells: Sequence[Planned], slots: Sequence[str] | None = None) -> str:
+    """What a dry run says: what each cell is, and how long those to run may take.
+
+    Args:
+        cells: of the plan.
+        slots: as in `launch`.
+    """
+    chosen = to_run(cells)
+    expected = {cell.name: expected_seconds(cell, cells) for cell in chosen}
     lines = [
         f"  {cell.status:14}{cell.name}"
         + (f"  about {clock(expected[cell.name])}" if cell.name in expected else "")
         for cell in cells
     ]
-    lines.append(f"{len(cells)} cells, {len(jobs)} to run")
+    lines.append(f"{len(cells)} cells, {len(chosen)} to run")
     try:
-        slots = len(choose_slots(hardware, named))
+        places = len(choose_slots([cell.settings["hardware"] for cell in chosen], slots))
     except ConfigError as error:  # this machine may not be the one that will run them
         return "\n".join([*lines, f"not on this machine: {error}"])
     known = [seconds for seconds in expected.values() if seconds is not None]
-    total = clock(sum(known) / slots) if len(known) == len(expected) else "? (none like them ran)"
-    return "\n".join([*lines[:-1], f"{lines[-1]} in {slots} slots: about {total}"])
+    total = clock(sum(known) / places) if len(known) == len(expected) else "? (none like them ran)"
+    return "\n".join([*lines[:-1], f"{lines[-1]} in {places} slots: about {total}"])

@@ -13,8 +13,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from tsdtp.cli.check import check_filled
-from tsdtp.cli.config import ConfigError, plain, task_name
-from tsdtp.cli.identity import Settings, Status, inspect_run, start_path
+from tsdtp.cli.config import ConfigError, plain
+from tsdtp.cli.identity import Settings, Status, cell_identity, inspect_run, start_path
 from tsdtp.provenance import code_state
 from tsdtp.results import RunRecord
 
@@ -50,21 +50,18 @@ class Planned:
         return Path(os.path.relpath(self.settings["output_dir"]))
 
     @property
+    def command(self) -> list[str]:
+        """Arguments of its `tsdtp train`; what lies in its folder was looked at before."""
+        return [*self.overrides, *([] if self.status is Status.MISSING else ["overwrite=true"])]
+
+    @property
     def seconds(self) -> float | None:
         """That it took when it ran; None before, or for older records."""
         return self.record and self.record.provenance.get("seconds")
 
     def cell(self) -> dict[str, Any]:
         """What `sweep.json` says of it."""
-        settings = self.settings
-        return {
-            "task": task_name(settings["task"]["name"], settings["task"]["data"]["source"]),
-            "model": settings["model"]["name"],
-            "pruning": self.method,
-            "budget": settings["pruning"].get("budget"),
-            "variant": settings["variant"],
-            "seed": settings["seed"],
-        }
+        return cell_identity(self.settings, self.method)
 
 
 def make_plan(
@@ -135,6 +132,11 @@ def to_run(cells: Sequence[Planned]) -> list[Planned]:
         if cell.status in _TO_RUN
         or (cell.status is Status.OTHER_CODE and cell.settings["changed_code"] == "rerun")
     ]
+
+
+def is_dry(cells: Sequence[Planned]) -> bool:
+    """Whether the cells are only to be listed."""
+    return any(cell.settings["dry_run"] for cell in cells)
 
 
 def check_code(cells: Sequence[Planned]) -> None:

@@ -19,9 +19,9 @@ from tsdtp.benchmark.environment import environment
 from tsdtp.cli import measure
 from tsdtp.cli.build import Cell
 from tsdtp.cli.check import check_filled
-from tsdtp.cli.config import plain, task_name
+from tsdtp.cli.config import plain
 from tsdtp.cli.folder import alone, finished, put_aside
-from tsdtp.cli.identity import Settings, identity_hash, start_identity
+from tsdtp.cli.identity import Settings, cell_identity, identity_hash, start_identity
 from tsdtp.cli.loggers import log_record, open_loggers
 from tsdtp.cli.training import resume_path, train
 from tsdtp.jobs.progress import enter_stage
@@ -112,12 +112,7 @@ def measure_and_save(cell: Cell, model: PrunedClassifier) -> dict:
 def identity(config: DictConfig, method: str) -> dict:
     """The `identity` section of the record."""
     return {
-        "task": task_name(config.task.name, config.task.data.source),
-        "pruning": method,
-        "model": config.model.name,
-        "seed": config.seed,
-        "budget": config.pruning.get("budget"),
-        "variant": config.variant,
+        **cell_identity(config, method),
         "run_id": config.run_id,
         "execution": config.model.execution or "packed",
     }

@@ -6,16 +6,16 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from omegaconf import DictConfig, OmegaConf
 
 from tsdtp.cli import report
 from tsdtp.cli.check import check_command, exit_with, parse
-from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, config_dir
+from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, as_text, config_dir, find_preset
+from tsdtp.cli.folder import take_lock
 
 LOCK_NAME = ".sweep.lock"
 
@@ -26,12 +26,7 @@ def load_sweep(name: str) -> DictConfig:
     Raises:
         ConfigError: for an unknown name; lists the valid ones.
     """
-    folder = Path(config_dir()) / "sweep"
-    path = Path(name) if name.endswith(".yaml") else folder / f"{name}.yaml"
-    if not path.is_file():
-        valid = ", ".join(sorted(p.stem for p in folder.glob("*.yaml")))
-        raise ConfigError(f"no such sweep: {name}; valid: {valid}, or a file ending in .yaml")
-    return OmegaConf.load(path)  # type: ignore[return-value]
+    return OmegaConf.load(find_preset("sweep", name))  # type: ignore[return-value]
 
 
 def grids(sweep: DictConfig, overrides: Sequence[str]) -> list[list[str]]:
@@ -39,15 +34,11 @@ def grids(sweep: DictConfig, overrides: Sequence[str]) -> list[list[str]]:
     return [
         [
             *sweep.common,
-            *(f"{key}={','.join(_text(v) for v in values)}" for key, values in grid.items()),
+            *(f"{key}={','.join(map(as_text, values))}" for key, values in grid.items()),
             *overrides,
         ]
         for grid in sweep.grids
     ]
-
-
-def _text(value: Any) -> str:
-    return "null" if value is None else str(value)
 
 
 def expand(sweep: DictConfig, overrides: Sequence[str]) -> list[list[str]]:
@@ -76,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for grid in grids(load_sweep(name), overrides):
             check_command("train", grid)
         folder = Path(own.get("dir", f"outputs/sweeps/{Path(name).stem}"))
-        with lock(folder):
+        with sweep_lock(folder):
             code = _run(name, folder, overrides)
             if "dry_run=true" not in overrides and code in (0, 1):
                 report.main([str(folder)])
@@ -86,21 +77,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def lock(folder: Path) -> FileLock:
-    """Takes the folder for this sweep; the lock ends with the process, however that ends.
+def sweep_lock(folder: Path) -> FileLock:
+    """Takes the folder for this sweep.
 
     Raises:
         ConfigError: if another sweep has it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    taken = FileLock(folder / LOCK_NAME)
-    try:
-        taken.acquire(timeout=0)
-    except Timeout:
-        raise ConfigError(
-            f"another sweep is running in {folder}; wait for it, or use dir=FOLDER"
-        ) from None
-    return taken
+    busy = f"another sweep is running in {folder}; wait for it, or use dir=FOLDER"
+    return take_lock(folder / LOCK_NAME, busy)
 
 
 def _run(name: str, folder: Path, overrides: Sequence[str]) -> int:

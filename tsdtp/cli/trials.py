@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import statistics
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tsdtp.cli.config import ConfigError
-from tsdtp.jobs.job import Job
-from tsdtp.results import RECORD_NAME, main_metric, read_record
+from tsdtp.cli.config import ConfigError, as_text
+from tsdtp.results import main_metric, read_record
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -52,7 +50,7 @@ def suggest(trial: Trial, space: Mapping[str, Mapping[str, Any]]) -> list[str]:
         ConfigError: for an entry of another form.
     """
     drawn = {key: _draw(trial, key, dict(range_)) for key, range_ in space.items()}
-    return [f"{key}={'null' if value is None else value}" for key, value in drawn.items()]
+    return [f"{key}={as_text(value)}" for key, value in drawn.items()]
 
 
 def _draw(trial: Trial, key: str, range_: dict[str, Any]) -> Any:
@@ -62,13 +60,6 @@ def _draw(trial: Trial, key: str, range_: dict[str, Any]) -> Any:
         raise ConfigError(f"space.{key}: {range_}; valid: choices, or low, high and log")
     whole = isinstance(range_["low"], int) and isinstance(range_["high"], int)
     return (trial.suggest_int if whole else trial.suggest_float)(key, **range_)
-
-
-def trial_job(name: str, folder: Path, overrides: Sequence[str]) -> Job:
-    """The process that runs a trial."""
-    program = [sys.executable, "-m", "tsdtp.cli.train"]
-    own = ["overwrite=true", "hydra.mode=RUN", f"hydra.run.dir={folder}"]
-    return Job(name, folder, [*program, *overrides, *own], folder / RECORD_NAME)
 
 
 def judge(folder: Path, cost: str) -> tuple[float, float]:

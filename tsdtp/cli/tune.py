@@ -8,20 +8,22 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from tsdtp.cli.check import check_command, exit_with
 from tsdtp.cli.config import (
     HYDRA_VERSION_BASE,
     ConfigError,
+    as_text,
     config_dir,
+    find_preset,
     plain,
 )
-from tsdtp.cli.launch import INTERRUPTED, choose_slots, terminate_as_interrupt
-from tsdtp.cli.sweep import lock, product
+from tsdtp.cli.launch import INTERRUPTED, choose_slots, run_job, terminate_as_interrupt
+from tsdtp.cli.sweep import product, sweep_lock
 from tsdtp.cli.trials import (
     BUDGET,
     HISTORY,
@@ -32,7 +34,6 @@ from tsdtp.cli.trials import (
     judge,
     make_study,
     suggest,
-    trial_job,
     wanted,
 )
 from tsdtp.cli.tuned import save_search
@@ -54,13 +55,8 @@ def load_settings(own: Sequence[str]) -> dict[str, Any]:
         ConfigError: for an unknown name or choice; lists the valid ones.
     """
     chosen = OmegaConf.from_dotlist(list(own))
-    folder = Path(config_dir()) / "hparams"
-    name = str(chosen.get("hparams", "ts_dtp"))
-    path = Path(name) if name.endswith(".yaml") else folder / f"{name}.yaml"
-    if not path.is_file():
-        valid = ", ".join(sorted(p.stem for p in folder.glob("*.yaml")))
-        raise ConfigError(f"no such hparams: {name}; valid: {valid}, or a file ending in .yaml")
-    settings = plain(OmegaConf.merge(OmegaConf.load(path), chosen))  # type: ignore[arg-type]
+    path = find_preset("hparams", str(chosen.get("hparams", "ts_dtp")))
+    settings = plain(cast(DictConfig, OmegaConf.merge(OmegaConf.load(path), chosen)))
     for key, valid in _CHOICES.items():
         if settings[key] not in valid:
             raise ConfigError(f"no such {key}: {settings[key]}; valid: {', '.join(valid)}")
@@ -121,7 +117,7 @@ class Search:
     def _run_start(self, pool: Pool) -> None:
         if "model.init_from=" + str(self.folder / "start") not in self.trial:
             return  # the user names another one
-        job = trial_job("start", self.folder / "start", self.start)
+        job = run_job("start", self.folder / "start", [*self.start, "overwrite=true"])
         if not job.result.is_file():
             print("the unpruned run that every trial starts from ...", flush=True)
             run_all(pool, [job], lambda: None)
@@ -132,7 +128,7 @@ class Search:
         chosen = suggest(trial, self.settings["space"])
         trial.set_user_attr(OVERRIDES, chosen)
         place = self.folder / "trials" / str(trial.number)
-        return trial_job(str(trial.number), place, [*self.trial, *chosen])
+        return run_job(str(trial.number), place, [*self.trial, *chosen, "overwrite=true"])
 
     def _stop_hopeless(self, study: Study, pool: Pool, running: dict) -> list[Job]:
         done = [trial for trial in study.trials if trial.state.name == "COMPLETE"]
@@ -163,8 +159,7 @@ class Search:
 
 def _first(item: tuple[str, dict[str, Any]]) -> str:
     key, range_ = item
-    value = range_["choices"][0] if "choices" in range_ else range_.get("low")
-    return f"{key}={'null' if value is None else value}"
+    return f"{key}={as_text(range_['choices'][0] if 'choices' in range_ else range_.get('low'))}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -177,7 +172,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     own = [a for a in arguments if a.split("=")[0] in _OWN]
     try:
         search = Search(load_settings(own), [a for a in arguments if a not in own])
-        with lock(search.folder), terminate_as_interrupt():
+        with sweep_lock(search.folder), terminate_as_interrupt():
             study = make_study(search.folder, search.settings)
             search.run(study, search.pool())
     except ConfigError as error:

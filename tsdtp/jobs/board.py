@@ -32,12 +32,10 @@ class Board:
     ) -> None:
         self.jobs, self.log, self.slots = jobs, log, slots
         self.console = console or Console(soft_wrap=True, highlight=False)
-        self._live = Live(console=self.console, auto_refresh=False) if self._on_terminal else None
+        self._live = (
+            Live(console=self.console, auto_refresh=False) if self.console.is_terminal else None
+        )
         self._seen = {job.name: (job.state, 0) for job in jobs}
-
-    @property
-    def _on_terminal(self) -> bool:
-        return self.console.is_terminal
 
     def __enter__(self) -> Board:
         self.log.parent.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,7 @@ def jobs(tmp_path):
 
 
 def test_the_table_shows_what_runs_first_and_how_long_it_will_take(jobs, tmp_path):
-    console = Console(record=True, width=120, file=open("/dev/null", "w"))  # noqa: SIM115
+    console = Console(record=True, width=120, file=StringIO())
     board = Board(jobs, tmp_path / "log", slots=1, console=console)
     console.print(board.view(rows=3))
     lines = [line.split() for line in console.export_text().splitlines() if line.strip()]
@@ -47,7 +48,7 @@ def test_nobody_knows_how_long_new_cells_take(jobs, tmp_path):
 
 
 def test_every_change_is_one_line_in_the_log(jobs, tmp_path):
-    console = Console(file=open("/dev/null", "w"))  # noqa: SIM115
+    console = Console(file=StringIO())
     with Board(jobs, tmp_path / "sub" / "log", console=console) as board:
         board.refresh()
         jobs[2].state, jobs[2].note = State.FAILED, "killed by SIGKILL (out of memory?)"

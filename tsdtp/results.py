@@ -39,8 +39,9 @@ class RunRecord:
         identity: task, pruning, model, seed, budget (float or None), run_id, execution; and
             variant, a name for what else tells the run from others, where it has one.
         provenance: command, commit, dirty, versions, hardware, date, config, config_hash; and,
-            where known, code (digest of the source), seconds that the run took, slots (cells that
-            ran at a time), start (the run that it started from).
+            where known, code (digest of the source), seconds that the run took, startup_seconds (of
+            them, before it read its config), slots (cells that ran at a time), start (the run that
+            it started from).
         quality: accuracy, or bleu, chrf and signature; stderr; n; split; keep_precision,
             keep_recall.
         cost: flops_per_example, flops_ratio, tokens_kept (a fraction per layer),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -42,6 +43,7 @@ def test_the_life_of_a_sweep(sweep):
     outcome = sweep()
     assert outcome.code == 1, "a failed cell must show in the exit code"
     assert outcome.out.count("failed ") == 1 and "below what TopK can reach" in outcome.out
+    assert re.search(r"2 cells, median \S+ s each, of which \S+ s starting", outcome.out)
     assert len(json.loads((FOLDER / "sweep.json").read_text())["cells"]) == 3
     table = (FOLDER / "tables.md").read_text()
     assert "2 of 3 runs finished" in table

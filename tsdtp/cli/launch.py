@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from tsdtp.cli.config import ConfigError, device_count
@@ -17,7 +18,7 @@ from tsdtp.jobs.job import Job, State
 from tsdtp.jobs.pool import Pool, run_all
 from tsdtp.jobs.slots import Slot, cpu_slot, free_slots, gpu_slot
 from tsdtp.provenance import code_digest
-from tsdtp.results import RECORD_NAME
+from tsdtp.results import RECORD_NAME, read_record
 
 INTERRUPTED = 130  # exit code after Ctrl-C, as shells have it
 
@@ -72,7 +73,23 @@ def launch(
         print(f"interrupted; {len(left)} cells are left, the same command goes on with them:")
         print("\n".join(f"  {job.name}" for job in left), flush=True)
         sys.exit(INTERRUPTED)
+    print(_overhead(jobs), flush=True)
     return jobs
+
+
+def _overhead(jobs: Sequence[Job]) -> str:
+    """What a cell took, and how much of that before and after its own work: medians."""
+    done = [(j.seconds, j.result) for j in jobs if j.state is State.DONE and j.seconds is not None]
+    if not done:
+        return "no cell has finished"
+    known = [(seconds, read_record(result).provenance) for seconds, result in done]
+    took = median(seconds for seconds, _ in known)
+    starting = median(record["startup_seconds"] for _, record in known)
+    ending = median(seconds - record["seconds"] for seconds, record in known)
+    return (
+        f"{len(done)} cells, median {took:.1f} s each, "
+        f"of which {starting:.1f} s starting and {ending:.1f} s ending"
+    )
 
 
 @contextmanager

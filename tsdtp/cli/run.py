@@ -65,6 +65,7 @@ def run(config: DictConfig, method: str, overrides: list[str]) -> RunRecord:
 
 def _run(config: DictConfig, settings: Settings, method: str, overrides: list[str]) -> RunRecord:
     begun = float(os.environ.get("TSDTP_BEGUN", time.time()))  # the launcher counts imports, too
+    startup = time.time() - begun
     pl.seed_everything(config.seed, workers=True, verbose=False)
     if config.hardware.threads:
         torch.set_num_threads(config.hardware.threads)
@@ -81,6 +82,7 @@ def _run(config: DictConfig, settings: Settings, method: str, overrides: list[st
                 **environment(),
                 "date": now(),
                 "seconds": round(time.time() - begun, 1),
+                "startup_seconds": round(startup, 1),
                 "slots": int(os.environ.get("TSDTP_SLOTS", "1")),
                 "start": start,
                 "config": {**settings, "method": method},

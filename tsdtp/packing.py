@@ -1,16 +1,20 @@
 """The packed layout: the tokens of a batch in one row of rows, without padding.
 
 A batch of B sequences with n_1 ... n_B tokens is one tensor of T = n_1 + ... + n_B rows and the
-offsets where each sequence begins. Dropping tokens is a boolean index, whatever lengths result.
+offsets where each sequence begins. Dropping tokens gathers the rows that stay, whatever lengths
+result. A tensor may hold more rows than tokens: dead rows at its end round its size up, because
+libraries of half-precision kernels set up every new size anew.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,21 +22,36 @@ class Packed:
     """Values of T tokens of B sequences, one after the other.
 
     Attributes:
-        values: [T, ...], one row a token.
+        rows: [R, ...], one row a token, then R - T dead rows whose content means nothing.
         cu_seqlens: [B + 1] int64, sequence b holds the rows cu_seqlens[b] to cu_seqlens[b + 1].
         max_seqlen: the longest sequence, in tokens.
         positions: [T] int64, each token's position in its sequence as it was before any dropping.
     """
 
-    values: Tensor
+    rows: Tensor
     cu_seqlens: Tensor
     max_seqlen: int
     positions: Tensor
 
     @property
+    def values(self) -> Tensor:
+        """[T, ...], the rows of tokens."""
+        return self.rows if len(self.rows) == self.size else self.rows[: self.size]
+
+    @property
+    def size(self) -> int:
+        """T, the number of tokens."""
+        return self.positions.numel()
+
+    @property
     def batch_size(self) -> int:
         """B, the number of sequences."""
         return self.cu_seqlens.numel() - 1
+
+    @cached_property
+    def bounds(self) -> list[tuple[int, int]]:
+        """First row and end of each sequence, on the host."""
+        return list(pairwise(self.cu_seqlens.tolist()))
 
     @cached_property
     def lengths(self) -> Tensor:
@@ -43,20 +62,23 @@ class Packed:
     def segments(self) -> Tensor:
         """[T] int64, the sequence that each token belongs to."""
         rows = torch.arange(self.batch_size, device=self.cu_seqlens.device)
-        return rows.repeat_interleave(self.lengths, output_size=self.positions.numel())
+        return rows.repeat_interleave(self.lengths, output_size=self.size)
 
     @cached_property
     def grid(self) -> Tensor:
         """[T] int64, each token's place in a flattened [B, max_seqlen] grid."""
-        tokens = torch.arange(self.positions.numel(), device=self.cu_seqlens.device)
+        tokens = torch.arange(self.size, device=self.cu_seqlens.device)
         return self.segments * self.max_seqlen + tokens - self.cu_seqlens[self.segments]
 
-    def like(self, values: Tensor) -> Packed:
-        """Other values [T, ...] in the same layout; the index tensors are shared."""
-        other = Packed(values, self.cu_seqlens, self.max_seqlen, self.positions)
-        shared = {k: v for k, v in vars(self).items() if k in ("lengths", "segments", "grid")}
+    def like(self, rows: Tensor) -> Packed:
+        """Other values [T or more, ...] in the same layout; the index tensors are shared."""
+        other = Packed(rows, self.cu_seqlens, self.max_seqlen, self.positions)
+        shared = {k: v for k, v in vars(self).items() if k in _DERIVED}
         vars(other).update(shared)
         return other
+
+
+_DERIVED = ("bounds", "lengths", "segments", "grid")
 
 
 def pack(values: Tensor, mask: Tensor) -> Packed:
@@ -75,12 +97,16 @@ def pack(values: Tensor, mask: Tensor) -> Packed:
     if values.shape[:2] != mask.shape:
         raise ValueError(f"values {tuple(values.shape)} and mask {tuple(mask.shape)} disagree")
     mask = mask.bool()
-    lengths = mask.sum(1)
-    if mask.numel() == 0 or bool((lengths == 0).any()):
+    offsets = pad(mask.sum(1).cumsum(0), (1, 0))
+    bounds = list(pairwise(offsets.tolist()))  # the one wait for the device
+    lengths = [end - start for start, end in bounds]
+    if min(lengths, default=0) == 0:
         raise ValueError("every sequence of a batch needs at least one token in attention_mask")
-    positions = (mask.cumsum(1) - 1)[mask]
-    cu_seqlens = torch.nn.functional.pad(lengths.cumsum(0), (1, 0))
-    return Packed(values[mask], cu_seqlens, int(lengths.max()), positions)
+    index = torch.nonzero_static(mask.flatten(), size=sum(lengths)).squeeze(1)
+    positions = (mask.cumsum(1) - 1).flatten().index_select(0, index)
+    packed = Packed(values.flatten(0, 1).index_select(0, index), offsets, max(lengths), positions)
+    vars(packed)["bounds"] = bounds
+    return packed
 
 
 def unpack(packed: Packed) -> tuple[Tensor, Tensor]:
@@ -89,28 +115,53 @@ def unpack(packed: Packed) -> tuple[Tensor, Tensor]:
     Returns:
         values [B, max_seqlen, ...] and mask [B, max_seqlen] bool.
     """
-    cells = packed.batch_size * packed.max_seqlen
-    shape = (packed.batch_size, packed.max_seqlen, *packed.values.shape[1:])
-    grid = packed.values.new_zeros(cells, *packed.values.shape[1:])
-    grid = grid.index_copy(0, packed.grid, packed.values)
-    mask = torch.zeros(cells, dtype=torch.bool, device=packed.values.device)
+    values, cells = packed.values, packed.batch_size * packed.max_seqlen
+    shape = (packed.batch_size, packed.max_seqlen, *values.shape[1:])
+    grid = values.new_zeros(cells, *values.shape[1:]).index_copy(0, packed.grid, values)
+    mask = torch.zeros(cells, dtype=torch.bool, device=values.device)
     mask[packed.grid] = True
     return grid.view(shape), mask.view(shape[:2])
 
 
-def select(packed: Packed, keep: Tensor) -> Packed:
+def aligned(packed: Packed, multiple: int) -> Packed:
+    """The same tokens with dead rows (zeros) up to a multiple of that many rows."""
+    missing = rounded(packed.size, multiple) - len(packed.rows)
+    if missing <= 0:
+        return packed
+    return packed.like(pad(packed.rows, (0, 0) * (packed.rows.dim() - 1) + (0, missing)))
+
+
+def rounded(tokens: int, multiple: int) -> int:
+    """The least multiple that holds so many tokens."""
+    return -(-tokens // multiple) * multiple
+
+
+def select(packed: Packed, keep: Tensor, multiple: int = 1) -> tuple[Packed, Tensor]:
     """Drops every token whose keep flag is false; order and positions stay.
 
     Args:
         packed: T tokens.
         keep: [T] bool; every sequence must keep at least one token.
+        multiple: dead rows fill the rows up to a multiple of that many.
+
+    Returns:
+        The N tokens that stay, and [N] int64 which of the T they were. The very same tokens where
+        all of them stay.
 
     Raises:
         ValueError: if a sequence would lose its last token.
     """
-    kept = torch.nn.functional.pad(keep.cumsum(0), (1, 0))[packed.cu_seqlens]
-    lengths = kept.diff()
-    shortest, longest = (int(x) for x in torch.aminmax(lengths))
-    if shortest == 0:
+    offsets = pad(keep.cumsum(0), (1, 0))[packed.cu_seqlens]
+    bounds = list(pairwise(offsets.tolist()))  # the one wait for the device
+    lengths = [end - start for start, end in bounds]
+    if min(lengths) == 0:
         raise ValueError("a sequence may not lose its last token; protect at least one")
-    return Packed(packed.values[keep], kept, longest, packed.positions[keep])
+    size = sum(lengths)
+    index = torch.nonzero_static(keep, size=rounded(size, multiple), fill_value=0).squeeze(1)
+    tokens = index[:size]
+    if size == packed.size and len(packed.rows) >= len(index):
+        return packed, tokens
+    positions = packed.positions.index_select(0, tokens)
+    chosen = Packed(packed.rows.index_select(0, index), offsets, max(lengths), positions)
+    vars(chosen)["bounds"] = bounds
+    return chosen, tokens

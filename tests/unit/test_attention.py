@@ -127,5 +127,5 @@ def test_dropout_leaves_received_alone(backend):
 
 
 def test_an_unknown_back_end_names_the_valid_ones():
-    with pytest.raises(ValueError, match="attention backend 'flash'; valid: reference, padded"):
+    with pytest.raises(ValueError, match="attention backend 'flash'; valid: auto, reference, padded, by_seq"):
         attend(*tensors(), backend="flash")

@@ -48,12 +48,13 @@ def test_padding_may_stand_on_the_left():
 
 def test_selecting_keeps_order_and_positions():
     keep = torch.tensor([1, 0, 1, 1, 0, 1, 0, 1]).bool()
-    left = select(packed(), keep)
+    left, index = select(packed(), keep)
+    assert index.tolist() == [0, 2, 3, 5, 7]
     assert left.values[:, 0].tolist() == [1, 5, 9, 19, 23]
     assert left.positions.tolist() == [0, 2, 0, 1, 3]
     assert left.cu_seqlens.tolist() == [0, 2, 3, 5]
     assert left.max_seqlen == 2
-    again = select(left, torch.tensor([0, 1, 1, 0, 1]).bool())
+    again, _ = select(left, torch.tensor([0, 1, 1, 0, 1]).bool())
     assert again.positions.tolist() == [2, 0, 3]
     assert again.lengths.tolist() == [1, 1, 1]
 
@@ -61,7 +62,7 @@ def test_selecting_keeps_order_and_positions():
 def test_selecting_is_differentiable():
     values = torch.ones(3, 4, requires_grad=True)
     keep = torch.tensor([1, 0, 1, 1, 0, 1, 0, 1]).bool()
-    select(pack(values, MASK), keep).values.sum().backward()
+    select(pack(values, MASK), keep)[0].values.sum().backward()
     assert values.grad is not None
     assert values.grad.tolist() == [[1, 0, 1, 0], [1, 0, 0, 0], [0, 1, 0, 1]]
 

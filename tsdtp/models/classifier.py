@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
-from tsdtp.attention import BACKENDS
+from tsdtp.attention import SETTINGS
 from tsdtp.models.blocks import find_family
 from tsdtp.models.cost import EncoderShape
 from tsdtp.models.encoder import Encoding, PackedEncoder
@@ -58,7 +58,7 @@ class PrunedClassifier(nn.Module):
             None: masked in training, packed in evaluation.
         pooling: what the head reads, "cls" (the first token, as Hugging Face does) or "mean".
         special_ids: token ids that are never dropped; the first token never is.
-        backend: of attention.
+        backend: of attention, see `tsdtp.attention.attend`.
         auxiliary_weight: of the pruner's auxiliary loss in `loss`.
 
     Raises:
@@ -76,7 +76,7 @@ class PrunedClassifier(nn.Module):
         execution: str | None = None,
         pooling: str = "cls",
         special_ids: Sequence[int] = (),
-        backend: str = "padded",
+        backend: str = "auto",
         auxiliary_weight: float = 0.1,
     ) -> None:
         super().__init__()
@@ -240,13 +240,13 @@ def _mean(hidden: Packed, weights: Tensor | None) -> Tensor:
 
 
 def check_settings(
-    execution: str | None = None, pooling: str = "cls", backend: str = "padded"
+    execution: str | None = None, pooling: str = "cls", backend: str = "auto"
 ) -> None:
     """Raises ValueError for a value that is not known; needs no model."""
     settings = {
         "execution": (execution or "packed", EXECUTIONS),
         "pooling": (pooling, POOLINGS),
-        "attention": (backend, tuple(BACKENDS)),
+        "attention": (backend, SETTINGS),
     }
     for key, (value, valid) in settings.items():
         if value not in valid:

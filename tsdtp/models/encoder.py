@@ -13,9 +13,22 @@ from torch import Tensor, nn
 
 from tsdtp.attention import attend
 from tsdtp.models.blocks import Family
-from tsdtp.packing import Packed, select
+from tsdtp.packing import Packed, aligned, select
 from tsdtp.pruning import Decision, TokenPruner, TokenState
 from tsdtp.pruning.rules import segment_sum
+
+_HALF_PRECISION_ROWS = 64
+
+
+def row_multiple(rows: Tensor) -> int:
+    """Of how many rows matrix products like a multiple, in the type that they are computed in.
+
+    In half precision a library sets up its kernels anew for every number of rows that it has not
+    seen, and pruning makes a new number in every layer; float32 needs no set-up.
+    """
+    kind = rows.device.type
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else rows.dtype
+    return 1 if dtype.itemsize > 2 else _HALF_PRECISION_ROWS
 
 
 @dataclass
@@ -31,12 +44,15 @@ class Tokens:
     memory: Tensor | None = None
     target: Tensor | None = None
 
-    def drop(self, keep: Tensor) -> None:
-        """Packed execution: takes the tokens that are not kept out of memory."""
-        self.hidden = select(self.hidden, keep)
-        for name in ("embeddings", "input_ids", "protected", "alive", "memory", "target"):
-            value = getattr(self, name)
-            setattr(self, name, None if value is None else value[keep])
+    def drop(self, keep: Tensor) -> Tensor:
+        """Packed execution: takes the tokens that are not kept out of memory; says which stay."""
+        before = self.hidden
+        self.hidden, index = select(before, keep, row_multiple(before.rows))
+        if self.hidden is not before:
+            for name in ("embeddings", "input_ids", "protected", "alive", "memory", "target"):
+                value = getattr(self, name)
+                setattr(self, name, None if value is None else value.index_select(0, index))
+        return index
 
     def mask(self, decision: Decision) -> None:
         """Masked execution: dropped tokens stay, with weight 0 from here on."""
@@ -104,7 +120,8 @@ class PackedEncoder:
             target: [T] or None, a teacher's attributions for the auxiliary loss.
         """
         alive = torch.ones_like(protected)
-        tokens = Tokens(embeddings, embeddings.values, input_ids, protected, alive, target=target)
+        hidden = aligned(embeddings, row_multiple(embeddings.rows))
+        tokens = Tokens(hidden, embeddings.values, input_ids, protected, alive, target=target)
         index = torch.arange(len(alive), device=alive.device)
         kept = torch.zeros_like(index)
         lengths, losses = [embeddings.lengths], []
@@ -114,8 +131,8 @@ class PackedEncoder:
                 index, loss = self._prune(layer, tokens, received, masked, index)
                 losses += [] if loss is None else [loss]
             hidden = tokens.hidden
-            tokens.hidden = hidden.like(self.family.feed_forward(block, hidden.values))
-            kept[index[tokens.alive]] += 1
+            tokens.hidden = hidden.like(self.family.feed_forward(block, hidden.rows))
+            kept.index_add_(0, index, tokens.alive.long())
             lengths.append(_live_lengths(tokens) if masked else tokens.hidden.lengths)
         weights = tokens.alive.float() if tokens.gate is None else tokens.gate
         return Encoding(tokens.hidden, weights, torch.stack(lengths), kept, losses)
@@ -124,7 +141,7 @@ class PackedEncoder:
         """Replaces the hidden states by those after attention; returns attention received."""
         x = tokens.hidden
         query, key, value = (
-            y.unflatten(-1, (self.heads, -1)) for y in self.family.qkv(block, x.values)
+            y.unflatten(-1, (self.heads, -1)) for y in self.family.qkv(block, x.rows)
         )
         context, received = attend(
             query,
@@ -136,7 +153,7 @@ class PackedEncoder:
             dropout=self.family.attention_dropout(block) if block.training else 0.0,
             backend=self.backend,
         )
-        tokens.hidden = x.like(self.family.attention_output(block, context.flatten(1), x.values))
+        tokens.hidden = x.like(self.family.attention_output(block, context.flatten(1), x.rows))
         return received
 
     def _prune(
@@ -147,8 +164,7 @@ class PackedEncoder:
         if masked:
             tokens.mask(decision)
         else:
-            tokens.drop(decision.keep)
-            index = index[decision.keep]
+            index = index.index_select(0, tokens.drop(decision.keep))
         return index, decision.loss
 
 

@@ -1,0 +1,72 @@
+"""Self-attention over packed tokens: several back ends behind one signature.
+
+`reference` is written like the textbook. `padded` puts the tokens on a grid, as training with
+gates wants it. `by_sequence` takes one sequence after the other, without a mask or a copy to a
+grid: the fastest on a CPU. `varlen` is torch's variable-length flash attention on CUDA.
+Dropped tokens leave every softmax before it is normalised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from tsdtp.attention import by_sequence, padded, reference, varlen
+from tsdtp.attention.softmax import Attention
+from tsdtp.packing import Packed
+
+BACKENDS: dict[str, Callable[..., Attention]] = {
+    "reference": reference.attend,
+    "padded": padded.attend,
+    "by_sequence": by_sequence.attend,
+    "varlen": varlen.attend,
+}
+SETTINGS = ("auto", *BACKENDS)
+
+
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    layout: Packed,
+    *,
+    gate: Tensor | None = None,
+    received: bool = False,
+    dropout: float = 0.0,
+    backend: str = "auto",
+) -> Attention:
+    """Scaled dot-product attention of every token to the tokens of its own sequence.
+
+    Args:
+        query: [R, H, D], as are key and value; rows beyond the layout's T tokens are dead.
+        key: [R, H, D].
+        value: [R, H, D].
+        layout: where the sequences begin; its values are not used.
+        gate: [T], the weight of each key in the softmax, 0 for a dropped token and 1 for a live
+            one; a straight-through gate passes its gradient on to dropped tokens too.
+        received: also return how much attention each token receives.
+        dropout: probability of dropping an attention weight (training).
+        backend: one of `SETTINGS`; "auto" takes what is fastest for these tensors.
+
+    Returns:
+        context [R, H, D] in the dtype of value, zero in dead rows, and received [T] float32 or
+        None: the attention that token j receives, averaged over heads and over the live queries
+        of its sequence.
+
+    Raises:
+        ValueError: for an unknown back end.
+    """
+    if backend not in SETTINGS:
+        raise ValueError(f"unknown attention backend {backend!r}; valid: {', '.join(SETTINGS)}")
+    if backend == "auto":
+        backend = fastest(query, gate, received, dropout)
+    return BACKENDS[backend](query, key, value, layout, gate, received, dropout)
+
+
+def fastest(query: Tensor, gate: Tensor | None, received: bool, dropout: float) -> str:
+    """The back end that "auto" stands for."""
+    if varlen.obstacle(query, gate, received, dropout) is None:
+        return "varlen"
+    learns = query.requires_grad and (gate is not None or received)
+    return "by_sequence" if query.device.type == "cpu" and not learns else "padded"

@@ -1,0 +1,40 @@
+"""Attention on a padded grid: few, large operators, gates and received attention included."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tsdtp.attention.softmax import Attention, gated_softmax
+from tsdtp.packing import Packed, unpack
+
+
+def attend(query, key, value, layout, gate, received, dropout) -> Attention:
+    """See `tsdtp.attention.attend`."""
+    grid, mask = unpack(layout.like(torch.stack([query, key, value], dim=1)))
+    q, k, v = grid.permute(2, 0, 3, 1, 4)  # each [B, H, S, D]
+    if gate is None and not received:
+        full = len(layout.positions) == mask.numel()
+        bias = None if full else mask[:, None, None, :]
+        context = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout)
+        return _repack(context, layout, len(query)), None
+    gates = mask.float() if gate is None else unpack(layout.like(gate.float()))[0]
+    weights = gated_softmax(q, k, gates[:, None, None, :])
+    context = F.dropout(weights, dropout).to(v.dtype) @ v
+    receipts = _received(weights, gates, layout) if received else None
+    return _repack(context, layout, len(query)), receipts
+
+
+def _received(weights: Tensor, gates: Tensor, layout: Packed) -> Tensor:
+    """Mean over heads and live queries of weights [B, H, S, S], back on the packed tokens [T]."""
+    live = (gates.detach() != 0).float()
+    live = live / live.sum(1, keepdim=True)
+    receipts = torch.einsum("bhij,bi->bj", weights, live) / weights.shape[1]
+    return receipts.flatten()[layout.grid]
+
+
+def _repack(context: Tensor, layout: Packed, rows: int) -> Tensor:
+    """[B, H, S, D] -> [rows, H, D]."""
+    packed = context.transpose(1, 2).flatten(0, 1)[layout.grid]
+    return F.pad(packed, (0, 0, 0, 0, 0, rows - len(packed))) if rows > len(packed) else packed

@@ -1,0 +1,48 @@
+"""What the back ends share: the gated softmax and the attention that tokens receive."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+# A dropped key may score far above every live one; capped, its gate's gradient stays of the size of
+# theirs. Live keys never reach the cap, so the value is untouched.
+_MAX_EXCESS = 5.0
+
+Attention = tuple[Tensor, Tensor | None]
+
+
+def gated_softmax(query: Tensor, key: Tensor, gate: Tensor | None) -> Tensor:
+    """softmax over keys of q.k / sqrt(D), each key weighted by its gate before normalising.
+
+    Shapes: query, key [..., S, D]; gate broadcasts to [..., S, S]; the result is float32.
+    """
+    scores = (query @ key.transpose(-1, -2)).float() * query.shape[-1] ** -0.5
+    if gate is None:
+        return scores.softmax(-1)
+    best = scores.detach().masked_fill(gate.detach() == 0, float("-inf")).amax(-1, keepdim=True)
+    weights = (scores - best).clamp(max=_MAX_EXCESS).exp() * gate
+    return weights / weights.sum(-1, keepdim=True)
+
+
+def received_by(weights: Tensor, live: Tensor | None) -> Tensor:
+    """Mean over heads and live queries of one sequence's weights [H, n, n]: [n] float32."""
+    if live is None:
+        return weights.mean((0, 1))
+    live = live.float()
+    return weights.mean(0).mul(live[:, None]).sum(0) / live.sum()
+
+
+def sequence_attention(
+    query: Tensor, key: Tensor, gate: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Weights [H, n, n] and received [n] of one sequence; query, key [H, n, D], gate [n]."""
+    weights = gated_softmax(query, key, gate)
+    return weights, received_by(weights, None if gate is None else gate.detach() != 0)
+
+
+def with_dead_rows(contexts: list[Tensor], rows: int) -> Tensor:
+    """Joins contexts [n, H, D] of all sequences and adds zeros up to `rows` rows."""
+    missing = rows - sum(len(context) for context in contexts)
+    tail = [contexts[0].new_zeros(missing, *contexts[0].shape[1:])] if missing else []
+    return torch.cat([*contexts, *tail])

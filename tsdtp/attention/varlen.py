@@ -1,0 +1,49 @@
+"""torch's variable-length flash attention (CUDA, half precision).
+
+Not yet measured: written against the documented interface of torch 2.10 and later.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tsdtp.attention import padded
+from tsdtp.attention.softmax import Attention
+
+try:  # torch before 2.10 has no such module
+    from torch.nn.attention.varlen import varlen_attn
+except ImportError:
+    varlen_attn = None
+
+_MAX_HEAD_SIZE = 256  # of the flash kernels
+
+
+def obstacle(query: Tensor, gate: Tensor | None, received: bool, dropout: float) -> str | None:
+    """Why the kernel cannot serve, or None if it can."""
+    if varlen_attn is None:
+        return "torch has no torch.nn.attention.varlen"
+    if query.device.type != "cuda" or query.dtype not in (torch.float16, torch.bfloat16):
+        return f"it needs float16 or bfloat16 on CUDA, not {query.dtype} on {query.device.type}"
+    if query.shape[-1] > _MAX_HEAD_SIZE or query.shape[-1] % 8:
+        return f"head size {query.shape[-1]} is not a multiple of 8 up to {_MAX_HEAD_SIZE}"
+    if torch.cuda.get_device_capability(query.device) < (8, 0):
+        return "the GPU is older than compute capability 8.0"
+    if gate is not None or received or dropout:
+        return "gates, received attention and dropout need the probabilities"
+    return None
+
+
+def attend(query, key, value, layout, gate, received, dropout) -> Attention:
+    """See `tsdtp.attention.attend`; what the kernel cannot serve goes to the padded back end."""
+    if obstacle(query, gate, received, dropout):
+        return padded.attend(query, key, value, layout, gate, received, dropout)
+    assert varlen_attn is not None
+    tokens, longest = len(layout.positions), layout.max_seqlen
+    offsets = layout.cu_seqlens.int()
+    q, k, v = (x[:tokens].contiguous() for x in (query, key, value))
+    # One split keeps a sequence's result the same whatever its batch-mates.
+    context = varlen_attn(q, k, v, offsets, offsets, longest, longest, num_splits=1)
+    assert isinstance(context, Tensor)
+    return F.pad(context, (0, 0, 0, 0, 0, len(query) - tokens)), None

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from tsdtp.attention import BACKENDS, attend
+from tsdtp.attention import BACKENDS, attend, fastest, varlen
 from tsdtp.packing import Packed, pack
 
 LENGTHS, HEADS, SIZE = (5, 1, 3), 2, 4
@@ -127,5 +127,75 @@ def test_dropout_leaves_received_alone(backend):
 
 
 def test_an_unknown_back_end_names_the_valid_ones():
-    with pytest.raises(ValueError, match="attention backend 'flash'; valid: auto, reference, padded, by_seq"):
+    with pytest.raises(
+        ValueError, match="attention backend 'flash'; valid: auto, reference, padded, by_seq"
+    ):
         attend(*tensors(), backend="flash")
+
+
+@pytest.mark.parametrize("gate", [None, GATE])
+@pytest.mark.parametrize("asked", [False, True])
+def test_dead_rows_change_nothing_and_stay_zero(backend, gate, asked):
+    *qkv, layout = tensors()
+    context, received = attend(*qkv, layout, gate=gate, received=asked, backend=backend)
+    more = [torch.cat([x, torch.full_like(x[:7], 1e4)]) for x in qkv]
+    again, same = attend(*more, layout, gate=gate, received=asked, backend=backend)
+    assert torch.equal(again[:9], context)
+    assert (again[9:] == 0).all()
+    assert (received is None and same is None) or torch.equal(received, same)
+
+
+@pytest.mark.parametrize("gate", [None, GATE])
+@pytest.mark.parametrize("asked", [False, True])
+def test_gradients_are_those_of_the_reference(backend, gate, asked):
+    def gradients(name):
+        *qkv, layout = tensors()
+        leaves = [x.requires_grad_() for x in qkv]
+        if gate is not None:
+            leaves.append(gate.clone().requires_grad_())
+        given = None if gate is None else leaves[3]
+        context, received = attend(*qkv, layout, gate=given, received=asked, backend=name)
+        loss = context.square().sum() + (0 if received is None else received.square().sum())
+        return torch.autograd.grad(loss, leaves)
+
+    for mine, theirs in zip(gradients(backend), gradients("reference"), strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+def test_auto_takes_one_sequence_after_the_other_on_a_cpu_and_the_grid_to_train_gates():
+    query, *_ = tensors()
+    assert fastest(query, None, False, 0.0) == "by_sequence"
+    assert fastest(query, GATE, True, 0.0) == "by_sequence"
+    assert fastest(query.requires_grad_(), None, False, 0.0) == "by_sequence"
+    assert fastest(query, GATE, False, 0.0) == "padded"
+
+
+def test_varlen_hands_the_kernel_live_rows_and_offsets(monkeypatch):
+    """The kernel needs a GPU; a stand-in with its signature shows what it would be given."""
+
+    def kernel(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, *, num_splits):
+        assert cu_seq_q.dtype == cu_seq_k.dtype == torch.int32
+        assert (max_q, max_k, num_splits) == (5, 5, 1)
+        like = Packed(value, cu_seq_q.long(), max_q, layout.positions)
+        return attend(query, key, value, like, backend="reference")[0]
+
+    *qkv, layout = tensors()
+    expected, _ = attend(*qkv, layout, backend="reference")
+    monkeypatch.setattr(varlen, "varlen_attn", kernel)
+    monkeypatch.setattr(varlen, "obstacle", lambda *_: None)
+    more = [torch.cat([x, torch.zeros_like(x[:3])]) for x in qkv]
+    context, _ = attend(*more, layout, backend="varlen")
+    torch.testing.assert_close(context[:9], expected)
+    assert (context[9:] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "size", "gate", "received", "dropout", "why"),
+    [
+        (torch.bfloat16, 64, None, False, 0.0, "on cpu"),
+        (torch.float32, 64, None, False, 0.0, "float32"),
+    ],
+)
+def test_what_varlen_cannot_serve_is_said(dtype, size, gate, received, dropout, why):
+    query = torch.zeros(4, 2, size, dtype=dtype)
+    assert why in str(varlen.obstacle(query, gate, received, dropout))

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tsdtp.packing import Packed, pack, select, unpack
+from tsdtp.packing import Packed, aligned, pack, rounded, select, unpack
 
 MASK = torch.tensor([[1, 1, 1, 0], [1, 0, 0, 0], [1, 1, 1, 1]])
 
@@ -90,3 +90,32 @@ def test_a_sequence_needs_a_token(mask):
 def test_a_sequence_may_not_lose_its_last_token():
     with pytest.raises(ValueError, match="may not lose its last token"):
         select(packed(), torch.tensor([1, 1, 1, 0, 1, 1, 1, 1]).bool())
+
+
+def test_aligned_rows_hold_the_same_tokens_and_then_dead_ones():
+    tokens = aligned(pack(torch.randn(3, 4, 2), torch.tensor([[1, 1, 1, 1]] * 3)))
+    assert (len(tokens.rows), tokens.size, len(tokens.values)) == (16, 12, 12)
+    assert (tokens.rows[12:] == 0).all()
+    assert aligned(tokens) is tokens
+
+
+@pytest.mark.parametrize(("tokens", "rows"), [(1, 8), (8, 8), (250, 256), (257, 320), (640, 640)])
+def test_numbers_of_rows_are_few(tokens, rows):
+    assert rounded(tokens) == rows
+
+
+def test_selecting_may_align():
+    keep = torch.tensor([1, 0, 1, 1, 0, 1, 0, 1]).bool()
+    plain, _ = select(packed(), keep)
+    left, index = select(packed(), keep, align=True)
+    assert len(left.rows) == 8
+    assert torch.equal(left.values, plain.values)
+    assert index.tolist() == [0, 2, 3, 5, 7]
+    assert left.bounds == [(0, 2), (2, 3), (3, 5)]
+
+
+def test_where_all_stay_nothing_moves():
+    tokens = packed()
+    left, index = select(tokens, torch.ones(8).bool())
+    assert left is tokens
+    assert index.tolist() == list(range(8))

@@ -15,16 +15,15 @@ from tsdtp.attention.softmax import Attention, sequence_attention, with_dead_row
 
 def attend(query, key, value, layout, gate, received, dropout) -> Attention:
     """See `tsdtp.attention.attend`."""
-    parts = [
-        _one(
-            *(x[start:end].transpose(0, 1)[None] for x in (query, key, value)),
-            None if gate is None else gate[start:end].float(),
-            received,
-            dropout,
-        )
-        for start, end in layout.bounds
-    ]
-    contexts, receipts = zip(*parts, strict=True)
+    contexts: list[Tensor] = []
+    receipts: list[Tensor] = []
+    for start, end in layout.bounds:
+        one = [x[start:end].transpose(0, 1)[None] for x in (query, key, value)]
+        gates = None if gate is None else gate[start:end].float()
+        context, receipt = _one(one[0], one[1], one[2], gates, received, dropout)
+        contexts.append(context)
+        if receipt is not None:
+            receipts.append(receipt)
     return with_dead_rows(contexts, len(query)), torch.cat(receipts) if received else None
 
 

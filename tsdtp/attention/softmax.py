@@ -33,9 +33,7 @@ def received_by(weights: Tensor, live: Tensor | None) -> Tensor:
     return weights.mean(0).mul(live[:, None]).sum(0) / live.sum()
 
 
-def sequence_attention(
-    query: Tensor, key: Tensor, gate: Tensor | None
-) -> tuple[Tensor, Tensor]:
+def sequence_attention(query: Tensor, key: Tensor, gate: Tensor | None) -> tuple[Tensor, Tensor]:
     """Weights [H, n, n] and received [n] of one sequence; query, key [H, n, D], gate [n]."""
     weights = gated_softmax(query, key, gate)
     return weights, received_by(weights, None if gate is None else gate.detach() != 0)

@@ -17,18 +17,16 @@ from tsdtp.packing import Packed, aligned, select
 from tsdtp.pruning import Decision, TokenPruner, TokenState
 from tsdtp.pruning.rules import segment_sum
 
-_HALF_PRECISION_ROWS = 64
 
+def wants_alignment(rows: Tensor) -> bool:
+    """Whether matrix products with these rows are computed in half precision.
 
-def row_multiple(rows: Tensor) -> int:
-    """Of how many rows matrix products like a multiple, in the type that they are computed in.
-
-    In half precision a library sets up its kernels anew for every number of rows that it has not
-    seen, and pruning makes a new number in every layer; float32 needs no set-up.
+    There a library sets up its kernels anew for every number of rows that it has not seen, and
+    pruning makes a new number in every layer; float32 needs no set-up.
     """
     kind = rows.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else rows.dtype
-    return 1 if dtype.itemsize > 2 else _HALF_PRECISION_ROWS
+    return dtype.itemsize <= 2
 
 
 @dataclass
@@ -47,7 +45,7 @@ class Tokens:
     def drop(self, keep: Tensor) -> Tensor:
         """Packed execution: takes the tokens that are not kept out of memory; says which stay."""
         before = self.hidden
-        self.hidden, index = select(before, keep, row_multiple(before.rows))
+        self.hidden, index = select(before, keep, wants_alignment(before.rows))
         if self.hidden is not before:
             for name in ("embeddings", "input_ids", "protected", "alive", "memory", "target"):
                 value = getattr(self, name)
@@ -120,7 +118,7 @@ class PackedEncoder:
             target: [T] or None, a teacher's attributions for the auxiliary loss.
         """
         alive = torch.ones_like(protected)
-        hidden = aligned(embeddings, row_multiple(embeddings.rows))
+        hidden = aligned(embeddings) if wants_alignment(embeddings.rows) else embeddings
         tokens = Tokens(hidden, embeddings.values, input_ids, protected, alive, target=target)
         index = torch.arange(len(alive), device=alive.device)
         kept = torch.zeros_like(index)

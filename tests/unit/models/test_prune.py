@@ -45,7 +45,10 @@ def test_an_unknown_architecture_lists_the_valid_ones():
     [
         ({"execution": "fast"}, "model.execution='fast': valid are masked, packed, hf"),
         ({"pooling": "max"}, "model.pooling='max': valid are cls, mean"),
-        ({"backend": "flash"}, "model.attention='flash': valid are auto, reference, padded, by_sequence, varlen"),
+        (
+            {"backend": "flash"},
+            "model.attention='flash': valid are auto, reference, padded, by_sequence, varlen",
+        ),
     ],
 )
 def test_other_settings_say_what_is_valid(arguments, message):

@@ -12,11 +12,18 @@ from tsdtp.models import PrunedClassifier, blocks, calibrate
 from tsdtp.models.budget import spent_ratio
 
 METHODS = sorted(path.stem for path in (REPOSITORY / "configs" / "pruning").glob("*.yaml"))
+# Options that change what a method does are held to the same promises.
+METHODS += ["dtp:fuse", "ts_dtp:fuse", "ts_dtp:learn_gamma", "ts_dtp:static_threshold"]
 BUDGET = 0.55
 
 
 def build_pruner(method: str, **overrides):
-    config = OmegaConf.load(REPOSITORY / "configs" / "pruning" / f"{method}.yaml")
+    name, _, option = method.partition(":")
+    config = OmegaConf.load(REPOSITORY / "configs" / "pruning" / f"{name}.yaml")
+    if option:
+        config[option] = True
+    if "task_feature_dim" in config:  # wider than this model, features would cost what they save
+        config.task_feature_dim = min(config.task_feature_dim, 32)
     config = OmegaConf.merge({"pruning": config, "seed": 0}, {"pruning": overrides})
     torch.manual_seed(1)
     return instantiate(config.pruning, num_layers=4, hidden_size=32)
@@ -113,7 +120,8 @@ def test_budget_is_spent(method, family, budget):
     if model.pruner.search is None:
         pytest.skip(f"{method} has no budget to honour")
     batches = [make_batch(seed=s) for s in range(8)]
-    assert spent_ratio(model, batches) == pytest.approx(budget, abs=0.03)
+    off = max(0.03, model.pruner.resolution)  # a block more or less is a whole step
+    assert spent_ratio(model, batches) == pytest.approx(budget, abs=off)
 
 
 def test_every_parameter_learns(method, family, batch):

@@ -58,7 +58,7 @@ def calibrate(
         batches: dictionaries with input_ids, attention_mask and, if any, token_type_ids. Training
             data: thresholds must not see what is evaluated on.
         budget: fraction of the unpruned encoder's FLOPs; default: the pruner's own.
-        tolerance: absolute, on that fraction.
+        tolerance: absolute, on that fraction; or the pruner's `resolution` where that is coarser.
         max_steps: bisections at most.
 
     Returns:
@@ -77,6 +77,7 @@ def calibrate(
         return _spend(model, batches, pruner.keep_all)
     low, high = pruner.search
     floor = check_reachable(model, batches, budget, tolerance)
+    tolerance = max(tolerance, pruner.resolution)
     tried = [(abs(floor - budget), high, floor)]
     for _ in range(max_steps):
         if min(tried)[0] <= tolerance:

@@ -56,7 +56,7 @@ def encoder_flops(shape: EncoderShape, lengths: Tensor, pruner: TokenPruner | No
     """
     lengths = lengths.double()
     total = torch.zeros_like(lengths[0])
-    for layer in range(shape.num_layers):
+    for layer in range(shape.num_layers if pruner is None else pruner.depth):
         entering, staying = lengths[layer], lengths[layer + 1]
         total += shape.attention_flops(entering) + shape.feed_forward_flops(staying)
         if pruner is not None and pruner.prunes(layer):

@@ -15,7 +15,10 @@ from tsdtp.attention import attend
 from tsdtp.models.blocks import Family
 from tsdtp.packing import Packed, aligned, select
 from tsdtp.pruning import Decision, TokenPruner, TokenState
+from tsdtp.pruning.merging import merge
 from tsdtp.pruning.rules import segment_sum
+
+_OPTIONAL = ("memory", "target", "mass", "summary")  # per token, None until there is any
 
 
 def wants_alignment(rows: Tensor) -> bool:
@@ -41,13 +44,38 @@ class Tokens:
     gate: Tensor | None = None
     memory: Tensor | None = None
     target: Tensor | None = None
+    query: Tensor | None = None
+    key: Tensor | None = None
+    mass: Tensor | None = None
+    summary: Tensor | None = None
+
+    def apply(self, decision: Decision, masked: bool) -> Tensor | None:
+        """What a decision says: merging first, then dropping; which stay, if others leave."""
+        self.memory = decision.memory
+        if decision.into is not None:
+            assert decision.mass is not None
+            values, self.mass = merge(self.hidden.values, decision.mass, decision.into)
+            self.hidden = self.hidden.like(values)
+        if decision.summary is not None:
+            self.summary = decision.summary
+            self.protected = self.protected | decision.summary
+        if masked:
+            self.mask(decision)
+            return None
+        return self.drop(decision.keep)
+
+    def weights(self, proportional: bool) -> Tensor | None:
+        """[T] weight of each token in a softmax or a mean; None: all weigh the same."""
+        if not proportional or self.mass is None:
+            return self.gate
+        return self.mass if self.gate is None else self.gate * self.mass
 
     def drop(self, keep: Tensor) -> Tensor:
         """Packed execution: takes the tokens that are not kept out of memory; says which stay."""
         before = self.hidden
         self.hidden, index = select(before, keep, wants_alignment(before.rows))
         if self.hidden is not before:
-            for name in ("embeddings", "input_ids", "protected", "alive", "memory", "target"):
+            for name in ("embeddings", "input_ids", "protected", "alive", *_OPTIONAL):
                 value = getattr(self, name)
                 setattr(self, name, None if value is None else value.index_select(0, index))
         return index
@@ -66,7 +94,8 @@ class Encoding:
 
     Attributes:
         hidden: the tokens after the last block; packed execution holds the kept ones alone.
-        weights: [T] float32, 1 for a live and 0 for a dropped token, with the gates' gradient.
+        weights: [T] float32, 1 for a live and 0 for a dropped token, with the gates' gradient;
+            under proportional attention how many tokens each one stands for.
         lengths: [L + 1, B] int64, live tokens entering block 0 and after each block's dropping.
         losses: auxiliary losses, one per layer that has one.
         kept: per token of the batch as it came in, how many blocks kept it: [T] int64.
@@ -123,7 +152,8 @@ class PackedEncoder:
         index = torch.arange(len(alive), device=alive.device)
         kept = torch.zeros_like(index)
         lengths, losses = [embeddings.lengths], []
-        for layer, block in enumerate(self.family.layers(self.base)):
+        blocks, depth = self.family.layers(self.base), self.pruner.depth
+        for layer, block in enumerate(blocks[:depth]):
             received = self._attention(layer, block, tokens)
             if self.pruner.prunes(layer):
                 index, loss = self._prune(layer, tokens, received, masked, index)
@@ -132,7 +162,11 @@ class PackedEncoder:
             tokens.hidden = hidden.like(self.family.feed_forward(block, hidden.rows))
             kept.index_add_(0, index, tokens.alive.long())
             lengths.append(_live_lengths(tokens) if masked else tokens.hidden.lengths)
-        weights = tokens.alive.float() if tokens.gate is None else tokens.gate
+        skipped = len(blocks) - depth  # nothing is dropped there, and nothing computed
+        kept[index[tokens.alive]] += skipped
+        lengths += [lengths[-1]] * skipped
+        weights = tokens.weights(self.pruner.proportional_attention)
+        weights = tokens.alive.float() if weights is None else weights
         return Encoding(tokens.hidden, weights, torch.stack(lengths), kept, losses)
 
     def _attention(self, layer: int, block: nn.Module, tokens: Tokens) -> Tensor | None:
@@ -146,24 +180,23 @@ class PackedEncoder:
             key,
             value,
             x,
-            gate=tokens.gate,
+            gate=tokens.weights(self.pruner.proportional_attention),
             received=self.pruner.needs_attention and self.pruner.prunes(layer),
             dropout=self.family.attention_dropout(block) if block.training else 0.0,
             backend=self.backend,
         )
         tokens.hidden = x.like(self.family.attention_output(block, context.flatten(1), x.rows))
+        if self.pruner.needs_projections and self.pruner.prunes(layer):
+            tokens.query, tokens.key = query[: x.size], key[: x.size]
         return received
 
     def _prune(
         self, layer: int, tokens: Tokens, received: Tensor | None, masked: bool, index: Tensor
     ) -> tuple[Tensor, Tensor | None]:
         decision = self.pruner(_state(layer, tokens, received))
-        tokens.memory = decision.memory
-        if masked:
-            tokens.mask(decision)
-        else:
-            index = index.index_select(0, tokens.drop(decision.keep))
-        return index, decision.loss
+        tokens.query = tokens.key = None
+        staying = tokens.apply(decision, masked)
+        return index if staying is None else index.index_select(0, staying), decision.loss
 
 
 def _state(layer: int, tokens: Tokens, received: Tensor | None) -> TokenState:
@@ -181,6 +214,10 @@ def _state(layer: int, tokens: Tokens, received: Tensor | None) -> TokenState:
         positions=hidden.positions,
         input_ids=tokens.input_ids,
         target=tokens.target,
+        query=tokens.query,
+        key=tokens.key,
+        mass=tokens.mass,
+        summary=tokens.summary,
     )
 
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from tsdtp.pruning.merging import summary_rows
+
 
 @dataclass
 class TokenState:
@@ -31,6 +33,10 @@ class TokenState:
         positions: [T] int64, original position in the sequence.
         input_ids: [T] int64.
         target: [T] float32 or None, how much each token matters by a teacher's attribution.
+        query: [T, H, D] of this block's attention, or None if not asked for; key likewise.
+        key: [T, H, D] or None.
+        mass: [T] what earlier merges weighed, summed up in the tokens merged into; None before any.
+        summary: [T] bool, tokens that dropped ones are fused into; None before any.
     """
 
     layer: int
@@ -45,6 +51,10 @@ class TokenState:
     positions: Tensor
     input_ids: Tensor
     target: Tensor | None = None
+    query: Tensor | None = None
+    key: Tensor | None = None
+    mass: Tensor | None = None
+    summary: Tensor | None = None
 
     @property
     def eligible(self) -> Tensor:
@@ -58,15 +68,23 @@ class Decision:
 
     Attributes:
         keep: [T] bool, among the tokens alive.
-        gate: [T] float or None, 0 or 1 in value like `keep`, with a gradient (training only).
+        gate: [T] float or None (training only), the weight of each token in every softmax from here
+            on, with a gradient: 0 or 1 like `keep`, or, in a method that trains softly, between.
         memory: [T] or None, handed back in the next layer for the tokens that stay.
         loss: scalar or None, this layer's auxiliary loss (training only).
+        into: [T] int64 or None, the row of the same sequence that a dropped token is merged into;
+            its own for every other token.
+        mass: [T], with `into`: the weight of each token in that average.
+        summary: [T] bool or None, tokens that stand for dropped ones: protected from here on.
     """
 
     keep: Tensor
     gate: Tensor | None = None
     memory: Tensor | None = None
     loss: Tensor | None = None
+    into: Tensor | None = None
+    mass: Tensor | None = None
+    summary: Tensor | None = None
 
 
 class TokenPruner(nn.Module, ABC):
@@ -77,7 +95,13 @@ class TokenPruner(nn.Module, ABC):
 
     Class attributes a method declares:
         needs_attention: wants `TokenState.attention` in the layers that it prunes.
+        needs_projections: wants `TokenState.query` and `key` in the layers that it prunes.
         needs_target: learns from `TokenState.target` in training.
+        proportional_attention: a token that others were merged into weighs their sum in every
+            softmax and in the mean that a head may read (`Decision.mass` is the count of tokens).
+        fuse: dropped tokens are averaged, weighted by memory, into one summary token a sequence.
+        progress: the part of the training that is done, 0 to 1, for methods that anneal.
+        resolution: half the step between the FLOPs ratios that it can spend; 0: any can be met.
         keep_all: the strictness at which nothing is dropped.
         search: the range of strictness that calibration searches; None: no budget can be set.
 
@@ -94,7 +118,12 @@ class TokenPruner(nn.Module, ABC):
     """
 
     needs_attention: bool = False
+    needs_projections: bool = False
     needs_target: bool = False
+    proportional_attention: bool = False
+    fuse: bool = False
+    progress: float = 0.0
+    resolution: float = 0.0
     keep_all: float = -math.inf
     search: tuple[float, float] | None = None
     strictness: Tensor
@@ -115,7 +144,7 @@ class TokenPruner(nn.Module, ABC):
         layers = range(num_layers - 1) if layers is None else layers
         if wrong := [i for i in layers if not 0 <= i < num_layers]:
             raise ValueError(f"pruning.layers={wrong}: valid are 0 to {num_layers - 1}")
-        self.layers = sorted(set(layers))
+        self.num_layers, self.layers = num_layers, sorted(set(layers))
         self.budget = budget
         start = self.keep_all if strictness is None or budget is not None else strictness
         self.register_buffer("strictness", torch.tensor(start, dtype=torch.float64))
@@ -123,6 +152,11 @@ class TokenPruner(nn.Module, ABC):
     def prunes(self, layer: int) -> bool:
         """Whether this method looks at that layer at all."""
         return layer in self.layers
+
+    @property
+    def depth(self) -> int:
+        """How many blocks are computed; the head reads what the last of them leaves."""
+        return self.num_layers
 
     def forward(self, state: TokenState) -> Decision:
         """Decides for one layer; dropped and protected tokens are respected whatever `decide` says.
@@ -132,7 +166,23 @@ class TokenPruner(nn.Module, ABC):
         """
         decision = self.decide(state)
         decision.keep = (decision.keep | state.protected) & state.alive
+        if self.fuse:
+            self._fuse(decision, state)
         return decision
+
+    @staticmethod
+    def _fuse(decision: Decision, state: TokenState) -> None:
+        """Gathers what goes in a summary token, as EViT does (Liang et al., ICLR 2022, eq. 4)."""
+        importance = decision.memory
+        assert importance is not None
+        dropped = state.alive & ~decision.keep
+        summary = torch.zeros_like(dropped) if state.summary is None else state.summary
+        decision.into, decision.summary = summary_rows(
+            dropped, importance, summary, state.segments, state.cu_seqlens
+        )
+        decision.keep = decision.keep | decision.summary
+        mass = importance if state.mass is None else torch.where(summary, state.mass, importance)
+        decision.mass = mass.masked_fill(~state.alive, 0)
 
     @abstractmethod
     def decide(self, state: TokenState) -> Decision:

@@ -22,6 +22,7 @@ class GeneralDTP(TokenPruner):
         k: standard deviations below the mean, where no budget sets it; may be negative.
         log_scores: take the threshold on log importance. Raw attention is so skewed that
             mean - std lies below almost every token.
+        fuse: average what goes into one summary token a sequence, weighted by importance.
         layers: see `TokenPruner`.
         budget: see `TokenPruner`.
     """
@@ -35,11 +36,12 @@ class GeneralDTP(TokenPruner):
         hidden_size: int,
         k: float = 1.0,
         log_scores: bool = True,
+        fuse: bool = False,
         layers: Sequence[int] | None = None,
         budget: float | None = None,
     ) -> None:
         super().__init__(num_layers, layers, budget, strictness=-k)
-        self.log_scores = log_scores
+        self.log_scores, self.fuse = log_scores, fuse
 
     def decide(self, state: TokenState) -> Decision:
         """Keeps what scores at or above the sequence's own threshold."""

@@ -14,7 +14,7 @@ class FractionPruner(TokenPruner):
 
     Args:
         num_layers: blocks of the encoder.
-        hidden_size: not used; every method is built with the same two sizes.
+        hidden_size: d.
         fraction: of the live tokens to keep per pruning layer, where no budget sets it.
         layers: see `TokenPruner`.
         budget: see `TokenPruner`.
@@ -34,6 +34,7 @@ class FractionPruner(TokenPruner):
         if not 0 <= fraction <= 1:
             raise ValueError(f"pruning.fraction={fraction}: valid is a fraction in [0, 1]")
         super().__init__(num_layers, layers, budget, strictness=1 - fraction)
+        self.hidden_size = hidden_size
 
     def decide(self, state: TokenState) -> Decision:
         """Keeps a fraction of the eligible tokens by score."""

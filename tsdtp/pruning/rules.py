@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
+
+from tsdtp.packing import Packed
 
 
 def segment_sum(values: Tensor, cu_seqlens: Tensor) -> Tensor:
@@ -51,6 +54,42 @@ def dynamic_threshold(
     return (mean + strictness * std)[segments]
 
 
+def ordered(scores: Tensor, segments: Tensor) -> Tensor:
+    """[T] int64, the rows sequence by sequence, best score first; ties go to the earlier."""
+    order = scores.argsort(descending=True, stable=True)
+    return order[segments[order].argsort(stable=True)]
+
+
+def rank_by_score(scores: Tensor, chosen: Tensor, segments: Tensor, cu_seqlens: Tensor) -> Tensor:
+    """[T] int64, 0 for the best of each sequence's chosen tokens; the others come behind."""
+    order = ordered(scores.detach().double().masked_fill(~chosen, float("-inf")), segments)
+    rank = torch.empty_like(order)
+    rank[order] = torch.arange(len(order), device=order.device) - cu_seqlens[segments]
+    return rank
+
+
+def rank_among(chosen: Tensor, segments: Tensor, cu_seqlens: Tensor) -> Tensor:
+    """[T] int64, how many chosen tokens of its sequence stand before each token."""
+    before = pad(chosen.cumsum(0), (1, 0))
+    return before[:-1] - before[cu_seqlens[:-1]][segments]
+
+
+def compact(values: Tensor, chosen: Tensor, cu_seqlens: Tensor) -> Packed:
+    """The chosen rows alone, where a sequence may have none.
+
+    Args:
+        values: [T, ...].
+        chosen: [T] bool.
+        cu_seqlens: [B + 1].
+
+    Returns:
+        the chosen tokens; their positions are their rows among the T.
+    """
+    bounds = pad(chosen.cumsum(0), (1, 0))[cu_seqlens]
+    longest = max(int(bounds.diff().max()), 1)  # a grid of no columns has no maximum
+    return Packed(values[chosen], bounds, longest, chosen.nonzero().squeeze(1))
+
+
 def top_fraction(
     scores: Tensor, chosen: Tensor, segments: Tensor, cu_seqlens: Tensor, fraction: float | Tensor
 ) -> Tensor:
@@ -66,11 +105,17 @@ def top_fraction(
     Returns:
         [T] bool, False for tokens that are not chosen.
     """
-    ranked = scores.double().masked_fill(~chosen, float("-inf"))
-    order = ranked.argsort(descending=True, stable=True)
-    order = order[segments[order].argsort(stable=True)]
-    rank = torch.empty_like(order)
-    rank[order] = torch.arange(len(order), device=order.device) - cu_seqlens[segments]
+    rank = rank_by_score(scores, chosen, segments, cu_seqlens)
     # The small slack keeps 0.28 * 25 = 7.000000000000001 from becoming 8.
     count = (segment_sum(chosen.double(), cu_seqlens) * fraction - 1e-9).ceil()
     return chosen & (rank < count[segments])
+
+
+def straight_through(keep: Tensor, soft: Tensor) -> Tensor:
+    """[T] the hard decision in value, the soft one in gradient (Bengio et al., 2013)."""
+    return keep.to(soft.dtype) + (soft - soft.detach())
+
+
+def mean_of(values: Tensor, chosen: Tensor) -> Tensor:
+    """Scalar mean of the chosen values, 0 if there is none."""
+    return values.masked_fill(~chosen, 0).sum() / chosen.sum().clamp(min=1)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tsdtp.pruning.rules import segment_sum
+from tsdtp.packing import unpack
+from tsdtp.pruning.rules import compact, segment_sum
 
 _FLOOR = 1e-9  # keeps the logarithm of a vanishing share finite
 
@@ -14,22 +15,88 @@ def segment_softmax(logits: Tensor, alive: Tensor, segments: Tensor, cu_seqlens:
     """Softmax over the live tokens of each sequence; dropped tokens get 0.
 
     Args:
-        logits: [T].
+        logits: [T] or [T, H].
         alive: [T] bool; every sequence needs one live token.
+        segments: [T].
+        cu_seqlens: [B + 1].
+
+    Returns:
+        [T] or [T, H] float32, summing to 1 over each sequence.
+    """
+    dropped = (~alive).view(-1, *[1] * (logits.ndim - 1))
+    logits = logits.float().masked_fill(dropped, float("-inf"))
+    best = torch.segment_reduce(logits.detach(), "max", offsets=cu_seqlens, axis=0)
+    weights = (logits - best[segments]).exp()
+    return weights / segment_sum(weights, cu_seqlens)[segments]
+
+
+def attention_from_first(
+    query: Tensor, key: Tensor, alive: Tensor, segments: Tensor, cu_seqlens: Tensor
+) -> Tensor:
+    """The first row of a sequence's attention, averaged over heads: what [CLS] attends to.
+
+    One query a sequence, so the cost is linear in the tokens.
+
+    Args:
+        query: [T, H, D]; the first token of every sequence has to be there.
+        key: [T, H, D].
+        alive: [T] bool.
         segments: [T].
         cu_seqlens: [B + 1].
 
     Returns:
         [T] float32, summing to 1 over each sequence.
     """
-    logits = logits.float().masked_fill(~alive, float("-inf"))
-    best = torch.segment_reduce(logits.detach(), "max", offsets=cu_seqlens, axis=0)
-    weights = (logits - best[segments]).exp()
-    return weights / segment_sum(weights, cu_seqlens)[segments]
+    first = query[cu_seqlens[:-1]][segments]
+    logits = (first * key).float().sum(-1) * key.shape[-1] ** -0.5
+    return segment_softmax(logits, alive, segments, cu_seqlens).mean(-1)
+
+
+def attention_received(query: Tensor, key: Tensor, alive: Tensor, cu_seqlens: Tensor) -> Tensor:
+    """Column means of softmax(query key^T / sqrt(f)) over the live tokens of each sequence.
+
+    Args:
+        query: [T, f].
+        key: [T, f].
+        alive: [T] bool.
+        cu_seqlens: [B + 1].
+
+    Returns:
+        [T] float32, summing to 1 over each sequence; 0 for dropped tokens.
+    """
+    live = compact(torch.stack([query, key], 1), alive, cu_seqlens)
+    grid, there = unpack(live)
+    q, k = grid.unbind(2)
+    scores = (q @ k.transpose(1, 2)).float() * query.shape[-1] ** -0.5
+    weights = scores.masked_fill(~there[:, None, :], float("-inf")).softmax(-1)
+    rows = there / there.sum(1, keepdim=True)
+    received = torch.einsum("bij,bi->bj", weights, rows).flatten()[live.grid]
+    return torch.zeros_like(query[:, 0], dtype=torch.float32).index_put((live.positions,), received)
+
+
+def share(importance: Tensor, alive: Tensor, segments: Tensor, cu_seqlens: Tensor) -> Tensor:
+    """Each live token's share of its sequence's importance, times the live count.
+
+    A token of average importance has 1, whatever the length. mean - k * std prunes the same tokens
+    as on the importance itself.
+
+    Args:
+        importance: [T], not negative.
+        alive: [T] bool.
+        segments: [T].
+        cu_seqlens: [B + 1].
+
+    Returns:
+        [T] float32; 0 for dropped tokens.
+    """
+    importance = importance.masked_fill(~alive, 0)
+    total = segment_sum(importance, cu_seqlens)
+    count = segment_sum(alive.to(importance.dtype), cu_seqlens)
+    return importance * (count / total)[segments]
 
 
 def log_share(importance: Tensor, alive: Tensor, segments: Tensor, cu_seqlens: Tensor) -> Tensor:
-    """Logarithm of each live token's share of its sequence's importance, times the live count.
+    """Logarithm of `share`.
 
     Attention received is right-skewed ([CLS] and [SEP] are sinks), so that mean - k * std of it
     prunes next to nothing; its logarithm is close to symmetric. A token of average importance
@@ -44,10 +111,7 @@ def log_share(importance: Tensor, alive: Tensor, segments: Tensor, cu_seqlens: T
     Returns:
         [T] float32; what dropped tokens hold has no meaning.
     """
-    importance = importance.masked_fill(~alive, 0)
-    total = segment_sum(importance, cu_seqlens)
-    count = segment_sum(alive.to(importance.dtype), cu_seqlens)
-    return (importance * (count / total)[segments]).clamp(min=_FLOOR).log()
+    return share(importance, alive, segments, cu_seqlens).clamp(min=_FLOOR).log()
 
 
 def hashed_uniform(input_ids: Tensor, positions: Tensor, segments: Tensor, seed: int) -> Tensor:

@@ -18,13 +18,14 @@ class TaskSpecificAttention(nn.Module):
     Args:
         hidden_size: d.
         feature_dim: features per token.
+        embedding_features: False takes the features from the hidden states alone.
     """
 
-    def __init__(self, hidden_size: int, feature_dim: int) -> None:
+    def __init__(self, hidden_size: int, feature_dim: int, embedding_features: bool = True) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(hidden_size)
         self.task_specific_weight = nn.Linear(hidden_size, feature_dim, bias=False)
-        self.feature_layer = nn.Linear(hidden_size, feature_dim)
+        self.feature_layer = nn.Linear(hidden_size, feature_dim) if embedding_features else None
         self.query = nn.Parameter(torch.randn(feature_dim))
 
     def forward(self, hidden: Tensor, embeddings: Tensor) -> Tensor:
@@ -37,10 +38,13 @@ class TaskSpecificAttention(nn.Module):
         Returns:
             [T] float32.
         """
-        features = self.task_specific_weight(self.norm(hidden)) + self.feature_layer(embeddings)
+        features = self.task_specific_weight(self.norm(hidden))
+        if self.feature_layer is not None:
+            features = features + self.feature_layer(embeddings)
         return (F.gelu(features) @ self.query.to(features.dtype)).float() / len(self.query) ** 0.5
 
     def flops(self, lengths: Tensor) -> Tensor:
         """Matrix products for sequences of these lengths."""
         dim, size = self.task_specific_weight.weight.shape
-        return lengths * (4 * size * dim + 2 * dim)
+        inputs = 1 if self.feature_layer is None else 2
+        return lengths * (2 * inputs * size * dim + 2 * dim)

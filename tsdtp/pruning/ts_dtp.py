@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
-import torch
 from torch import Tensor, nn
 
-from tsdtp.pruning.base import Decision, TokenPruner, TokenState
-from tsdtp.pruning.rules import dynamic_threshold, segment_sum
-from tsdtp.pruning.scores import log_share, segment_softmax
+from tsdtp.pruning.base import TokenState
+from tsdtp.pruning.hybrid import HybridPruner
+from tsdtp.pruning.scores import segment_softmax
 from tsdtp.pruning.task_attention import TaskSpecificAttention
 
 
-class TsDtp(TokenPruner):
+class TsDtp(HybridPruner):
     """Prunes by hybrid attention, the model's own plus gamma times the task's.
 
     After "Dynamic token pruning for LLMs: leveraging task-specific attention and adaptive
     thresholds", Knowledge and Information Systems, 2025 (doi 10.1007/s10115-025-02450-1), built
-    as described there and not as its published notebook computes it (see `ts_dtp_notebook`).
+    as described there and not as its published notebook computes it (see `ts_dtp_notebook`; the
+    formula nearest to the description is `ts_dtp_described`).
 
     - Task attention T: `TaskSpecificAttention`, softmaxed over a sequence's live tokens.
     - Hybrid attention: A + gamma * T, A the attention received; both sum to 1 over a sequence.
@@ -34,76 +34,63 @@ class TsDtp(TokenPruner):
         num_layers: blocks of the encoder.
         hidden_size: d.
         gamma: weight of the task attention.
+        learn_gamma: learn it, for each layer on its own, from there.
         own_attention: add the model's own attention received.
+        embedding_features: take task features from the input embeddings, too.
         decay: weight of the importance gathered in earlier layers, 0 (none) to 1 (the plain sum).
         k: standard deviations below the mean, where no budget sets it; may be negative.
+        static_threshold: drop what scores below -k, one number for all inputs.
+        log_scores: threshold on the logarithm of importance.
         task_feature_dim: features per token.
         temperature: of the gates.
+        fuse: average what goes into one summary token a sequence, weighted by importance.
         layers: see `TokenPruner`.
         budget: see `TokenPruner`.
     """
-
-    needs_target = True
-    search = (-8.0, 8.0)
 
     def __init__(
         self,
         num_layers: int,
         hidden_size: int,
         gamma: float = 4.0,
+        learn_gamma: bool = False,
         own_attention: bool = True,
+        embedding_features: bool = True,
         decay: float = 1.0,
         k: float = 1.0,
+        static_threshold: bool = False,
+        log_scores: bool = True,
         task_feature_dim: int = 64,
         temperature: float = 0.5,
+        fuse: bool = False,
         layers: Sequence[int] | None = None,
         budget: float | None = None,
     ) -> None:
-        if gamma <= 0:
-            raise ValueError(f"pruning.gamma={gamma}: valid is > 0 (without task attention: dtp)")
-        super().__init__(num_layers, layers, budget, strictness=-k)
-        self.gamma, self.decay, self.temperature = gamma, decay, temperature
-        self.needs_attention = own_attention
+        super().__init__(
+            num_layers,
+            gamma=gamma,
+            learn_gamma=learn_gamma,
+            own_attention=own_attention,
+            decay=decay,
+            k=k,
+            static_threshold=static_threshold,
+            log_scores=log_scores,
+            temperature=temperature,
+            fuse=fuse,
+            layers=layers,
+            budget=budget,
+        )
         self.task_attention = nn.ModuleDict(
-            {str(i): TaskSpecificAttention(hidden_size, task_feature_dim) for i in self.layers}
+            {
+                str(i): TaskSpecificAttention(hidden_size, task_feature_dim, embedding_features)
+                for i in self.layers
+            }
         )
 
-    def decide(self, state: TokenState) -> Decision:
-        """Hard decision, and in training the gate with its gradient and the auxiliary loss."""
+    def task(self, state: TokenState) -> Tensor:
+        """The softmax of one learned task query's logits."""
         logits = self._task_attention(state.layer)(state.hidden, state.embeddings)
-        where = (state.alive, state.segments, state.cu_seqlens)
-        task = segment_softmax(logits, *where)
-        importance = self.gamma * task
-        if state.attention is not None:
-            importance = importance + state.attention
-        if state.memory is not None:
-            importance = importance + self.decay * state.memory
-        scores = log_share(importance, *where)
-        threshold = dynamic_threshold(
-            scores.detach(), state.eligible, state.segments, state.cu_seqlens, self.strictness
-        )
-        keep = scores >= threshold
-        if not self.training:
-            return Decision(keep=keep, memory=importance)
-        gate = self._gate(scores, threshold, keep)
-        return Decision(keep, gate, importance, self._auxiliary_loss(task, state))
-
-    def _gate(self, scores: Tensor, threshold: Tensor, keep: Tensor) -> Tensor:
-        """[T] the hard decision in value, the soft one in gradient."""
-        margin = (scores - threshold.to(scores.dtype)).nan_to_num(posinf=1e4, neginf=-1e4)
-        soft = (margin / self.temperature).sigmoid()
-        return keep.to(soft.dtype) + (soft - soft.detach())
-
-    @staticmethod
-    def _auxiliary_loss(task: Tensor, state: TokenState) -> Tensor:
-        """Mean over sequences of the cross-entropy (or entropy) of the task attention."""
-        logs = task.clamp(min=1e-9).log()
-        goal = task if state.target is None else state.target.masked_fill(~state.alive, 0)
-        total = segment_sum(goal, state.cu_seqlens)
-        share = goal / total.clamp(min=1e-9)[state.segments]
-        losses = -segment_sum(share * logs, state.cu_seqlens)
-        known = total > 1e-9  # a teacher may have nothing to say about a sequence
-        return torch.where(known, losses, 0).sum() / known.sum().clamp(min=1)
+        return segment_softmax(logits, state.alive, state.segments, state.cu_seqlens)
 
     def flops(self, layer: int, lengths: Tensor) -> Tensor:
         """The task features and their query."""

@@ -81,6 +81,7 @@ class ClassificationTask(pl.LightningModule):
 
     def training_step(self, batch: dict, batch_index: int) -> Tensor:
         """Loss of one batch."""
+        self.model.pruner.progress = self.global_step / self.trainer.estimated_stepping_batches
         inputs = {k: batch[k] for k in INPUTS if k in batch}
         output = self.model(**inputs, target=self._target(inputs))
         assert output.logits is not None and output.tokens_kept is not None

@@ -30,6 +30,8 @@ def _state_of(attention, protected=(0,), alive=None, **changes) -> TokenState:
             "cu_seqlens": torch.tensor([0, n]),
             "positions": index,
             "input_ids": index + 10,
+            "query": torch.randn(n, 2, 4, generator=torch.Generator().manual_seed(3)),
+            "key": torch.randn(n, 2, 4, generator=torch.Generator().manual_seed(4)),
             **changes,
         }
     )

@@ -7,8 +7,9 @@ import torch
 
 from tsdtp.pruning import find_method, method_names
 
-METHODS = ("none", "random", "topk", "dtp", "ts_dtp", "ts_dtp_notebook")
-WITH_BUDGET = ("random", "topk", "dtp", "ts_dtp")
+THRESHOLDS = ("dtp", "ts_dtp", "ts_dtp_described", "ltp", "power_bert", "transkimmer")
+WITH_BUDGET = ("random", "topk", "cls_attention", *THRESHOLDS)
+METHODS = ("none", "ts_dtp_notebook", "depth", "tome", *WITH_BUDGET)
 
 
 def kept(decision) -> list[int]:
@@ -23,7 +24,7 @@ def test_methods_are_found_by_their_names():
 
 @pytest.mark.parametrize("name", ["tsdtp", "base", "fraction"])
 def test_an_unknown_method_lists_the_valid_ones(name):
-    with pytest.raises(ValueError, match=f"unknown pruning method '{name}'; valid: dtp, none, ran"):
+    with pytest.raises(ValueError, match=f"unknown pruning method '{name}'; valid: cls_.*, dtp, "):
         find_method(name)
 
 

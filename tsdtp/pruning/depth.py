@@ -1,0 +1,53 @@
+"""Fewer blocks instead of fewer tokens: the other way to spend less."""
+
+from tsdtp.pruning.base import Decision, TokenPruner, TokenState
+
+
+class DepthReduction(TokenPruner):
+    """Computes the first n blocks on all tokens and none of those above; the head reads block n.
+
+    Sanh et al., "DistilBERT, a distilled version of BERT", NeurIPS EMC2 workshop 2019: a student of
+    half the blocks, taught by the logits of the whole. Ours differs: the lower blocks are taken
+    instead of every other one, so that n can be any number, and the student is not pretrained
+    again, only fine-tuned like the other methods here (top-layer dropping of Sajjad et al., "On the
+    Effect of Dropping Layers of Pre-trained Transformer Models", 2023).
+
+    A budget gives the n whose FLOPs n / L come closest. Blocks cannot fade out as tokens do, so
+    training runs at that n from its first step, before any calibration.
+
+    Args:
+        num_layers: L, blocks of the encoder.
+        hidden_size: not used; every method is built with the same two sizes.
+        blocks: n, where no budget sets it; null: all.
+        budget: see `TokenPruner`.
+
+    Raises:
+        ValueError: for more blocks than there are, or none.
+    """
+
+    keep_all = 0.0
+    search = (0.0, 1.0)
+
+    def __init__(
+        self,
+        num_layers: int,
+        hidden_size: int,
+        blocks: int | None = None,
+        budget: float | None = None,
+    ) -> None:
+        blocks = num_layers if blocks is None else blocks
+        if not 1 <= blocks <= num_layers:
+            raise ValueError(f"pruning.blocks={blocks}: valid are 1 to {num_layers}, or null")
+        super().__init__(num_layers, (), budget, strictness=1 - blocks / num_layers)
+        self.resolution = 0.5 / num_layers
+
+    @property
+    def depth(self) -> int:
+        """n."""
+        training = self.training and self.budget is not None
+        ratio = self.budget if training else 1 - self.strictness.item()
+        return max(round(self.num_layers * ratio), 1)
+
+    def decide(self, state: TokenState) -> Decision:
+        """Never reached by an encoder: no layer prunes."""
+        return Decision(keep=state.alive)

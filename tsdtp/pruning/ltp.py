@@ -1,0 +1,71 @@
+"""LTP: a learned threshold per layer on attention received."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from tsdtp.pruning.base import Decision, TokenPruner, TokenState
+from tsdtp.pruning.rules import mean_of
+
+
+class LearnedThreshold(TokenPruner):
+    """Drops tokens that receive less attention than the layer's learned threshold.
+
+    Kim et al., "Learned Token Pruning for Transformers", KDD 2022: thresholds that rise linearly
+    over the layers at first, trained through a soft mask with a penalty on what it lets pass
+    (section 3.4), then fixed and hard while the model adapts. Ours differs:
+
+    - A token's score is averaged over the valid queries alone; the published code averages over
+      padded rows, too, so that there the decision depends on the batch's padded length.
+    - The mask weighs keys before the softmax instead of the block's output, as everywhere here.
+    - It is a sigmoid in the logarithm of score over threshold: scores span orders of magnitude.
+    - One strictness scales all thresholds to the budget; the training shares it out over layers.
+
+    Args:
+        num_layers: blocks of the encoder.
+        hidden_size: not used; every method is built with the same two sizes.
+        threshold: of the last layer at first; 0.01 in the published code.
+        temperature: of the soft mask.
+        soft_until: part of the training with soft masks; the rest is hard.
+        rate: how many times faster the thresholds learn than the pruner's learning rate says.
+        layers: see `TokenPruner`.
+        budget: see `TokenPruner`.
+
+    Raises:
+        ValueError: for a threshold that is not positive.
+    """
+
+    needs_attention = True
+    search = (-8.0, 8.0)
+    first: torch.Tensor
+
+    def __init__(
+        self,
+        num_layers: int,
+        hidden_size: int,
+        threshold: float = 0.01,
+        temperature: float = 0.5,
+        soft_until: float = 0.5,
+        rate: float = 10.0,
+        layers: Sequence[int] | None = None,
+        budget: float | None = None,
+    ) -> None:
+        if threshold <= 0:
+            raise ValueError(f"pruning.threshold={threshold}: valid is > 0")
+        super().__init__(num_layers, layers, budget, strictness=0.0)
+        self.temperature, self.soft_until, self.rate = temperature, soft_until, rate
+        depths = torch.tensor([(layer + 1) / num_layers for layer in self.layers])
+        self.register_buffer("first", (threshold * depths).log())
+        self.shift = nn.Parameter(torch.zeros(len(self.layers)))
+
+    def decide(self, state: TokenState) -> Decision:
+        """Soft in the first part of training, where nothing is dropped, and hard after it."""
+        assert state.attention is not None
+        at = self.layers.index(state.layer)
+        threshold = (self.first + self.rate * self.shift)[at].double() + self.strictness
+        margin = state.attention.clamp(min=1e-9).log() - threshold
+        if not self.training or self.progress >= self.soft_until:
+            return Decision(keep=margin >= 0)
+        soft = (margin / self.temperature).sigmoid().float()
+        return Decision(state.alive, gate=soft, loss=mean_of(soft, state.eligible))

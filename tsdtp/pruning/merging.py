@@ -1,0 +1,94 @@
+"""Tokens that go into others instead of being lost: pure functions over several sequences."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from tsdtp.packing import unpack
+from tsdtp.pruning.rules import compact, ordered, rank_among, segment_sum
+
+_TINY = 1e-9  # keeps the average of tokens without any mass finite
+
+
+def merge(hidden: Tensor, mass: Tensor, into: Tensor) -> tuple[Tensor, Tensor]:
+    """Averages tokens into those that stand for them, weighted by mass.
+
+    Bolya et al., "Token Merging: Your ViT But Faster", ICLR 2023, section 3.
+
+    Args:
+        hidden: [T, d].
+        mass: [T], 0 for tokens that are not there any more.
+        into: [T] int64, the row that each token goes into; its own where it stays.
+
+    Returns:
+        hidden [T, d] in the same dtype, untouched where nothing came in, and the sums of mass [T].
+    """
+    moved = into != torch.arange(len(into), device=into.device)
+    receives = torch.zeros_like(moved).index_fill(0, into[moved], True)
+    total = torch.zeros_like(mass).index_add(0, into, mass)
+    sums = torch.zeros_like(hidden, dtype=torch.float32)
+    sums = sums.index_add(0, into, hidden.float() * mass.float()[:, None])
+    average = (sums / total.clamp(min=_TINY)[:, None]).to(hidden.dtype)
+    return torch.where(receives[:, None], average, hidden), total
+
+
+def summary_rows(
+    dropped: Tensor, importance: Tensor, summary: Tensor, segments: Tensor, cu_seqlens: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Where each sequence's dropped tokens are gathered.
+
+    That is the sequence's summary token if it has one, or else the most important of the dropped
+    tokens, whose row becomes the summary: no row is added, so lengths and FLOPs stay true.
+
+    Args:
+        dropped: [T] bool, tokens that go here.
+        importance: [T].
+        summary: [T] bool, the summary tokens so far.
+        segments: [T].
+        cu_seqlens: [B + 1].
+
+    Returns:
+        into [T] int64 as for `merge`, and the summary tokens from here on, [T] bool.
+    """
+    rows = torch.arange(len(dropped), device=dropped.device)
+    priority = importance.detach().double().masked_fill(~dropped, float("-inf"))
+    priority = priority.masked_fill(summary, float("inf"))
+    first = ordered(priority, segments)[cu_seqlens[:-1]][segments]
+    into = torch.where(dropped, first, rows)
+    loses = segment_sum(dropped.double(), cu_seqlens)[segments] > 0
+    return into, summary | (loses & (rows == first))
+
+
+def bipartite_match(
+    features: Tensor, alive: Tensor, segments: Tensor, cu_seqlens: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The most similar token of the other half, for every second live token of each sequence.
+
+    Bipartite soft matching, Bolya et al., ICLR 2023, section 3: the live tokens are dealt in turns
+    to two sets; each of the first set points to its most similar one of the second, by cosine.
+
+    Args:
+        features: [T, f].
+        alive: [T] bool.
+        segments: [T].
+        cu_seqlens: [B + 1].
+
+    Returns:
+        source [T] bool, the tokens of the first set that have someone to point to; similarity [T]
+        float32 and partner [T] int64, both meaningless for the others.
+    """
+    odd = rank_among(alive, segments, cu_seqlens) % 2 == 1
+    rows = torch.arange(len(alive), device=alive.device)
+    units = normalize(features.float(), dim=-1)
+    ours = compact(units, alive & ~odd, cu_seqlens)
+    theirs = compact(units, alive & odd, cu_seqlens)
+    scores = unpack(ours)[0] @ unpack(theirs)[0].transpose(1, 2)
+    there = unpack(theirs)[1]
+    best, column = scores.float().masked_fill(~there[:, None, :], float("-inf")).max(-1)
+    partners = unpack(theirs.like(rows[theirs.positions]))[0].gather(1, column)
+    source, similarity, partner = alive & ~odd, torch.zeros_like(units[:, 0]), rows.clone()
+    similarity[source] = best.flatten()[ours.grid]
+    partner[source] = partners.flatten()[ours.grid]
+    return source & similarity.isfinite(), similarity, partner

@@ -1,0 +1,82 @@
+"""Transkimmer: a small network per layer says of each token whether it goes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from tsdtp.pruning.base import Decision, TokenPruner, TokenState
+from tsdtp.pruning.rules import mean_of, straight_through
+
+
+class Transkimmer(TokenPruner):
+    """Drops tokens that a layer's predictor, an MLP on their hidden states, says to skim.
+
+    Guan et al., "Transkimmer: Transformer Learns to Layer-wise Skim", ACL 2022: predictors trained
+    end to end through Gumbel-softmax with straight-through gradients, and a skim loss, the part of
+    the tokens that stays. Ours differs:
+
+    - The mask enters before the softmax (the published code's, after it, lets skimmed tokens keep
+      their share of the normalisation; its authors call that an error).
+    - Evaluation is deterministic; the published code draws noise there, too.
+    - A skimmed token's hidden state is not forwarded to the output: a [CLS] head does not read it,
+      and one that averages reads the tokens that stayed.
+    - It sits between attention and feed-forward like every method here, and is as small as the
+      task attention of `ts_dtp` instead of as wide as the model, so that scoring costs the same.
+    - One strictness shifts all logits to meet the budget.
+
+    Args:
+        num_layers: blocks of the encoder.
+        hidden_size: d.
+        predictor_size: hidden units of the predictors.
+        temperature: of the Gumbel-softmax.
+        layers: see `TokenPruner`.
+        budget: see `TokenPruner`.
+    """
+
+    search = (-16.0, 16.0)
+
+    def __init__(
+        self,
+        num_layers: int,
+        hidden_size: int,
+        predictor_size: int = 64,
+        temperature: float = 1.0,
+        layers: Sequence[int] | None = None,
+        budget: float | None = None,
+    ) -> None:
+        super().__init__(num_layers, layers, budget, strictness=0.0)
+        self.temperature = temperature
+        self.predictors = nn.ModuleDict(
+            {
+                str(layer): nn.Sequential(
+                    nn.LayerNorm(hidden_size),
+                    nn.Linear(hidden_size, predictor_size),
+                    nn.GELU(),
+                    nn.Linear(predictor_size, 1),
+                )
+                for layer in self.layers
+            }
+        )
+
+    def decide(self, state: TokenState) -> Decision:
+        """The sign of the shifted logit; in training with noise."""
+        logit = self._predictor(state.layer)(state.hidden).squeeze(1).float() - self.strictness
+        if not self.training:
+            return Decision(keep=logit >= 0)
+        # The difference of two Gumbel draws is logistic: a softmax of two is a sigmoid of one.
+        noise = torch.rand_like(logit).clamp(1e-6, 1 - 1e-6).logit()
+        soft = ((logit + noise) / self.temperature).sigmoid().float()
+        keep = soft >= 0.5
+        return Decision(keep, straight_through(keep, soft), loss=mean_of(soft, state.eligible))
+
+    def flops(self, layer: int, lengths: Tensor) -> Tensor:
+        """Both matrix products of the predictor."""
+        weight = cast(nn.Linear, self._predictor(layer)[1]).weight
+        return 2 * lengths * (weight.numel() + weight.shape[0])
+
+    def _predictor(self, layer: int) -> nn.Sequential:
+        return cast(nn.Sequential, self.predictors[str(layer)])

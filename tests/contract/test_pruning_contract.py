@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+from functools import cache
+
 import pytest
 import torch
 from omegaconf import OmegaConf
@@ -31,6 +34,11 @@ def build_pruner(method: str, **overrides):
 
 def build(method: str, family: str, dtype=torch.float32, budget: float | None = BUDGET):
     """A pruned model in evaluation, calibrated to the budget where the method can honour one."""
+    return copy.deepcopy(_calibrated(method, family, dtype, budget))
+
+
+@cache
+def _calibrated(method, family, dtype, budget):
     can = budget is not None and build_pruner(method).search is not None
     pruner = build_pruner(method, **({"budget": budget} if can else {}))
     model = PrunedClassifier(make_model(family), pruner, special_ids=[SPECIAL]).eval().to(dtype)

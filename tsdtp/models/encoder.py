@@ -18,7 +18,16 @@ from tsdtp.pruning import Decision, TokenPruner, TokenState
 from tsdtp.pruning.merging import merge
 from tsdtp.pruning.rules import segment_sum
 
-_OPTIONAL = ("memory", "target", "mass", "summary")  # per token, None until there is any
+_PER_TOKEN = (
+    "embeddings",
+    "input_ids",
+    "protected",
+    "alive",
+    "memory",
+    "target",
+    "mass",
+    "summary",
+)
 
 
 def wants_alignment(rows: Tensor) -> bool:
@@ -37,7 +46,7 @@ class Tokens:
     """What the loop carries for T tokens; everything here shrinks together when tokens go."""
 
     hidden: Packed
-    embeddings: Tensor
+    embeddings: Tensor | None
     input_ids: Tensor
     protected: Tensor
     alive: Tensor
@@ -75,7 +84,7 @@ class Tokens:
         before = self.hidden
         self.hidden, index = select(before, keep, wants_alignment(before.rows))
         if self.hidden is not before:
-            for name in ("embeddings", "input_ids", "protected", "alive", *_OPTIONAL):
+            for name in _PER_TOKEN:
                 value = getattr(self, name)
                 setattr(self, name, None if value is None else value.index_select(0, index))
         return index
@@ -148,7 +157,8 @@ class PackedEncoder:
         """
         alive = torch.ones_like(protected)
         hidden = aligned(embeddings) if wants_alignment(embeddings.rows) else embeddings
-        tokens = Tokens(hidden, embeddings.values, input_ids, protected, alive, target=target)
+        inputs = embeddings.values if self.pruner.needs_embeddings else None
+        tokens = Tokens(hidden, inputs, input_ids, protected, alive, target=target)
         index = torch.arange(len(alive), device=alive.device)
         kept = torch.zeros_like(index)
         lengths, losses = [embeddings.lengths], []

@@ -23,7 +23,7 @@ class TokenState:
     Attributes:
         layer: index of the block, from 0.
         hidden: [T, d] hidden states after the block's attention.
-        embeddings: [T, d] what entered the first block.
+        embeddings: [T, d] what entered the first block, or None if not asked for.
         attention: [T] float32 attention received in this block, or None if not asked for.
         memory: [T] what the pruner returned as memory in the last layer that it saw, or None.
         alive: [T] bool, tokens not dropped so far.
@@ -41,7 +41,7 @@ class TokenState:
 
     layer: int
     hidden: Tensor
-    embeddings: Tensor
+    embeddings: Tensor | None
     attention: Tensor | None
     memory: Tensor | None
     alive: Tensor
@@ -95,6 +95,7 @@ class TokenPruner(nn.Module, ABC):
 
     Class attributes a method declares:
         needs_attention: wants `TokenState.attention` in the layers that it prunes.
+        needs_embeddings: wants `TokenState.embeddings` in the layers that it prunes.
         needs_projections: wants `TokenState.query` and `key` in the layers that it prunes.
         needs_target: learns from `TokenState.target` in training.
         proportional_attention: a token that others were merged into weighs their sum in every
@@ -118,6 +119,7 @@ class TokenPruner(nn.Module, ABC):
     """
 
     needs_attention: bool = False
+    needs_embeddings: bool = False
     needs_projections: bool = False
     needs_target: bool = False
     proportional_attention: bool = False

@@ -44,8 +44,9 @@ class DepthReduction(TokenPruner):
     @property
     def depth(self) -> int:
         """n."""
-        training = self.training and self.budget is not None
-        ratio = self.budget if training else 1 - self.strictness.item()
+        ratio = 1 - self.strictness.item()
+        if self.training and self.budget is not None:
+            ratio = self.budget
         return max(round(self.num_layers * ratio), 1)
 
     def decide(self, state: TokenState) -> Decision:

@@ -28,18 +28,19 @@ class TaskSpecificAttention(nn.Module):
         self.feature_layer = nn.Linear(hidden_size, feature_dim) if embedding_features else None
         self.query = nn.Parameter(torch.randn(feature_dim))
 
-    def forward(self, hidden: Tensor, embeddings: Tensor) -> Tensor:
+    def forward(self, hidden: Tensor, embeddings: Tensor | None) -> Tensor:
         """Scores tokens.
 
         Args:
             hidden: [T, d].
-            embeddings: [T, d].
+            embeddings: [T, d]; not read without embedding features.
 
         Returns:
             [T] float32.
         """
         features = self.task_specific_weight(self.norm(hidden))
         if self.feature_layer is not None:
+            assert embeddings is not None
             features = features + self.feature_layer(embeddings)
         return (F.gelu(features) @ self.query.to(features.dtype)).float() / len(self.query) ** 0.5
 

@@ -80,6 +80,7 @@ class TsDtp(HybridPruner):
             layers=layers,
             budget=budget,
         )
+        self.needs_embeddings = embedding_features
         self.task_attention = nn.ModuleDict(
             {
                 str(i): TaskSpecificAttention(hidden_size, task_feature_dim, embedding_features)

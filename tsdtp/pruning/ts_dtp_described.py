@@ -63,6 +63,8 @@ class TsDtpDescribed(HybridPruner):
         budget: see `TokenPruner`.
     """
 
+    needs_embeddings = True
+
     def __init__(
         self,
         num_layers: int,
@@ -89,6 +91,7 @@ class TsDtpDescribed(HybridPruner):
 
     def task(self, state: TokenState) -> Tensor:
         """What each token receives of the task attention."""
+        assert state.embeddings is not None
         queries, keys = self._task_attention(state.layer)(state.hidden, state.embeddings)
         return attention_received(queries, keys, state.alive, state.cu_seqlens)
 

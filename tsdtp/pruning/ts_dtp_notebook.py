@@ -26,6 +26,8 @@ class TsDtpNotebook(TokenPruner):
         budget: must be None; no threshold of this formula prunes anything.
     """
 
+    needs_embeddings = True
+
     def __init__(
         self,
         num_layers: int,
@@ -53,6 +55,7 @@ class TsDtpNotebook(TokenPruner):
 
     def _importance(self, state: TokenState) -> Tensor:
         """[T] (1 + gamma) * mean over keys of softmaxed rows, computed as the notebook does."""
+        assert state.embeddings is not None
         features = self.feature_layer(state.embeddings).float()
         scores = torch.empty_like(features[:, 0])
         bounds = state.cu_seqlens.tolist()

@@ -47,7 +47,8 @@ class ProcessLauncher(Launcher):
     def run_plan(self, cells: Sequence[Planned]) -> list[Job]:
         """Runs a plan."""
         log = Path(self.config.hydra.sweep.dir) / LOG_NAME
-        return launch(cells, log, self.slots, self._options(), self.grace)
+        command = self.config.hydra.job.name
+        return launch(cells, log, self.slots, self._options(), self.grace, command)
 
     def _options(self) -> list[str]:
         """Config folders of the user's own, which a job needs as well."""

@@ -5,11 +5,12 @@
 
 from tsdtp.benchmark.latency import Ratio, Timing, interleaved, ratio
 from tsdtp.benchmark.memory import model_mib, peak_mib
-from tsdtp.benchmark.speed import measure
+from tsdtp.benchmark.speed import compare, measure
 
 __all__ = [
     "Ratio",
     "Timing",
+    "compare",
     "interleaved",
     "measure",
     "model_mib",

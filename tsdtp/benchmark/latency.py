@@ -37,23 +37,39 @@ class Timing:
 
 @dataclass(frozen=True)
 class Ratio:
-    """How many times one timing is another: ratio of the medians, and the IQR over the rounds."""
+    """How many times one timing is another.
+
+    Attributes:
+        median: ratio of the medians.
+        spread: interquartile range over the rounds.
+        confidence: that the order of the two is real and no accident of the rounds, 0 to 1.
+    """
 
     median: float
     spread: float
+    confidence: float
 
 
 def ratio(numerator: Timing, denominator: Timing) -> Ratio:
     """Compares two timings of the same interleaved run.
 
-    The spread comes from the ratios within each round: what slows a whole round cancels out.
+    The spread comes from the ratios within each round: what slows a whole round cancels out. The
+    confidence is 1 - p of the two-sided sign test over the rounds: with 7 of them at most 0.984.
 
     Raises:
         ValueError: the timings have different numbers of rounds.
     """
     pairs = zip(numerator.seconds, denominator.seconds, strict=True)
-    spread = iqr([above / below for above, below in pairs])
-    return Ratio(numerator.median / denominator.median, spread)
+    ratios = [above / below for above, below in pairs]
+    return Ratio(numerator.median / denominator.median, iqr(ratios), _confidence(ratios))
+
+
+def _confidence(ratios: Sequence[float]) -> float:
+    """1 - p of the sign test that ratios lie above and below 1 equally often."""
+    above, untied = sum(r > 1 for r in ratios), sum(r != 1 for r in ratios)
+    fewer = min(above, untied - above)
+    p = 2 * sum(math.comb(untied, k) for k in range(fewer + 1)) / 2**untied
+    return 1 - min(p, 1)
 
 
 def interleaved(

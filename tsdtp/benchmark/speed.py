@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ from tsdtp.benchmark.latency import Timing, interleaved, iqr, ratio
 from tsdtp.benchmark.memory import model_mib, peak_mib
 
 Batch = dict[str, Tensor]
-Forward = Callable[[Batch], object]
+Forward = Callable[[Any], object]
 
 
 def measure(
@@ -49,7 +50,8 @@ def measure(
         speed: device, dtype, batch_size, threads, rounds, examples (in all batches),
             examples_per_second, latency_ms (mean over batches of the median round), vs_packed and
             vs_hf (above 1: pruned is faster), spread (of examples_per_second, vs_packed and vs_hf:
-            interquartile range over the rounds, in the unit of the figure).
+            interquartile range over the rounds, in the unit of the figure), confidence (of
+            vs_packed and vs_hf: that the order is real, see `latency.ratio`).
         memory: peak_mib and hf_peak_mib (beyond weights and inputs, on the largest batch),
             vs_packed (above 1: pruned is smaller), weights_mib (None without a module).
 
@@ -61,8 +63,7 @@ def measure(
         raise ValueError("nothing to measure: there are no batches")
     threads = torch.get_num_threads() if threads is None else threads
     forwards = {"pruned": pruned, "unpruned": unpruned, "plain": plain}
-    runs = {name: partial(_forward, function, batches) for name, function in forwards.items()}
-    timings = interleaved(runs, rounds, min_time, threads, device)
+    compared = compare(forwards, batches, rounds, min_time, threads, device)
     with _threads(threads):
         memory = _memory(forwards, batches, device)
     speed = {
@@ -71,10 +72,36 @@ def measure(
         "batch_size": batch_size,
         "threads": threads,
         "rounds": rounds,
-        **_speed(timings, batches),
+        **compared,
     }
     weights = None if module is None else model_mib(module)
     return speed, {**memory, "weights_mib": weights}
+
+
+def compare(
+    forwards: Mapping[str, Forward],
+    batches: Sequence[Mapping[str, Sized]],
+    rounds: int,
+    min_time: float,
+    threads: int | None,
+    device: str | torch.device,
+) -> dict:
+    """Times the functions `pruned`, `unpruned` and `plain` over the same batches, in turn.
+
+    Args:
+        forwards: what each does with a batch.
+        batches: named columns of as many rows as the batch has examples.
+        rounds: see `interleaved`, as for the rest.
+        min_time: seconds.
+        threads: of torch on a CPU.
+        device: of the computation.
+
+    Returns:
+        examples, examples_per_second, latency_ms, vs_packed, vs_hf, spread and confidence, as in
+        `measure`.
+    """
+    runs = {name: partial(_forward, function, batches) for name, function in forwards.items()}
+    return _speed(interleaved(runs, rounds, min_time, threads, device), batches)
 
 
 @contextmanager
@@ -88,13 +115,13 @@ def _threads(number: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _forward(function: Forward, batches: Sequence[Batch]) -> None:
+def _forward(function: Forward, batches: Sequence[Mapping[str, Sized]]) -> None:
     with torch.inference_mode():
         for batch in batches:
             function(batch)
 
 
-def _speed(timings: dict[str, Timing], batches: Sequence[Batch]) -> dict:
+def _speed(timings: dict[str, Timing], batches: Sequence[Mapping[str, Sized]]) -> dict:
     examples = sum(len(next(iter(batch.values()))) for batch in batches)
     own = timings["pruned"]
     vs_packed, vs_hf = (ratio(timings[name], own) for name in ("unpruned", "plain"))
@@ -109,6 +136,7 @@ def _speed(timings: dict[str, Timing], batches: Sequence[Batch]) -> dict:
             "vs_packed": vs_packed.spread,
             "vs_hf": vs_hf.spread,
         },
+        "confidence": {"vs_packed": vs_packed.confidence, "vs_hf": vs_hf.confidence},
     }
 
 

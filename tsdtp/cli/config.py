@@ -45,6 +45,26 @@ def run_id(
     return f"{task_name(task, source)}/{model}/{cell}/seed{seed}"
 
 
+def setting(
+    dtype: str,
+    batch_size: int,
+    order: str,
+    threads: int | None,
+    tokens: int | Sequence[int] | None,
+    keep_schedule: Sequence[float] | None,
+) -> str:
+    """Name of what a benchmark was measured with, as a variant."""
+    parts = [dtype, f"batch{batch_size}", order, f"threads{threads or 'all'}"]
+    parts += [] if tokens is None else [f"tokens{_joined(tokens)}"]
+    parts += [] if keep_schedule is None else [f"keep{_joined(keep_schedule)}"]
+    return "_".join(parts)
+
+
+def _joined(numbers: float | Sequence[float]) -> str:
+    several = numbers if isinstance(numbers, Sequence) else [numbers]
+    return "_".join(f"{number:g}" for number in several)
+
+
 def gpus(accelerator: str, devices: int) -> int | None:
     """How many GPUs a run asks a cluster for."""
     return devices if accelerator == "gpu" else None
@@ -65,7 +85,7 @@ def wandb_offline() -> bool:
 
 def register_resolvers() -> None:
     """Makes `${tsdtp.…:}` known to OmegaConf."""
-    for function in (run_id, task_name, gpus, wandb_offline):
+    for function in (run_id, setting, task_name, gpus, wandb_offline):
         OmegaConf.register_new_resolver(f"tsdtp.{function.__name__}", function, replace=True)
 
 

@@ -29,6 +29,7 @@ def launch(
     slots: Sequence[str] | None = None,
     options: Sequence[str] = (),
     grace: float = 10.0,
+    command: str = "train",
 ) -> list[Job]:
     """Runs what has to run; cells that start from another one wait for it.
 
@@ -39,6 +40,7 @@ def launch(
             for.
         options: of every cell's command line, before its overrides.
         grace: seconds that a cell has to end by itself when it is stopped.
+        command: of `tsdtp` that runs a cell.
 
     Returns:
         The jobs, ended; those of a dry run wait.
@@ -53,6 +55,7 @@ def launch(
             cell.name,
             cell.folder,
             [*options, *cell.command],
+            command,
             after=cell.after,
             expected=expected_seconds(cell, cells),
         )
@@ -108,16 +111,19 @@ def terminate_as_interrupt() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def run_job(name: str, folder: Path, arguments: Sequence[str], **known: Any) -> Job:
-    """One run as a job: `tsdtp train` in an interpreter of its own.
+def run_job(
+    name: str, folder: Path, arguments: Sequence[str], command: str = "train", **known: Any
+) -> Job:
+    """One run as a job: `tsdtp train` or another command in an interpreter of its own.
 
     Args:
         name: of the job.
         folder: of the run.
         arguments: of the command.
+        command: of `tsdtp`.
         **known: what else is known of the job.
     """
-    program = [sys.executable, "-m", "tsdtp.cli.train"]
+    program = [sys.executable, "-m", f"tsdtp.cli.{command}"]
     own = ["hydra.mode=RUN", f"hydra.run.dir={folder}"]
     return Job(name, folder, [*program, *arguments, *own], folder / RECORD_NAME, **known)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import pytorch_lightning as pl
 import torch
@@ -61,19 +62,14 @@ def benchmark(model: PrunedClassifier, cell: Cell) -> tuple[dict | None, dict | 
     settings = cell.config.benchmark
     if not settings.enabled:
         return None, None
-    shape = model.shape
-    unpruned = copy.copy(model)  # shares every weight; only pruner and execution differ
-    unpruned._modules = {**model._modules, "pruner": NoPruning(shape.num_layers, shape.hidden_size)}
     loader = cell.data.loader(
         "validation", settings.batch_size, limit=settings.examples, order=settings.order
     )
     device = next(model.parameters()).device
     batches = [{k: b[k].to(device) for k in INPUTS if k in b} for b in loader]
     return measure(
-        _forward(model, model.execution),
-        _forward(unpruned, "packed"),
-        _forward(unpruned, "hf"),
-        batches,
+        **forwards(model),
+        batches=batches,
         device=device,
         dtype=cell.config.hardware.dtype,
         rounds=settings.rounds,
@@ -82,6 +78,18 @@ def benchmark(model: PrunedClassifier, cell: Cell) -> tuple[dict | None, dict | 
         batch_size=settings.batch_size,
         module=model,
     )
+
+
+def forwards(model: PrunedClassifier) -> dict[str, Callable[[dict], object]]:
+    """What is compared: `pruned`, `unpruned` (packed as well) and `plain` (Hugging Face)."""
+    shape = model.shape
+    unpruned = copy.copy(model)  # shares every weight; only pruner and execution differ
+    unpruned._modules = {**model._modules, "pruner": NoPruning(shape.num_layers, shape.hidden_size)}
+    return {
+        "pruned": _forward(model, model.execution),
+        "unpruned": _forward(unpruned, "packed"),
+        "plain": _forward(unpruned, "hf"),
+    }
 
 
 def _forward(model: PrunedClassifier, execution: str):

@@ -9,6 +9,7 @@ import time
 import warnings
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -64,8 +65,7 @@ def run(config: DictConfig, method: str, overrides: list[str]) -> RunRecord:
 
 
 def _run(config: DictConfig, settings: Settings, method: str, overrides: list[str]) -> RunRecord:
-    begun = float(os.environ.get("TSDTP_BEGUN", time.time()))  # the launcher counts imports, too
-    startup = time.time() - begun
+    begun, startup = clocked()
     pl.seed_everything(config.seed, workers=True, verbose=False)
     if config.hardware.threads:
         torch.set_num_threads(config.hardware.threads)
@@ -74,24 +74,49 @@ def _run(config: DictConfig, settings: Settings, method: str, overrides: list[st
     with open_loggers(config, {**settings, "method": method}) as loggers:
         model = train(cell, loggers, own_hash)
         measured = measure_and_save(cell, model)
+        command = shlex.join(["tsdtp", "train", *overrides])
         record = RunRecord(
             identity=identity(config, method),
             provenance={
-                "command": shlex.join(["tsdtp", "train", *overrides]),
-                **code_state(),
-                **environment(),
-                "date": now(),
-                "seconds": round(time.time() - begun, 1),
-                "startup_seconds": round(startup, 1),
-                "slots": int(os.environ.get("TSDTP_SLOTS", "1")),
+                **provenance(command, settings, method, begun, startup),
                 "start": start,
-                "config": {**settings, "method": method},
                 "config_hash": own_hash,
             },
             **measured,
         )
         log_record(loggers, record, write_record(config.output_dir, record))
     return record
+
+
+def clocked() -> tuple[float, float]:
+    """When this run began, and the seconds since; a launcher counts imports as well."""
+    begun = float(os.environ.get("TSDTP_BEGUN", time.time()))
+    return begun, time.time() - begun
+
+
+def provenance(
+    command: str, settings: Settings, method: str, begun: float, startup: float
+) -> dict[str, Any]:
+    """The `provenance` section of the record but for its start.
+
+    Args:
+        command: that was given.
+        settings: the resolved config.
+        method: name of the pruning config.
+        begun: when, as `time.time` says.
+        startup: seconds before the config was read.
+    """
+    return {
+        "command": command,
+        **code_state(),
+        **environment(),
+        "date": now(),
+        "seconds": round(time.time() - begun, 1),
+        "startup_seconds": round(startup, 1),
+        "slots": int(os.environ.get("TSDTP_SLOTS", "1")),
+        "config": {**settings, "method": method},
+        "config_hash": identity_hash(settings),
+    }
 
 
 def measure_and_save(cell: Cell, model: PrunedClassifier) -> dict:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
 from filelock import FileLock
@@ -64,17 +65,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         if "sweep" not in own:
             raise ConfigError("which sweep? for example: tsdtp sweep sweep=smoke")
         name = own["sweep"]
-        for grid in grids(load_sweep(name), overrides):
-            check_command("train", grid)
+        preset = load_sweep(name)
+        for grid in grids(preset, overrides):
+            check_command(command_of(preset), grid)
         folder = Path(own.get("dir", f"outputs/sweeps/{Path(name).stem}"))
         with sweep_lock(folder):
-            code = _run(name, folder, overrides)
+            code = _run(name, command_of(preset), folder, overrides)
             if "dry_run=true" not in overrides and code in (0, 1):
                 report.main([str(folder)])
                 _to_wandb(name, folder, overrides)
     except ConfigError as error:
         exit_with(error, "tsdtp sweep")
     return code
+
+
+def command_of(sweep: DictConfig) -> str:
+    """The command of `tsdtp` that runs a cell: `train`, or `bench` where the preset says so."""
+    return sweep.get("command", "train")
 
 
 def sweep_lock(folder: Path) -> FileLock:
@@ -87,15 +94,14 @@ def sweep_lock(folder: Path) -> FileLock:
     return take_lock(folder / LOCK_NAME, busy)
 
 
-def _run(name: str, folder: Path, overrides: Sequence[str]) -> int:
+def _run(name: str, command: str, folder: Path, overrides: Sequence[str]) -> int:
     """The multirun, in this process; its cells run in others."""
-    from tsdtp.cli import train
-
+    program = import_module(f"tsdtp.cli.{command}")
     sweeper = ["hydra/sweeper=grids", f"hydra.sweeper.preset={name}", f"hydra.sweep.dir={folder}"]
     sys.argv[1:] = ["-m", *sweeper, *overrides]
     os.environ["TSDTP_SWEEP"] = Path(name).stem
     try:
-        train.main()
+        program.main()
     except SystemExit as end:
         return int(end.code or 0)
     finally:
@@ -105,9 +111,10 @@ def _run(name: str, folder: Path, overrides: Sequence[str]) -> int:
 
 def _to_wandb(name: str, folder: Path, overrides: Sequence[str]) -> None:
     """The sweep's tables and plots, where its cells log to Weights & Biases."""
+    preset = load_sweep(name)
     with initialize_config_dir(config_dir(), version_base=HYDRA_VERSION_BASE):
-        config = compose("train", expand(load_sweep(name), overrides)[0])
-    if node := (config.logger or {}).get("wandb"):
+        config = compose(command_of(preset), expand(preset, overrides)[0])
+    if node := (config.get("logger") or {}).get("wandb"):
         from tsdtp.cli.tracking import log_sweep
 
         log_sweep(folder, Path(name).stem, node.project, node.offline)

@@ -17,8 +17,10 @@ from yaml import YAMLError
 from tsdtp.cli.check import MissingExtraError, composed, first_line, user_folder
 from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, config_dir
 from tsdtp.cli.keys import key_faults, target_faults
-from tsdtp.cli.sweep import expand, load_sweep
+from tsdtp.cli.sweep import command_of, expand, load_sweep
 from tsdtp.cli.tune import Search, load_settings
+
+_COMMANDS = ("train", "bench")  # whose configs the groups fill
 
 
 @dataclass
@@ -55,15 +57,16 @@ def validate(user: str | Path | None = None) -> Verdict:
     """
     verdict, own = Verdict(), user_folder(user)
     # Before Hydra is initialised here: a search does so itself.
-    listed = [(name, _jobs(name, path)) for name, path in _files(user)]
+    listed = [(name, *_jobs(name, path)) for name, path in _files(user)]
     with initialize_config_dir(config_dir(), version_base=HYDRA_VERSION_BASE):
         verdict.judge("eval", _faults("eval", [[*own, "run=somewhere"]]))
-        known = verdict.judge("train", _faults("train", [own]))  # these every config shares
-        defaults = None if known else composed("train", own)
-        for name, jobs in listed:
+        # What every config of a command shares, and the keys that it may have.
+        known = {command: verdict.judge(command, _faults(command, [own])) for command in _COMMANDS}
+        defaults = {c: None if known[c] else composed(c, own) for c in _COMMANDS}
+        for name, command, jobs in listed:
             lines = [] if isinstance(jobs, str) else [[*own, *job] for job in jobs]
-            faults = [jobs] if isinstance(jobs, str) else _faults("train", lines, defaults)
-            verdict.judge(name, faults, known)
+            faults = [jobs] if isinstance(jobs, str) else _faults(command, lines, defaults[command])
+            verdict.judge(name, faults, known[command])
     return verdict
 
 
@@ -74,19 +77,20 @@ def _files(user: str | Path | None) -> Iterator[tuple[str, Path]]:
             yield f"{path.parent.relative_to(folder).as_posix()}={path.stem}", path
 
 
-def _jobs(name: str, path: Path) -> list[list[str]] | str:
-    """Overrides of the runs that a config makes; what is wrong with it if it makes none."""
+def _jobs(name: str, path: Path) -> tuple[str, list[list[str]] | str]:
+    """Command and overrides of the runs that a config makes, or what is wrong with it."""
     try:
         if name.startswith("sweep="):
-            return expand(load_sweep(str(path)), ["seed=0"])  # seeds differ in nothing else
+            sweep = load_sweep(str(path))
+            return command_of(sweep), expand(sweep, ["seed=0"])  # seeds differ in nothing else
         if name.startswith("hparams="):
             search = Search(load_settings([f"hparams={path}"]), [])  # checks its space as well
-            return [search.start, search.trial]
+            return "train", [search.start, search.trial]
     except ConfigError as error:
-        return str(error)
+        return "train", str(error)
     except (YAMLError, OmegaConfBaseException, TypeError, LookupError, AttributeError) as error:
-        return f"not in the form of the others there: {first_line(error)}"
-    return [[name]]
+        return "train", f"not in the form of the others there: {first_line(error)}"
+    return "train", [[name]]
 
 
 def _faults(

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from torch.utils.data import DataLoader
 
-from tsdtp.data.batching import Batch, make_loader
+from tsdtp.data.batching import Batch, collate, make_loader
 from tsdtp.data.sources import find_files, read_hub, read_local, read_synthetic, standardise
-from tsdtp.data.tokenizing import encode
+from tsdtp.data.tokenizing import encode, encode_batch
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -179,6 +179,13 @@ class TextClassificationData:
         data = data if limit is None else data.select(range(min(limit, len(data))))
         settings = (batch_size, shuffle, bucketed, seed, order, rank, world)
         return make_loader(data, *settings, **self._pad_ids)
+
+    def encode(self, texts: Mapping[str, list], tokenizer: "PreTrainedTokenizerBase") -> Batch:
+        """One batch from columns of rows as `load` gives them, tokenised here and now."""
+        count = len(texts["text"])
+        columns = encode_batch(dict(texts), list(range(count)), tokenizer, self.max_length)
+        rows = [{k: column[i] for k, column in columns.items()} for i in range(count)]
+        return collate(rows, **self._pad_ids)
 
     def train_texts(self) -> Iterator[str]:
         """Yields every text of the train split, to train a tokenizer on."""

@@ -23,17 +23,24 @@ class Slot:
     cores: tuple[int, ...] = ()
 
 
+_ALL = Slot("all cores")
+
+
 def gpu_slot(ids: str) -> Slot:
-    """A slot of GPUs, such as `0` or `0,1`; a job in it sees these alone."""
+    """A slot of GPUs, such as `0` or `0,1`, or `all`; a job in it sees these alone."""
+    if ids == "all":
+        return Slot("all gpus")
     return Slot(f"gpu {ids}", {"CUDA_VISIBLE_DEVICES": ids})
 
 
 def cpu_slot(cores: str) -> Slot:
-    """A slot of CPU cores, such as `0` or `0-3,8`.
+    """A slot of CPU cores, such as `0` or `0-3,8`, or `all` of them.
 
     Raises:
         ValueError: for something else, or for a core that this process may not use.
     """
+    if cores == "all":
+        return _ALL
     try:
         ends = [[int(end) for end in part.split("-")] for part in cores.split(",")]
         chosen = tuple(core for low, *high in ends for core in range(low, (high or [low])[0] + 1))
@@ -62,7 +69,7 @@ def free_slots(gpus: int, threads: int | None) -> list[Slot]:
         return [gpu_slot(",".join(group)) for group in _groups(ids, gpus)]
     cores = [str(core) for core in _own_cores()]
     if threads is None or threads >= len(cores):
-        return [Slot("all cores")]
+        return [_ALL]
     return [cpu_slot(",".join(group)) for group in _groups(cores, threads)]
 
 

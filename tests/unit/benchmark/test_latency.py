@@ -97,6 +97,22 @@ def test_ratio_known_answers():
     assert result.spread == pytest.approx(2.5 - 1.5)  # of the ratios 1, 2, 3
 
 
+@pytest.mark.parametrize(
+    ("seconds", "confidence"),
+    [
+        ((2.0,) * 7, 1 - 2 / 2**7),
+        ((0.5,) * 7, 1 - 2 / 2**7),
+        ((2.0, 0.5, 2.0, 0.5), 0),
+        ((2.0, 2.0, 2.0, 0.5), 1 - 2 * (1 + 4) / 2**4),
+        ((1.0, 1.0), 0),
+        ((1.0, 1.0, 2.0, 2.0), 0.5),  # ties say nothing
+    ],
+)
+def test_confidence_is_that_of_a_sign_test(seconds, confidence):
+    once = Timing((1.0,) * len(seconds))
+    assert ratio(Timing(seconds), once).confidence == pytest.approx(confidence)
+
+
 def test_a_slow_round_cancels_in_the_ratio():
     result = ratio(Timing((3.0, 30.0, 3.3)), Timing((1.0, 10.0, 1.1)))
     assert result.median == pytest.approx(3)

@@ -25,7 +25,7 @@ def test_all_keys_are_there_and_json():
     figures, memory = json.loads(json.dumps(run()))
     assert set(figures) == {
         *("device", "dtype", "batch_size", "threads", "rounds", "examples"),
-        *("examples_per_second", "latency_ms", "vs_packed", "vs_hf", "spread"),
+        *("examples_per_second", "latency_ms", "vs_packed", "vs_hf", "spread", "confidence"),
     }
     assert set(figures["spread"]) == {"examples_per_second", "vs_packed", "vs_hf"}
     assert set(memory) == {"peak_mib", "vs_packed", "hf_peak_mib", "weights_mib"}
@@ -52,6 +52,7 @@ def test_known_answers_from_given_timings(monkeypatch):
         "vs_packed": pytest.approx(3.5 - 2.5),  # of 4, 3, 2
         "vs_hf": pytest.approx(6 - 3),  # of 8, 4, 2
     }
+    assert figures["confidence"] == {"vs_packed": 0.75, "vs_hf": 0.75}  # three coins alike: 1 in 4
 
 
 def test_candidates_see_every_batch_in_order_and_in_inference_mode():

@@ -1,0 +1,94 @@
+"""`tsdtp bench`: speed and memory of one cell, trained or not, or with -m of many."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from tsdtp.cli.check import check_command, check_filled, exit_with
+from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, config_dir, plain
+from tsdtp.results import RunRecord, write_record
+
+
+def bench(config: DictConfig, method: str, overrides: list[str]) -> RunRecord:
+    """Measures a cell and writes its record; a finished one is returned as it is.
+
+    Args:
+        config: of the cell, complete.
+        method: name of the pruning config.
+        overrides: of the command line, for the record.
+
+    Raises:
+        ConfigError: before weights are loaded, for whatever is wrong with the config.
+    """
+    from tsdtp.cli.folder import alone, finished
+    from tsdtp.cli.identity import cell_identity
+    from tsdtp.cli.measure_speed import measure_speed
+    from tsdtp.cli.run import clocked, provenance, quiet_libraries
+
+    quiet_libraries()
+    check_filled(config)
+    config.output_dir = os.path.relpath(config.output_dir)
+    settings = plain(config)
+    if done := finished(settings):
+        return done
+    begun, startup = clocked()
+    with alone(Path(config.output_dir)):
+        measured = measure_speed(config)
+        command = shlex.join(["tsdtp", "bench", *overrides])
+        record = RunRecord(
+            identity={
+                **cell_identity(settings, method),
+                "run_id": config.run_id,
+                "execution": config.model.execution or "packed",
+            },
+            provenance=provenance(command, settings, method, begun, startup),
+            quality={},
+            **measured,
+        )
+        write_record(config.output_dir, record)
+    return record
+
+
+@hydra.main(version_base=HYDRA_VERSION_BASE, config_path=config_dir(), config_name="bench")
+def _bench(config: DictConfig) -> float:
+    context = HydraConfig.get()
+    try:
+        record = bench(config, context.runtime.choices["pruning"], list(context.overrides.task))
+    except (ValueError, OSError) as error:
+        exit_with(error, "tsdtp bench")
+    print(summary(record), flush=True)
+    assert record.speed is not None
+    return record.speed["vs_packed"]
+
+
+def summary(record: RunRecord) -> str:
+    """One line for a person."""
+    speed, memory = record.speed or {}, record.memory or {}
+    sure = speed["confidence"]["vs_packed"]
+    return (
+        f"{record.identity['run_id']}: {speed['latency_ms']:.1f} ms a batch, "
+        f"{speed['vs_packed']:.2f}× unpruned packed (order certain to {sure:.0%}), "
+        f"{speed['vs_hf']:.2f}× Hugging Face, FLOPs reduced {1 / record.cost['flops_ratio']:.2f}×, "
+        f"at {speed['roofline']['reached']:.0%} of the roofline; "
+        f"memory {memory['vs_packed']:.2f}× smaller"
+    )
+
+
+def main() -> None:
+    """Checks the command line, then hands it to Hydra."""
+    try:
+        check_command("bench", sys.argv[1:])
+    except ConfigError as error:
+        exit_with(error, "tsdtp bench")
+    _bench()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""What a benchmark feeds its candidates: the task's batches, their texts, or random tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from tsdtp.cli.build import Cell
+from tsdtp.cli.config import ConfigError
+from tsdtp.data.batching import collate
+from tsdtp.models.budget import INPUTS
+
+Batch = dict[str, torch.Tensor]
+
+
+def task_batches(cell: Cell) -> list[Batch]:
+    """Batches of the task's evaluation split, `index` included."""
+    wanted = cell.config.benchmark
+    loader = cell.data.loader(
+        "validation", wanted.batch_size, limit=wanted.examples, order=wanted.order
+    )
+    return list(loader)
+
+
+def random_batches(cell: Cell) -> list[Batch]:
+    """Batches of random ids, each sequence between [CLS] and [SEP] (or what stands for them).
+
+    `tokens` is the length of every sequence, or the shortest and the longest of lengths drawn
+    evenly.
+
+    Raises:
+        ConfigError: if the model has not so many positions.
+    """
+    wanted, tokens = cell.config.benchmark, cell.config.tokens
+    limit = cell.architecture.max_position_embeddings
+    low, high = (tokens, tokens) if isinstance(tokens, int) else tokens
+    if not 2 < low <= high <= limit:
+        raise ConfigError(f"tokens={tokens}: valid are 3 to {limit}, the model's positions")
+    generator = torch.Generator().manual_seed(cell.config.seed)
+    lengths = torch.randint(low, high + 1, (wanted.examples,), generator=generator)
+    if wanted.order == "sorted":
+        lengths = lengths.sort(descending=True).values
+    rows = [_random_row(n, cell.tokenizer, generator) for n in lengths.tolist()]
+    size = wanted.batch_size
+    return [collate(rows[start : start + size]) for start in range(0, len(rows), size)]
+
+
+def _random_row(length: int, tokenizer, generator: torch.Generator) -> dict:
+    first = max(tokenizer.all_special_ids) + 1
+    words = torch.randint(first, len(tokenizer), (length - 2,), generator=generator).tolist()
+    ids = [tokenizer.cls_token_id, *words, tokenizer.sep_token_id]
+    return {"input_ids": ids, "label": 0, "index": 0}
+
+
+def text_batches(cell: Cell, batches: list[Batch]) -> list[dict]:
+    """The texts that these batches were made of, as columns."""
+    rows = cell.data.load()["validation"]
+    return [rows[batch["index"].tolist()] for batch in batches]
+
+
+def from_text(cell: Cell, forward: Callable[[Batch], object], texts: dict) -> None:
+    """From text to logits: tokenises, pads, moves to the device, computes."""
+    batch = cell.data.encode(texts, cell.tokenizer)
+    forward({k: batch[k].to(cell.device) for k in INPUTS if k in batch})

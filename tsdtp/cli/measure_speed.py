@@ -1,0 +1,120 @@
+"""The sections of a benchmark's record: cost, speed and memory on given batches."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+
+import torch
+from omegaconf import DictConfig
+
+from tsdtp.benchmark import compare, measure
+from tsdtp.benchmark.activations import activation_bytes
+from tsdtp.benchmark.resident import resident_peak_mib
+from tsdtp.benchmark.roofline import bound, encoder_work, measure_limits
+from tsdtp.benchmark.scheduled import Scheduled
+from tsdtp.cli.bench_inputs import Batch, from_text, random_batches, task_batches, text_batches
+from tsdtp.cli.build import Cell
+from tsdtp.cli.config import ConfigError
+from tsdtp.cli.measure import as_measured, fit_budget, forwards
+from tsdtp.models import PrunedClassifier
+from tsdtp.models.budget import INPUTS, packed_evaluation
+from tsdtp.models.cost import unpruned_flops
+from tsdtp.tasks.metrics import PruningCost
+
+
+def measure_speed(config: DictConfig) -> dict:
+    """Builds a cell, measures it, and gives its `cost`, `speed` and `memory`.
+
+    Raises:
+        ConfigError: for a budget beside a keep schedule, or a schedule that does not fit.
+    """
+    cell = Cell(config)
+    if config.keep_schedule is not None:
+        if config.pruning.get("budget") is not None:
+            raise ConfigError("keep_schedule or pruning.budget? valid is one of them")
+        cell.pruner = Scheduled(cell.pruner, list(config.keep_schedule))
+    threads = config.hardware.threads or torch.get_num_threads()
+    torch.set_num_threads(threads)
+    begun = time.perf_counter()
+    model = cell.model()
+    loading = time.perf_counter() - begun
+    model = as_measured(model, config, cell.device)
+    fit_budget(model, cell)
+    batches = random_batches(cell) if config.tokens else task_batches(cell)
+    inputs = [{k: b[k].to(cell.device) for k in INPUTS if k in b} for b in batches]
+    settings = {k: config.benchmark[k] for k in ("rounds", "min_time")}
+    speed, memory = measure(
+        **forwards(model),
+        batches=inputs,
+        device=cell.device,
+        dtype=config.hardware.dtype,
+        threads=threads,
+        batch_size=config.benchmark.batch_size,
+        module=model,
+        **settings,
+    )
+    cost, lengths = spent(model, inputs)
+    speed |= {"order": config.benchmark.order, "tokens": config.tokens, "loading_seconds": loading}
+    speed["roofline"] = roofline(model, lengths, threads, speed["latency_ms"])
+    if not config.tokens:
+        texts = text_batches(cell, batches)
+        readers = {name: partial(from_text, cell, f) for name, f in forwards(model).items()}
+        settings |= {"threads": threads, "device": cell.device}
+        speed["end_to_end"] = compare(readers, texts, **settings)
+    return {"cost": cost, "speed": speed, "memory": {**memory, **held(model, inputs, lengths)}}
+
+
+def spent(model: PrunedClassifier, batches: list[Batch]) -> tuple[dict, list[torch.Tensor]]:
+    """The `cost` section on these batches, and [L + 1, B] token counts of each."""
+    cost, lengths, padded = PruningCost(model.shape, model.pruner), [], 0.0
+    with packed_evaluation(model):
+        for batch in batches:
+            out = model(**batch)
+            cost.update(out, batch["attention_mask"].bool(), None)
+            lengths.append(torch.cat([out.tokens_entered[None], out.tokens_kept]))
+            padded += unpruned_flops(model.shape, _padded(lengths[-1])).sum().item()
+    figures = cost.compute()
+    examples = figures.pop("n")
+    return {**figures, "hf_flops_per_example": padded / examples}, lengths
+
+
+def _padded(lengths: torch.Tensor) -> torch.Tensor:
+    """Every sequence as long as the batch is wide, in every layer."""
+    return lengths[0].max().expand_as(lengths)
+
+
+def roofline(model: PrunedClassifier, lengths: list[torch.Tensor], threads: int, ms: float) -> dict:
+    """How close the packed encoder comes to the machine's limits, measured here and now."""
+    weight = next(model.parameters())
+    limits = measure_limits(model.shape, weight.device, weight.dtype, threads)
+    size, shape = weight.element_size(), model.shape
+    parts = [bound(encoder_work(shape, n, model.pruner, size), limits) for n in lengths]
+    seconds, moved = (sum(values) for values in zip(*parts, strict=True))
+    bound_ms = 1e3 * seconds / len(lengths)
+    return {
+        "gflops_per_second": limits.flops_per_second / 1e9,
+        "gib_per_second": limits.bytes_per_second / 2**30,
+        "mib_per_batch": moved / len(lengths) / 2**20,
+        "bound_ms": bound_ms,
+        "reached": bound_ms / ms,
+    }
+
+
+def held(model: PrunedClassifier, batches: list[Batch], lengths: list[torch.Tensor]) -> dict:
+    """Resident memory and reckoned activations of the largest batch."""
+    largest = max(range(len(batches)), key=lambda i: batches[i]["input_ids"].numel())
+    counts, size = lengths[largest], next(model.parameters()).element_size()
+    layouts = {"": counts, "unpruned_": counts[:1].expand_as(counts), "hf_": _padded(counts)}
+    reckoned = {
+        f"{name}activation_mib": activation_bytes(model.shape, n, size) / 2**20
+        for name, n in layouts.items()
+    }
+    names = {"pruned": "", "unpruned": "unpruned_", "plain": "hf_"}
+    resident = {}
+    for name, forward in forwards(model).items():
+        with torch.inference_mode():
+            resident[f"{names[name]}resident_mib"] = resident_peak_mib(
+                partial(forward, batches[largest])
+            )
+    return {**reckoned, **resident}

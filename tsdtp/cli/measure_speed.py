@@ -15,7 +15,7 @@ from tsdtp.benchmark.roofline import bound, encoder_work, measure_limits
 from tsdtp.benchmark.scheduled import Scheduled
 from tsdtp.cli.bench_inputs import Batch, from_text, random_batches, task_batches, text_batches
 from tsdtp.cli.build import Cell
-from tsdtp.cli.config import ConfigError
+from tsdtp.cli.config import ConfigError, plain
 from tsdtp.cli.measure import as_measured, fit_budget, forwards
 from tsdtp.models import PrunedClassifier
 from tsdtp.models.budget import INPUTS, packed_evaluation
@@ -55,9 +55,10 @@ def measure_speed(config: DictConfig) -> dict:
         **settings,
     )
     cost, lengths = spent(model, inputs)
-    speed |= {"order": config.benchmark.order, "tokens": config.tokens, "loading_seconds": loading}
+    tokens = plain(config)["tokens"]
+    speed |= {"order": config.benchmark.order, "tokens": tokens, "loading_seconds": loading}
     speed["roofline"] = roofline(model, lengths, threads, speed["latency_ms"])
-    if not config.tokens:
+    if tokens is None:
         texts = text_batches(cell, batches)
         readers = {name: partial(from_text, cell, f) for name, f in forwards(model).items()}
         settings |= {"threads": threads, "device": cell.device}

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 from tsdtp.report.figures import save_figures
 from tsdtp.report.render import load_report, print_report, save_report
+from tsdtp.report.speed import save_speed
+from tsdtp.results import read_records
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,6 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         report = load_report(options.folder)
         out = options.out or options.folder
         paths = [*save_report(report, out), *save_figures(report, out)]
+        paths += save_speed(read_records(options.folder, strict=False)[0], out)
     except (OSError, ValueError) as error:
         print(f"tsdtp report: {error}", file=sys.stderr)
         return 2

@@ -27,7 +27,7 @@ def save_trade_off(
         front: those of the front, cheapest first.
         labels: of cost and quality.
     """
-    figure, axes = _blank(labels)
+    figure, axes = blank(labels)
     axes.scatter(*zip(*points, strict=True), color="0.6", label="trials")
     axes.step(*zip(*front, strict=True), where="post", marker="o", label="front")
     axes.legend()
@@ -56,7 +56,7 @@ def save_frontier(path: Path, measured: pd.DataFrame, metric: str) -> None:
         measured: one row for each method and budget, as `Table.numbers` has them.
         metric: name of the quality.
     """
-    figure, axes = _blank(("FLOPs spent, as a fraction of the unpruned model's", metric))
+    figure, axes = blank(("FLOPs spent, as a fraction of the unpruned model's", metric))
     variant = measured["variant"].map(lambda name: f", {name}" if isinstance(name, str) else "")
     for name, rows in measured.groupby(measured["method"] + variant, sort=False):
         line = rows.sort_values("flops_ratio_mean")
@@ -73,7 +73,8 @@ def save_frontier(path: Path, measured: pd.DataFrame, metric: str) -> None:
     figure.savefig(path, dpi=150)
 
 
-def _blank(labels: tuple[str, str]) -> tuple[Figure, Axes]:
+def blank(labels: tuple[str, str]) -> tuple[Figure, Axes]:
+    """An empty figure with one pair of axes and its labels, x first."""
     figure = Figure(figsize=(5, 3.5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()

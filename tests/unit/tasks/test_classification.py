@@ -107,7 +107,8 @@ def loss_of(task: ClassificationTask, batch: dict) -> torch.Tensor:
     """The training step without a trainer."""
     task.log = lambda *args, **kwargs: None
     optimizer = SimpleNamespace(param_groups=[{"lr": 0.0}])
-    task.trainer = SimpleNamespace(optimizers=[optimizer], global_step=0, world_size=1)
+    trainer = {"optimizers": [optimizer], "global_step": 0, "world_size": 1}
+    task.trainer = SimpleNamespace(**trainer, estimated_stepping_batches=1)
     return task.training_step(batch, 0)
 
 

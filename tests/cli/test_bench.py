@@ -1,0 +1,96 @@
+"""`tsdtp bench`: what its record holds, what it refuses, its sweep and the report of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tsdtp.results import read_records
+
+FAST = (
+    "task.data.train_examples=64",
+    "benchmark.examples=8",
+    "benchmark.batch_size=4",
+    "benchmark.rounds=2",
+    "benchmark.min_time=0.001",
+    "hardware.threads=1",
+)
+SCHEDULE = "keep_schedule=[1,0.5,0.5,0.5]"
+
+
+def only_record():
+    (record,), _ = read_records("outputs/bench")
+    return record
+
+
+def test_random_tokens_at_a_keep_schedule(tsdtp):
+    outcome = tsdtp("bench", *FAST, "pruning=topk", SCHEDULE, "tokens=40")
+    assert outcome.code == 0, outcome.err
+    assert "unpruned packed (order certain to" in outcome.out
+    record = only_record()
+    assert record.cost["tokens_kept"] == [1, 0.5, 0.5, 0.5]
+    assert record.cost["flops_ratio"] < 0.8
+    unpruned = record.cost["flops_per_example"] / record.cost["flops_ratio"]
+    assert record.cost["hf_flops_per_example"] == pytest.approx(unpruned), "nothing is padded"
+    speed, memory = record.speed, record.memory
+    assert (speed["tokens"], speed["examples"]) == (40, 8)
+    assert set(speed["confidence"]) == {"vs_packed", "vs_hf"}
+    assert speed["roofline"]["reached"] == speed["roofline"]["bound_ms"] / speed["latency_ms"]
+    assert 0 < speed["roofline"]["reached"] < 1
+    assert memory["activation_mib"] <= memory["unpruned_activation_mib"]
+    assert memory["hf_activation_mib"] == memory["unpruned_activation_mib"]
+    assert "end_to_end" not in speed, "there is no text"
+    assert record.provenance["command"].startswith("tsdtp bench")
+
+
+def test_texts_are_also_measured_with_their_tokenising(tsdtp):
+    outcome = tsdtp("bench", *FAST, "pruning=dtp", "pruning.budget=0.6", "benchmark.order=sorted")
+    assert outcome.code == 0, outcome.err
+    record = only_record()
+    assert record.identity["variant"] == "float32_batch4_sorted_threads1"
+    assert record.speed["end_to_end"]["latency_ms"] > 0
+    assert record.cost["hf_flops_per_example"] > record.cost["flops_per_example"]
+    assert record.cost["flops_ratio"] == pytest.approx(0.6, abs=0.2), "8 examples, 64 to calibrate"
+
+
+def test_lengths_may_be_drawn(tsdtp):
+    assert tsdtp("bench", *FAST, "tokens=[5,60]", "hardware=cpu_bf16").code == 0
+    record = only_record()
+    assert record.identity["variant"] == "bfloat16_batch4_plain_threads1_tokens5_60"
+    padded, packed = record.memory["hf_activation_mib"], record.memory["unpruned_activation_mib"]
+    assert padded > packed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((SCHEDULE, "pruning.budget=0.5"), "keep_schedule or pruning.budget? valid is one of them"),
+        (("keep_schedule=[0.5]",), "valid are 4 fractions, one a block"),
+        (("tokens=2",), "tokens=2: valid are 3 to 128"),
+        (("tokens=[64,200]",), "tokens=[64, 200]: valid are 3 to 128"),
+        (("benchmark.order=length",), "sorted"),
+        (("keep_shedule=[1]",), "did you mean keep_schedule?"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(tsdtp, arguments, message):
+    outcome = tsdtp("bench", *FAST, *arguments)
+    assert outcome.code == 2
+    assert message in outcome.err
+    assert not list(Path().rglob("metrics.json"))
+
+
+@pytest.mark.slow
+def test_a_sweep_of_benchmarks_and_its_report(tsdtp):
+    Path("mine.yaml").write_text(
+        "command: bench\ncommon: [tokens=16]\n"
+        f"grids:\n  - {{pruning: [topk, random], keep_schedule: ['{SCHEDULE[14:]}'], seed: [0]}}\n"
+    )
+    sweep = ("sweep", "sweep=mine.yaml", *FAST)
+    first = tsdtp(*sweep)
+    assert first.code == 0, first.err + first.out
+    folder = Path("outputs/sweeps/mine")
+    lines = folder.joinpath("speed.md").read_text().splitlines()
+    assert [line.split()[1] for line in lines if "float32" in line] == ["Random", "Top-k"]
+    assert list(folder.glob("speedup_*.png"))
+    assert "2 of 2 cells are done" in tsdtp(*sweep).out

@@ -1,0 +1,116 @@
+"""What `tsdtp bench` measured: a table with a line a cell."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from tsdtp.report.speed_figures import draw_over_length, draw_speedup
+from tsdtp.report.tables import GAP, LABELS
+from tsdtp.results import RunRecord, write_atomic
+
+NOTE = (
+    "Ratios are medians of rounds interleaved in one process, ± their interquartile range, with "
+    "the confidence of a sign test over the rounds that the order is real. Above 1× the pruned model "
+    "is faster. Reached is the part of the roofline bound, measured beside it. MiB is the peak of "
+    "the forward beyond weights and inputs, pruned and plain Hugging Face."
+)
+
+
+def speed_frame(records: Iterable[RunRecord]) -> pd.DataFrame:
+    """One row for each record of `tsdtp bench`; empty where there is none."""
+    rows = [_row(r) for r in records if r.speed is not None and "roofline" in r.speed]
+    frame = pd.DataFrame(rows)
+    keys = ["task", "model", "method", "dtype", "batch", "order", "tokens", "flops"]
+    return frame if frame.empty else frame.sort_values(keys, key=_sortable, ignore_index=True)
+
+
+def _sortable(column: pd.Series) -> pd.Series:
+    return column if pd.api.types.is_numeric_dtype(column) else column.astype(str)
+
+
+def _row(record: RunRecord) -> dict[str, Any]:
+    speed, memory, pruning = record.speed or {}, record.memory or {}, record.identity["pruning"]
+    sure, spread = speed["confidence"], speed["spread"]
+    tokens = speed["tokens"]
+    return {
+        **{key: record.identity[key] for key in ("task", "model")},
+        "method": LABELS.get(pruning, pruning),
+        "dtype": speed["dtype"],
+        "batch": speed["batch_size"],
+        "order": speed["order"],
+        "threads": speed["threads"],
+        "tokens": "texts" if tokens is None else "–".join(map(str, _several(tokens))),
+        "length": tokens if isinstance(tokens, int) else None,
+        "flops": 1 / record.cost["flops_ratio"],
+        **{key: speed[key] for key in ("vs_packed", "vs_hf", "latency_ms")},
+        **{f"spread_{key}": spread[key] for key in ("vs_packed", "vs_hf")},
+        **{f"sure_{key}": sure[key] for key in ("vs_packed", "vs_hf")},
+        "end_to_end": (speed.get("end_to_end") or {}).get("vs_hf"),
+        "reached": speed["roofline"]["reached"],
+        **{key: memory.get(key) for key in ("peak_mib", "hf_peak_mib")},
+        "memory": memory.get("vs_packed"),
+    }
+
+
+def _several(tokens: int | list[int]) -> list[int]:
+    return tokens if isinstance(tokens, list) else [tokens]
+
+
+def to_markdown(frame: pd.DataFrame) -> str:
+    """A table for each task and model, as GitHub Markdown."""
+    parts = []
+    for (task, model), rows in frame.groupby(["task", "model"]):
+        shown = pd.DataFrame([_shown(row) for row in rows.to_dict("records")])
+        text = shown.to_markdown(index=False, disable_numparse=True)
+        parts += [f"## {task} · {model}", text]
+    return "\n\n".join([*parts, NOTE]) + "\n"
+
+
+def _shown(row: dict[str, Any]) -> dict[str, str]:
+    peaks = (row["peak_mib"], row["hf_peak_mib"])
+    return {
+        "Method": row["method"],
+        "Type": row["dtype"],
+        "Batch": f"{row['batch']}",
+        "Order": row["order"],
+        "Tokens": row["tokens"],
+        "FLOPs saved": f"{row['flops']:.2f}×",
+        "vs packed": _ratio(row, "vs_packed"),
+        "vs HF": _ratio(row, "vs_hf"),
+        "with tokenising": GAP if pd.isna(row["end_to_end"]) else f"{row['end_to_end']:.2f}×",
+        "ms a batch": f"{row['latency_ms']:.1f}",
+        "Reached": f"{row['reached']:.0%}",
+        "MiB": " / ".join(GAP if pd.isna(peak) else f"{peak:.1f}" for peak in peaks),
+    }
+
+
+def _ratio(row: dict[str, Any], key: str) -> str:
+    sure = row[f"sure_{key}"]
+    return f"{row[key]:.2f}× ± {row[f'spread_{key}']:.2f} ({sure:.0%})"
+
+
+def save_speed(records: Iterable[RunRecord], out: str | Path) -> list[Path]:
+    """Writes speed.md, speed.csv and figures; nothing where nothing was benchmarked."""
+    frame = speed_frame(records)
+    if frame.empty:
+        return []
+    out = Path(out)
+    paths = [
+        write_atomic(out / "speed.md", to_markdown(frame)),
+        write_atomic(out / "speed.csv", frame.to_csv(index=False, lineterminator="\n")),
+    ]
+    for (task, model), rows in frame.groupby(["task", "model"]):
+        place = re.sub(r"[^\w.-]", "_", f"{task}_{model}")
+        figures = {"speedup": draw_speedup(rows)}
+        if rows["length"].nunique() > 1:
+            figures["latency"] = draw_over_length(rows, "latency_ms", "milliseconds a batch")
+            figures["memory"] = draw_over_length(rows, "peak_mib", "peak MiB of the forward")
+        for name, figure in figures.items():
+            paths.append(out / f"{name}_{place}.png")
+            figure.savefig(paths[-1], dpi=150)
+    return paths

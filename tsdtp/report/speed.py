@@ -15,9 +15,9 @@ from tsdtp.results import RunRecord, write_atomic
 
 NOTE = (
     "Ratios are medians of rounds interleaved in one process, ± their interquartile range, with "
-    "the confidence of a sign test over the rounds that the order is real. Above 1× the pruned model "
-    "is faster. Reached is the part of the roofline bound, measured beside it. MiB is the peak of "
-    "the forward beyond weights and inputs, pruned and plain Hugging Face."
+    "the confidence of a sign test over the rounds that the order is real. Above 1× the pruned "
+    "model is faster. Reached is the part of the roofline bound, measured beside it. MiB is the "
+    "peak of the forward beyond weights and inputs, pruned and plain Hugging Face."
 )
 
 
@@ -64,7 +64,8 @@ def _several(tokens: int | list[int]) -> list[int]:
 def to_markdown(frame: pd.DataFrame) -> str:
     """A table for each task and model, as GitHub Markdown."""
     parts = []
-    for (task, model), rows in frame.groupby(["task", "model"]):
+    for _, rows in frame.groupby(["task", "model"]):
+        task, model = rows[["task", "model"]].iloc[0]
         shown = pd.DataFrame([_shown(row) for row in rows.to_dict("records")])
         text = shown.to_markdown(index=False, disable_numparse=True)
         parts += [f"## {task} · {model}", text]
@@ -104,10 +105,10 @@ def save_speed(records: Iterable[RunRecord], out: str | Path) -> list[Path]:
         write_atomic(out / "speed.md", to_markdown(frame)),
         write_atomic(out / "speed.csv", frame.to_csv(index=False, lineterminator="\n")),
     ]
-    for (task, model), rows in frame.groupby(["task", "model"]):
-        place = re.sub(r"[^\w.-]", "_", f"{task}_{model}")
+    for _, rows in frame.groupby(["task", "model"]):
+        place = re.sub(r"[^\w.-]", "_", "_".join(rows[["task", "model"]].iloc[0]))
         figures = {"speedup": draw_speedup(rows)}
-        if rows["length"].nunique() > 1:
+        if len(set(rows["length"].dropna().tolist())) > 1:
             figures["latency"] = draw_over_length(rows, "latency_ms", "milliseconds a batch")
             figures["memory"] = draw_over_length(rows, "peak_mib", "peak MiB of the forward")
         for name, figure in figures.items():

@@ -1,0 +1,71 @@
+"""The table and figures of benchmarks."""
+
+from __future__ import annotations
+
+import pytest
+
+from tsdtp.report.speed import save_speed, speed_frame, to_markdown
+from tsdtp.report.speed_figures import draw_over_length, draw_speedup
+
+
+@pytest.fixture
+def benchmark(make_record):
+    """(pruning, tokens, **changes of speed) -> a record of `tsdtp bench`."""
+
+    def make(pruning="ts_dtp", tokens=None, ratio=0.5, **changes):
+        made = make_record(pruning=pruning)
+        made.cost["flops_ratio"] = ratio
+        made.speed.update(
+            {
+                "dtype": "float32",
+                "batch_size": 8,
+                "order": "plain",
+                "threads": 1,
+                "tokens": tokens,
+                "latency_ms": 12.0,
+                "vs_packed": 1.8,
+                "vs_hf": 2.5,
+                "spread": {"vs_packed": 0.1, "vs_hf": 0.2},
+                "confidence": {"vs_packed": 0.984, "vs_hf": 0.5},
+                "roofline": {"reached": 0.4},
+                **changes,
+            }
+        )
+        return made
+
+    return make
+
+
+def test_a_line_for_each_benchmark_and_none_for_a_training(benchmark, make_record):
+    frame = speed_frame([benchmark(), make_record(), benchmark("topk", tokens=[8, 120])])
+    assert frame["method"].tolist() == ["TS-DTP", "Top-k"]
+    text = to_markdown(frame)
+    assert "| TS-DTP" in text and "1.80× ± 0.10 (98%)" in text and "2.50× ± 0.20 (50%)" in text
+    assert "2.00×" in text, "FLOPs saved"
+    assert "8–120" in text and "texts" in text
+
+
+def test_nothing_is_written_where_nothing_was_benchmarked(make_record, tmp_path):
+    assert save_speed([make_record()], tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_diagonal_and_every_cell_are_drawn(benchmark):
+    rows = speed_frame([benchmark(ratio=0.5), benchmark(ratio=0.25, vs_packed=3.0)])
+    (axes,) = draw_speedup(rows).axes
+    diagonal = axes.lines[0]
+    assert list(diagonal.get_xdata()) == list(diagonal.get_ydata()) == [1, pytest.approx(4.2)]
+    (points,) = (c.lines[0] for c in axes.containers)
+    assert list(points.get_xdata()) == [2, 4]
+    assert list(points.get_ydata()) == [1.8, 3.0]
+
+
+def test_figures_over_length_are_there_where_lengths_are(benchmark, tmp_path):
+    cells = [benchmark(tokens=n, latency_ms=n / 10) for n in (128, 32, 64)]
+    (axes,) = draw_over_length(speed_frame(cells), "latency_ms", "ms").axes
+    assert list(axes.lines[0].get_xdata()) == [32, 64, 128]
+    assert list(axes.lines[0].get_ydata()) == [3.2, 6.4, 12.8]
+    kinds = {path.name.split("_")[0] for path in save_speed(cells, tmp_path)}
+    assert kinds == {"speed.md", "speed.csv", "speedup", "latency", "memory"}
+    assert {p.name for p in save_speed([benchmark()], tmp_path / "one")} >= {"speed.md"}
+    assert not list((tmp_path / "one").glob("latency*"))

@@ -31,11 +31,13 @@ def masked_mean_std(
     Returns:
         mean [B] and std [B] in float64, both 0 for a sequence without a chosen token.
     """
-    values = scores.double().masked_fill(~chosen, 0)
-    count = segment_sum(chosen.double(), cu_seqlens).clamp(min=1)
-    mean = segment_sum(values, cu_seqlens) / count
-    spread = (values - mean[segments]).masked_fill(~chosen, 0)
-    return mean, (segment_sum(spread.square(), cu_seqlens) / count).sqrt()
+    weight = chosen.double()
+    values = torch.where(chosen, scores, 0).double()
+    total, count = segment_sum(torch.stack([values, weight], 1), cu_seqlens).unbind(1)
+    count = count.clamp(min=1)
+    mean = total / count
+    spread = (values - mean[segments]).square() * weight
+    return mean, (segment_sum(spread, cu_seqlens) / count).sqrt()
 
 
 def dynamic_threshold(
@@ -48,10 +50,9 @@ def dynamic_threshold(
     Returns:
         [T] float64.
     """
-    if torch.isinf(strictness):
-        return torch.full_like(scores, float(strictness), dtype=torch.float64)
     mean, std = masked_mean_std(scores, chosen, segments, cu_seqlens)
-    return (mean + strictness * std)[segments]
+    # Not by a branch, which would wait for the device; and inf * 0 is not a number.
+    return torch.where(strictness.isinf(), strictness, mean + strictness * std)[segments]
 
 
 def ordered(scores: Tensor, segments: Tensor) -> Tensor:

@@ -23,8 +23,8 @@ def segment_softmax(logits: Tensor, alive: Tensor, segments: Tensor, cu_seqlens:
     Returns:
         [T] or [T, H] float32, summing to 1 over each sequence.
     """
-    dropped = (~alive).view(-1, *[1] * (logits.ndim - 1))
-    logits = logits.float().masked_fill(dropped, float("-inf"))
+    live = alive.view(-1, *[1] * (logits.ndim - 1))
+    logits = torch.where(live, logits.float(), float("-inf"))
     best = torch.segment_reduce(logits.detach(), "max", offsets=cu_seqlens, axis=0)
     weights = (logits - best[segments]).exp()
     return weights / segment_sum(weights, cu_seqlens)[segments]
@@ -89,9 +89,9 @@ def share(importance: Tensor, alive: Tensor, segments: Tensor, cu_seqlens: Tenso
     Returns:
         [T] float32; 0 for dropped tokens.
     """
-    importance = importance.masked_fill(~alive, 0)
-    total = segment_sum(importance, cu_seqlens)
-    count = segment_sum(alive.to(importance.dtype), cu_seqlens)
+    importance = torch.where(alive, importance, 0)
+    sums = segment_sum(torch.stack([importance, alive.to(importance.dtype)], 1), cu_seqlens)
+    total, count = sums.unbind(1)
     return importance * (count / total)[segments]
 
 

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny import make_model
 
-from tsdtp.models import PrunedOutput, prune
+from tsdtp.models import PrunedOutput
 from tsdtp.models.cost import EncoderShape
+from tsdtp.pruning import find_method
 from tsdtp.tasks.metrics import PruningCost
 
 SHAPE = EncoderShape(num_layers=2, hidden_size=4, intermediate_size=8, num_heads=2)
@@ -16,8 +16,9 @@ def block(entering: int, staying: int) -> int:
     return 8 * entering * 4**2 + 4 * entering**2 * 4 + 4 * staying * 4 * 8
 
 
-def metric(method: str = "none") -> PruningCost:
-    return PruningCost(SHAPE, prune(make_model("bert"), method).pruner)
+def metric(method: str = "none", **arguments) -> PruningCost:
+    sizes = (SHAPE.num_layers, SHAPE.hidden_size)
+    return PruningCost(SHAPE, find_method(method)(*sizes, **arguments))
 
 
 def output(entered, kept, kept_layers) -> PrunedOutput:
@@ -58,7 +59,7 @@ def test_batches_are_summed_not_averaged():
 
 
 def test_scoring_is_spent_too():
-    cost, plain = metric("topk"), metric()
+    cost, plain = metric("topk", layers=(0, 1)), metric()
     for each in (cost, plain):
         each.update(output([4], [[4], [4]], [[2] * 4]), ELIGIBLE[:1], None)
     extra = cost.compute()["flops_per_example"] - plain.compute()["flops_per_example"]

@@ -14,7 +14,6 @@ from tsdtp.cli.identity import start_path
 from tsdtp.data import TextClassificationData
 from tsdtp.data.tokenizer import train_tokenizer
 from tsdtp.models import PrunedClassifier
-from tsdtp.models.classifier import check_settings
 from tsdtp.models.loading import (
     TOKENIZER,
     WEIGHTS,
@@ -24,6 +23,7 @@ from tsdtp.models.loading import (
     load_tokenizer,
     load_weights,
 )
+from tsdtp.models.pruned import check_settings
 from tsdtp.pruning import TokenPruner
 from tsdtp.pruning.none import NoPruning
 

@@ -41,6 +41,7 @@ class Tokens:
     gate: Tensor | None = None
     memory: Tensor | None = None
     target: Tensor | None = None
+    bias: Tensor | None = None  # of attention, not of a token: it does not shrink
 
     def drop(self, keep: Tensor) -> Tensor:
         """Packed execution: takes the tokens that are not kept out of memory; says which stay."""
@@ -120,6 +121,8 @@ class PackedEncoder:
         alive = torch.ones_like(protected)
         hidden = aligned(embeddings) if wants_alignment(embeddings.rows) else embeddings
         tokens = Tokens(hidden, embeddings.values, input_ids, protected, alive, target=target)
+        if self.family.relative_bias is not None:
+            tokens.bias = self.family.relative_bias(self.base, embeddings.max_seqlen)
         index = torch.arange(len(alive), device=alive.device)
         kept = torch.zeros_like(index)
         lengths, losses = [embeddings.lengths], []
@@ -149,6 +152,7 @@ class PackedEncoder:
             gate=tokens.gate,
             received=self.pruner.needs_attention and self.pruner.prunes(layer),
             dropout=self.family.attention_dropout(block) if block.training else 0.0,
+            bias=tokens.bias,
             backend=self.backend,
         )
         tokens.hidden = x.like(self.family.attention_output(block, context.flatten(1), x.rows))

@@ -4,22 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from omegaconf import OmegaConf
-from tiny import FAMILIES, LENGTHS, PAD, REPOSITORY, SPECIAL, make_batch, make_model
+from methods import BUDGET, METHODS, build_pruner
+from tiny import FAMILIES, LENGTHS, PAD, SPECIAL, make_batch, make_model
 
-from tsdtp.cli.config import instantiate
 from tsdtp.models import PrunedClassifier, blocks, calibrate
 from tsdtp.models.budget import spent_ratio
-
-METHODS = sorted(path.stem for path in (REPOSITORY / "configs" / "pruning").glob("*.yaml"))
-BUDGET = 0.55
-
-
-def build_pruner(method: str, **overrides):
-    config = OmegaConf.load(REPOSITORY / "configs" / "pruning" / f"{method}.yaml")
-    config = OmegaConf.merge({"pruning": config, "seed": 0}, {"pruning": overrides})
-    torch.manual_seed(1)
-    return instantiate(config.pruning, num_layers=4, hidden_size=32)
 
 
 def build(method: str, family: str, dtype=torch.float32, budget: float | None = BUDGET):

@@ -38,7 +38,7 @@ def integrated_gradients(
     ids = pack(input_ids, attention_mask)
     valid = attention_mask.bool()
     types = None if token_type_ids is None else token_type_ids[valid]
-    encoder, protected = teacher.encoder(), teacher.protected(ids)
+    encoder, protected = teacher.packed_encoder(), teacher.protected(ids)
     baseline_ids = ids.values.masked_fill(~protected, mask_id)
     with torch.no_grad():
         inputs = encoder.embed(ids, types)
@@ -59,5 +59,5 @@ def integrated_gradients(
 
 
 def _logits(teacher: PrunedClassifier, ids, embeddings: Tensor, protected: Tensor) -> Tensor:
-    encoding = teacher.encoder()(ids.like(embeddings), ids.values, protected, masked=False)
+    encoding = teacher.packed_encoder()(ids.like(embeddings), ids.values, protected, masked=False)
     return teacher.head(encoding).float()

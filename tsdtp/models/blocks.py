@@ -6,9 +6,9 @@ Face built, so the weights and their names stay where they are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +38,9 @@ class Family:
     feed_forward: Callable[[Module, Tensor], Tensor]
     attention_dropout: Callable[[Module], float]
     relative_bias: Callable[[Module, int], Tensor] | None = None
+
+
+AnyFamily = TypeVar("AnyFamily", bound=Family)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,13 +139,13 @@ FAMILIES: dict[str, ClassifierFamily] = {
 }
 
 
-def find_family(model_type: str) -> ClassifierFamily:
+def find_family(model_type: str, families: Mapping[str, AnyFamily]) -> AnyFamily:
     """The family of a Hugging Face `config.model_type`.
 
     Raises:
         ValueError: for an architecture without an entry; lists the valid ones.
     """
-    if model_type not in FAMILIES:
-        valid = ", ".join(FAMILIES)
+    if model_type not in families:
+        valid = ", ".join(families)
         raise ValueError(f"model type {model_type!r} cannot be pruned yet; valid: {valid}")
-    return FAMILIES[model_type]
+    return families[model_type]

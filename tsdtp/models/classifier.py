@@ -3,41 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel
-from transformers.utils.generic import ModelOutput
 
-from tsdtp.models.blocks import ClassifierFamily, find_family
+from tsdtp.models.blocks import FAMILIES, ClassifierFamily, find_family
 from tsdtp.models.encoder import Encoding
-from tsdtp.models.pruned import PrunedModel, check_settings, kept_layers
+from tsdtp.models.pruned import PrunedModel, PrunedOutput, check_settings, counts, full_counts
 from tsdtp.packing import Packed, pack, unpack
 from tsdtp.pruning import TokenPruner
 from tsdtp.pruning.rules import segment_sum
-
-
-@dataclass
-class PrunedOutput(ModelOutput):
-    """What a pruned classifier returns.
-
-    Attributes:
-        loss: scalar, cross-entropy plus the weighted auxiliary loss; with labels only.
-        logits: [B, C].
-        tokens_kept: [L, B] int64, live tokens that left each block's dropping.
-        tokens_entered: [B] int64, tokens that entered the first block.
-        kept_layers: [B, S] int64, in how many blocks each token stayed; 0 for padding.
-        auxiliary_loss: scalar, unweighted; only while the pruner trains.
-    """
-
-    loss: Tensor | None = None
-    logits: Tensor | None = None
-    tokens_kept: Tensor | None = None
-    tokens_entered: Tensor | None = None
-    kept_layers: Tensor | None = None
-    auxiliary_loss: Tensor | None = None
 
 
 class PrunedClassifier(PrunedModel):
@@ -69,7 +46,7 @@ class PrunedClassifier(PrunedModel):
         auxiliary_weight: float = 0.1,
     ) -> None:
         check_settings(execution, pooling, backend)
-        family = find_family(model.config.model_type)
+        family = find_family(model.config.model_type, FAMILIES)
         super().__init__(model, family, pruner, execution, special_ids, backend, auxiliary_weight)
         self.pooling = pooling
 
@@ -109,10 +86,8 @@ class PrunedClassifier(PrunedModel):
         return PrunedOutput(
             loss=loss,
             logits=logits,
-            tokens_kept=encoding.lengths[1:],
-            tokens_entered=encoding.lengths[0],
-            kept_layers=kept_layers(encoding, attention_mask),
             auxiliary_loss=auxiliary,
+            **counts(encoding, attention_mask),
         )
 
     def head(self, encoding: Encoding) -> Tensor:
@@ -134,14 +109,9 @@ class PrunedClassifier(PrunedModel):
         else:
             hidden = pack(self.base_model(**inputs).last_hidden_state, attention_mask)
             logits = self.family.head(self.hf_model, _mean(hidden, None)[:, None])
-        lengths = attention_mask.sum(1)
-        return PrunedOutput(
-            loss=None if labels is None else F.cross_entropy(logits, labels),
-            logits=logits,
-            tokens_kept=lengths.expand(self.config.num_hidden_layers, -1),
-            tokens_entered=lengths,
-            kept_layers=attention_mask.long() * self.config.num_hidden_layers,
-        )
+        loss = None if labels is None else F.cross_entropy(logits, labels)
+        full = full_counts(attention_mask, self.config.num_hidden_layers)
+        return PrunedOutput(loss=loss, logits=logits, **full)
 
 
 def _mean(hidden: Packed, weights: Tensor | None) -> Tensor:

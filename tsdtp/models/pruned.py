@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Self
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers.utils.generic import ModelOutput
 
 from tsdtp.attention import SETTINGS
 from tsdtp.models.blocks import Family
@@ -19,6 +21,27 @@ from tsdtp.pruning import TokenPruner
 
 EXECUTIONS = ("masked", "packed", "hf")
 POOLINGS = ("cls", "mean")
+
+
+@dataclass
+class PrunedOutput(ModelOutput):
+    """What a pruned model returns.
+
+    Attributes:
+        loss: scalar, cross-entropy plus the weighted auxiliary loss; with labels only.
+        logits: [B, C], or of a decoder [B, N, V]; None where no decoder ran.
+        tokens_kept: [L, B] int64, live tokens that left each block's dropping.
+        tokens_entered: [B] int64, tokens that entered the first block.
+        kept_layers: [B, S] int64, in how many blocks each token stayed; 0 for padding.
+        auxiliary_loss: scalar, unweighted; only while the pruner trains.
+    """
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    tokens_kept: Tensor | None = None
+    tokens_entered: Tensor | None = None
+    kept_layers: Tensor | None = None
+    auxiliary_loss: Tensor | None = None
 
 
 class PrunedModel(nn.Module, ABC):
@@ -125,7 +148,7 @@ class PrunedModel(nn.Module, ABC):
         ids = pack(input_ids, attention_mask)
         valid = attention_mask.bool()
         types = None if token_type_ids is None else token_type_ids[valid]
-        encoder = self.encoder()
+        encoder = self.packed_encoder()
         embeddings = ids.like(encoder.embed(ids, types))
         return encoder(
             embeddings,
@@ -135,7 +158,7 @@ class PrunedModel(nn.Module, ABC):
             target=None if target is None else target[valid].float(),
         )
 
-    def encoder(self) -> PackedEncoder:
+    def packed_encoder(self) -> PackedEncoder:
         """The loop over this model's blocks."""
         heads = self.config.num_attention_heads
         return PackedEncoder(self.family, self.base_model, self.pruner, heads, self.backend)
@@ -154,11 +177,20 @@ class PrunedModel(nn.Module, ABC):
         return loss + self.auxiliary_weight * auxiliary, auxiliary
 
 
-def kept_layers(encoding: Encoding, attention_mask: Tensor) -> Tensor:
-    """[B, S] int64, in how many blocks each token of a padded batch stayed; 0 for padding."""
+def counts(encoding: Encoding, attention_mask: Tensor) -> dict[str, Tensor]:
+    """The fields of a `PrunedOutput` that count tokens, for a padded batch [B, S]."""
     kept = torch.zeros_like(attention_mask, dtype=torch.long)
     kept[attention_mask.bool()] = encoding.kept
-    return kept
+    lengths = encoding.lengths
+    return {"tokens_kept": lengths[1:], "tokens_entered": lengths[0], "kept_layers": kept}
+
+
+def full_counts(attention_mask: Tensor, layers: int) -> dict[str, Tensor]:
+    """The same where so many layers keep every token."""
+    lengths = attention_mask.sum(1)
+    kept = lengths.expand(layers, -1)
+    stays = attention_mask.long() * layers
+    return {"tokens_kept": kept, "tokens_entered": lengths, "kept_layers": stays}
 
 
 def check_settings(

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from tsdtp.models.classifier import PrunedOutput
 from tsdtp.models.cost import EncoderShape, encoder_flops, unpruned_flops
+from tsdtp.models.pruned import PrunedOutput
 from tsdtp.pruning import TokenPruner
 
 

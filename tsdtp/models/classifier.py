@@ -100,6 +100,16 @@ class PrunedClassifier(PrunedModel):
             features = _mean(hidden, weights)
         return self.family.head(self.hf_model, features[:, None])
 
+    def goal(self, encoding: Encoding, labels: Tensor | None = None) -> Tensor:
+        """[B, 1] the class predicted, whatever the labels."""
+        return self.head(encoding).float().argmax(-1, keepdim=True)
+
+    def certainty(self, encoding: Encoding, goal: Tensor) -> Tensor:
+        """[B] margin of the goal's logit over those of the other classes."""
+        logits = self.head(encoding).float()
+        others = logits.scatter(-1, goal, float("-inf")).logsumexp(-1)
+        return logits.gather(-1, goal).squeeze(-1) - others
+
     def _plain(self, input_ids, attention_mask, token_type_ids, labels) -> PrunedOutput:
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
         if token_type_ids is not None and self.config.model_type != "distilbert":

@@ -167,6 +167,14 @@ class PrunedModel(nn.Module, ABC):
         """[T] bool: first tokens, which a head may read, and special tokens."""
         return (ids.positions == 0) | torch.isin(ids.values, self.special_ids)
 
+    @abstractmethod
+    def goal(self, encoding: Encoding, labels: Tensor | None) -> Tensor:
+        """What to explain of the model's answer: attributions are of its `certainty`."""
+
+    @abstractmethod
+    def certainty(self, encoding: Encoding, goal: Tensor) -> Tensor:
+        """[B] how sure the model is of the goal, differentiable."""
+
     def add_auxiliary(
         self, loss: Tensor | None, encoding: Encoding
     ) -> tuple[Tensor | None, Tensor | None]:

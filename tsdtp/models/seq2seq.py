@@ -122,6 +122,22 @@ class PrunedSeq2Seq(PrunedModel):
         states = BaseModelOutput(last_hidden_state=cast(torch.FloatTensor, grid))
         return states, (weights.detach() > 0).long(), gate
 
+    def goal(self, encoding: Encoding, labels: Tensor | None) -> Tensor:
+        """[B, N] the labels.
+
+        Raises:
+            ValueError: without any.
+        """
+        if labels is None:
+            raise ValueError("attributions of a translation need its target: give labels")
+        return labels
+
+    def certainty(self, encoding: Encoding, goal: Tensor) -> Tensor:
+        """[B] log-probability of the target."""
+        logs = self.decode(encoding, goal).float().log_softmax(-1)
+        chosen = logs.gather(-1, goal.clamp(min=0)[..., None]).squeeze(-1)
+        return chosen.masked_fill(goal == IGNORED, 0).sum(-1)
+
     @torch.no_grad()
     def generate(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, **settings

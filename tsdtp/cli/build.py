@@ -11,9 +11,8 @@ from transformers import PreTrainedTokenizerBase
 
 from tsdtp.cli.config import ConfigError, instantiate
 from tsdtp.cli.identity import start_path
-from tsdtp.data import TextClassificationData
-from tsdtp.data.tokenizer import train_tokenizer
-from tsdtp.models import PrunedClassifier
+from tsdtp.data import TextClassificationData, TranslationData
+from tsdtp.models import PrunedClassifier, PrunedModel, PrunedSeq2Seq
 from tsdtp.models.loading import (
     TOKENIZER,
     WEIGHTS,
@@ -26,6 +25,10 @@ from tsdtp.models.loading import (
 from tsdtp.models.pruned import check_settings
 from tsdtp.pruning import TokenPruner
 from tsdtp.pruning.none import NoPruning
+from tsdtp.tasks.classification import ClassificationTask
+from tsdtp.tasks.optim import AdamW
+from tsdtp.tasks.pruning_task import PruningTask
+from tsdtp.tasks.translation import TranslationTask
 
 
 def device_of(config: DictConfig) -> torch.device:
@@ -74,8 +77,10 @@ class Cell:
         self.device = device_of(config)
         self.start = start_folder(config)
         check_settings(config.model.execution, config.model.pooling, config.model.attention)
-        self.data: TextClassificationData = instantiate(config.task.data)
+        self.translates = config.task.metric == TranslationTask.metric
+        self.data: TextClassificationData | TranslationData = instantiate(config.task.data)
         self.architecture = self._architecture()
+        self._check_match()
         self.pruner: TokenPruner = self._pruner()
         self.data.load()
         self.tokenizer = self._tokenizer()
@@ -87,7 +92,19 @@ class Cell:
         if model.config is not None:
             settings = cast(dict[str, Any], OmegaConf.to_container(model.config))
             settings["vocab_size"] = model.vocab_size
-        return load_config(model.path, settings, self.data.num_labels, model.local_dir)
+        labels = getattr(self.data, "num_labels", None)
+        return load_config(model.path, settings, labels, model.local_dir)
+
+    def _check_match(self) -> None:
+        """Raises ConfigError where a translation meets a classifier, or the other way round."""
+        task, model = self.config.task, self.config.model
+        if self.architecture.is_encoder_decoder != self.translates:
+            need = "an encoder-decoder" if self.translates else "an encoder"
+            others = {True: "tiny_marian, marian_small, opus_mt_en_de, t5_small"}
+            valid = others.get(self.translates, "tiny_bert, minilm_l6, bert_base")
+            raise ConfigError(
+                f"task={task.name} needs {need}, model={model.name} is none; valid are {valid}, ..."
+            )
 
     def _pruner(self) -> TokenPruner:
         shape = self.architecture
@@ -95,10 +112,12 @@ class Cell:
             self.config.pruning, num_layers=shape.num_hidden_layers, hidden_size=shape.hidden_size
         )
 
-    def _positions(self) -> int:
+    def _positions(self) -> int | None:
+        """How long a sequence may be; None: T5's positions are relative, and do not end."""
         # RoBERTa numbers positions from the padding index on and so has fewer than it says.
         reserved = 2 if self.architecture.model_type == "roberta" else 0
-        return self.architecture.max_position_embeddings - reserved
+        positions = getattr(self.architecture, "max_position_embeddings", None)
+        return positions and positions - reserved
 
     def _tokenizer(self) -> PreTrainedTokenizerBase:
         """The start run's, else the pretrained model's, else one trained on the task's texts."""
@@ -108,25 +127,60 @@ class Cell:
         elif model.path is not None:
             tokenizer = load_tokenizer(model.path, model.local_dir)
         else:
-            tokenizer = train_tokenizer(self.data.train_texts(), model.vocab_size)
+            tokenizer = self.data.new_tokenizer(model.vocab_size)
         if model.path is None:
-            self.architecture.vocab_size = len(tokenizer)
-            self.architecture.pad_token_id = tokenizer.pad_token_id
+            self._fit_vocabulary(tokenizer)
         return tokenizer
+
+    def _fit_vocabulary(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        """Gives a model of random weights the tokenizer's vocabulary."""
+        shape = self.architecture
+        shape.vocab_size, shape.pad_token_id = len(tokenizer), tokenizer.pad_token_id
+        if self.translates:
+            shape.decoder_vocab_size = len(tokenizer)
+            shape.eos_token_id = tokenizer.eos_token_id
+            shape.decoder_start_token_id = tokenizer.pad_token_id
+            shape.bos_token_id = shape.forced_eos_token_id = None
 
     @property
     def mask_id(self) -> int:
         """Token id that stands for "no word here" in the baseline of attributions."""
-        return cast(int | None, self.tokenizer.mask_token_id) or 0
+        tokenizer = self.tokenizer
+        # A translator knows no mask; its padding has the zero vector.
+        named = tokenizer.pad_token_id if self.translates else tokenizer.mask_token_id
+        return cast(int | None, named) or 0
 
-    def model(self) -> PrunedClassifier:
+    def task(
+        self,
+        model: PrunedModel,
+        optim: AdamW,
+        teacher: PrunedModel | None = None,
+        split: str = "validation",
+        **settings,
+    ) -> PruningTask:
+        """The Lightning module that trains a model, and measures it on a split.
+
+        Args:
+            model: as `model` gives it.
+            optim: how to optimise.
+            teacher: as `teacher` gives it.
+            split: which the validation loader serves.
+            **settings: further arguments of the module.
+        """
+        if isinstance(model, PrunedSeq2Seq) and isinstance(self.data, TranslationData):
+            references, node = self.data.references(split), self.config.task
+            settings = {"generation": dict(node.generation), **settings}
+            return TranslationTask(model, self.tokenizer, references, optim, teacher, **settings)
+        return ClassificationTask(model, self.data.num_labels, optim, teacher, **settings)
+
+    def model(self) -> PrunedModel:
         """The pruned model, its weights from the start run where there is one."""
         model = self._wrap(self.pruner, self.config.model.execution)
         if self.start is not None:
             load_weights(model, self.start, strict=False)
         return model
 
-    def teacher(self) -> PrunedClassifier | None:
+    def teacher(self) -> PrunedModel | None:
         """The start run's model, unpruned, with weights of its own; None without one."""
         if self.start is None:
             return None
@@ -136,17 +190,18 @@ class Cell:
         load_weights(teacher, self.start, strict=False)
         return teacher.eval()
 
-    def _wrap(self, pruner: TokenPruner, execution: str | None) -> PrunedClassifier:
+    def _wrap(self, pruner: TokenPruner, execution: str | None) -> PrunedModel:
         model = self.config.model
-        return PrunedClassifier(
-            load_model(model.path, self.architecture, model.local_dir),
-            pruner,
-            execution=execution,
-            pooling=model.pooling,
-            special_ids=special_ids(self.tokenizer),
-            backend=model.attention,
-            auxiliary_weight=model.auxiliary_weight,
-        )
+        settings = {
+            "execution": execution,
+            "special_ids": special_ids(self.tokenizer),
+            "backend": model.attention,
+            "auxiliary_weight": model.auxiliary_weight,
+        }
+        weights = load_model(model.path, self.architecture, model.local_dir)
+        if self.translates:
+            return PrunedSeq2Seq(weights, pruner, **settings)
+        return PrunedClassifier(weights, pruner, pooling=model.pooling, **settings)
 
 
 def special_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:

@@ -42,7 +42,7 @@ def evaluate(config: DictConfig, command: str, folder: Path) -> RunRecord:
     model = cell.model()
     load_weights(model, Path(config.run))
     model = measure.as_measured(model, trained, cell.device)
-    summary = measure.evaluate(model, cell)
+    summary = measure.evaluate(model, cell, folder)
     summary["cost"]["budget_spent_train"] = record.cost.get("budget_spent_train")
     speed, memory = measure.benchmark(model.to(cell.device), cell)
     measured = {"command": command, **code_state(), **environment(), "date": now()}

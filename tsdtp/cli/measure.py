@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
@@ -10,28 +11,27 @@ from omegaconf import DictConfig
 
 from tsdtp.benchmark import measure
 from tsdtp.cli.build import Cell
-from tsdtp.models import PrunedClassifier, calibrate
-from tsdtp.models.budget import INPUTS
+from tsdtp.models import PrunedModel, calibrate
+from tsdtp.models.budget import INPUTS, inputs_of
 from tsdtp.pruning.none import NoPruning
-from tsdtp.tasks.classification import ClassificationTask
 from tsdtp.tasks.optim import AdamW
 
 
-def as_measured(model: PrunedClassifier, config: DictConfig, device: torch.device):
+def as_measured(model: PrunedModel, config: DictConfig, device: torch.device):
     """A copy in the hardware's dtype on its device, in evaluation mode."""
     dtype = getattr(torch, config.hardware.dtype)
     return copy.deepcopy(model).to(device=device, dtype=dtype).eval()
 
 
 def training_batches(cell: Cell, examples: int, device: torch.device | str = "cpu") -> list[dict]:
-    """Inputs of a random sample of the training data, for calibration."""
+    """Inputs and labels of a random sample of the training data, for calibration and teaching."""
     size = min(cell.config.eval_batch_size, examples)
     loader = cell.data.loader("train", size, shuffle=True, seed=cell.config.seed + 1)
     batches = zip(range(-(-examples // size)), loader, strict=False)
-    return [{k: b[k].to(device) for k in INPUTS if k in b} for _, b in batches]
+    return [{k: b[k].to(device) for k in (*INPUTS, "labels") if k in b} for _, b in batches]
 
 
-def fit_budget(model: PrunedClassifier, cell: Cell) -> float | None:
+def fit_budget(model: PrunedModel, cell: Cell) -> float | None:
     """Calibrates the threshold on training data; the FLOPs ratio spent there, None if no budget."""
     if model.pruner.budget is None:
         return None
@@ -39,9 +39,11 @@ def fit_budget(model: PrunedClassifier, cell: Cell) -> float | None:
     return calibrate(model, training_batches(cell, examples, next(model.parameters()).device))
 
 
-def evaluate(model: PrunedClassifier, cell: Cell) -> dict:
-    """The `quality` and `cost` sections on the evaluation split."""
-    task = ClassificationTask(model, cell.data.num_labels, AdamW())
+def evaluate(model: PrunedModel, cell: Cell, folder: Path) -> dict:
+    """The `quality` and `cost` sections on the evaluation split; its outputs go to the folder."""
+    split = cell.data.reported
+    extra = {"bootstrap": cell.config.task.bootstrap} if cell.translates else {}
+    task = cell.task(model, AdamW(), split=split, **extra)
     trainer = pl.Trainer(
         accelerator=cell.config.hardware.accelerator,
         devices=1,
@@ -50,13 +52,14 @@ def evaluate(model: PrunedClassifier, cell: Cell) -> dict:
         enable_model_summary=False,
         enable_checkpointing=False,
     )
-    loader = cell.data.loader("validation", cell.config.eval_batch_size, order="sorted")
+    loader = cell.data.loader(split, cell.config.eval_batch_size, order="sorted")
     trainer.validate(task, loader, verbose=False)
+    task.save_outputs(folder)
     task.summary["quality"]["split"] = cell.config.task.data.evaluate_on
     return task.summary
 
 
-def benchmark(model: PrunedClassifier, cell: Cell) -> tuple[dict | None, dict | None]:
+def benchmark(model: PrunedModel, cell: Cell) -> tuple[dict | None, dict | None]:
     """The `speed` and `memory` sections: this model, unpruned packed, plain Hugging Face."""
     settings = cell.config.benchmark
     if not settings.enabled:
@@ -65,10 +68,10 @@ def benchmark(model: PrunedClassifier, cell: Cell) -> tuple[dict | None, dict | 
     unpruned = copy.copy(model)  # shares every weight; only pruner and execution differ
     unpruned._modules = {**model._modules, "pruner": NoPruning(shape.num_layers, shape.hidden_size)}
     loader = cell.data.loader(
-        "validation", settings.batch_size, limit=settings.examples, order=settings.order
+        cell.data.reported, settings.batch_size, limit=settings.examples, order=settings.order
     )
     device = next(model.parameters()).device
-    batches = [{k: b[k].to(device) for k in INPUTS if k in b} for b in loader]
+    batches = [{k: v.to(device) for k, v in inputs_of(b).items()} for b in loader]
     return measure(
         _forward(model, model.execution),
         _forward(unpruned, "packed"),
@@ -84,7 +87,7 @@ def benchmark(model: PrunedClassifier, cell: Cell) -> tuple[dict | None, dict | 
     )
 
 
-def _forward(model: PrunedClassifier, execution: str):
+def _forward(model: PrunedModel, execution: str):
     """The model's forward on a batch, in one execution whatever else it is used for."""
     runner = copy.copy(model)
     runner.execution = execution

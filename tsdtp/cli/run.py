@@ -25,7 +25,7 @@ from tsdtp.cli.identity import Settings, cell_identity, identity_hash, start_ide
 from tsdtp.cli.loggers import log_record, open_loggers
 from tsdtp.cli.training import resume_path, train
 from tsdtp.jobs.progress import enter_stage
-from tsdtp.models import PrunedClassifier
+from tsdtp.models import PrunedModel
 from tsdtp.models.loading import TOKENIZER, save_weights
 from tsdtp.provenance import code_state, now
 from tsdtp.results import RunRecord, write_record
@@ -94,7 +94,7 @@ def _run(config: DictConfig, settings: Settings, method: str, overrides: list[st
     return record
 
 
-def measure_and_save(cell: Cell, model: PrunedClassifier) -> dict:
+def measure_and_save(cell: Cell, model: PrunedModel) -> dict:
     """Calibrates a trained model, saves it, and gives the measured sections of its record."""
     folder = Path(cell.config.output_dir)
     enter_stage(folder, "evaluation")
@@ -104,7 +104,7 @@ def measure_and_save(cell: Cell, model: PrunedClassifier) -> dict:
     put_aside(folder)
     save_weights(model, folder)
     cell.tokenizer.save_pretrained(folder / TOKENIZER)
-    summary = measure.evaluate(evaluated, cell)
+    summary = measure.evaluate(evaluated, cell, folder)
     summary["cost"]["budget_spent_train"] = spent
     enter_stage(folder, "benchmark")
     speed, memory = measure.benchmark(evaluated.to(cell.device), cell)

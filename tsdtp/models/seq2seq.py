@@ -163,14 +163,13 @@ class PrunedSeq2Seq(PrunedModel):
         return cast(Tensor, decoder.generate(**inputs, **settings))
 
     def _plain(self, input_ids, attention_mask, labels) -> PrunedOutput:
-        logits = None
-        if labels is not None:
-            logits = self.hf_model(
-                input_ids=input_ids,
-                attention_mask=attention_mask,
-                decoder_input_ids=self.shift(labels),
-                use_cache=False,
-            ).logits
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
+        if labels is None:
+            logits = None
+            self.base_model(**inputs)  # whoever times this execution wants the encoder's work
+        else:
+            shifted = self.shift(labels)
+            logits = self.hf_model(**inputs, decoder_input_ids=shifted, use_cache=False).logits
         return PrunedOutput(
             loss=translation_loss(logits, labels),
             logits=logits,

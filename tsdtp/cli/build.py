@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Generic, TypeVar, cast
 
 import torch
 from omegaconf import DictConfig, OmegaConf
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tsdtp.cli.config import ConfigError, instantiate
 from tsdtp.cli.identity import start_path
-from tsdtp.data import TextClassificationData, TranslationData
-from tsdtp.models import PrunedClassifier, PrunedModel, PrunedSeq2Seq
+from tsdtp.data.task_data import TaskData
+from tsdtp.models import PrunedModel
 from tsdtp.models.loading import (
     TOKENIZER,
     WEIGHTS,
@@ -25,10 +26,8 @@ from tsdtp.models.loading import (
 from tsdtp.models.pruned import check_settings
 from tsdtp.pruning import TokenPruner
 from tsdtp.pruning.none import NoPruning
-from tsdtp.tasks.classification import ClassificationTask
 from tsdtp.tasks.optim import AdamW
 from tsdtp.tasks.pruning_task import PruningTask
-from tsdtp.tasks.translation import TranslationTask
 
 
 def device_of(config: DictConfig) -> torch.device:
@@ -63,24 +62,32 @@ def start_folder(config: DictConfig) -> Path | None:
     return folder
 
 
-class Cell:
+Data = TypeVar("Data", bound=TaskData)
+
+
+class Cell(ABC, Generic[Data]):
     """Data, tokenizer, architecture and pruner of one run; weights come last, on request.
 
     Everything that can be wrong with a config shows here, before weights are loaded.
 
     Args:
         config: of the run, complete.
+
+    Attributes:
+        writes: whether its models are encoder-decoders.
+        models: names of some that fit.
     """
+
+    writes: bool
+    models: str
 
     def __init__(self, config: DictConfig) -> None:
         self.config = config
         self.device = device_of(config)
         self.start = start_folder(config)
         check_settings(config.model.execution, config.model.pooling, config.model.attention)
-        self.translates = config.task.metric == TranslationTask.metric
-        self.data: TextClassificationData | TranslationData = instantiate(config.task.data)
+        self.data: Data = instantiate(config.task.data)
         self.architecture = self._architecture()
-        self._check_match()
         self.pruner: TokenPruner = self._pruner()
         self.data.load()
         self.tokenizer = self._tokenizer()
@@ -92,19 +99,14 @@ class Cell:
         if model.config is not None:
             settings = cast(dict[str, Any], OmegaConf.to_container(model.config))
             settings["vocab_size"] = model.vocab_size
-        labels = getattr(self.data, "num_labels", None)
-        return load_config(model.path, settings, labels, model.local_dir)
-
-    def _check_match(self) -> None:
-        """Raises ConfigError where a translation meets a classifier, or the other way round."""
-        task, model = self.config.task, self.config.model
-        if self.architecture.is_encoder_decoder != self.translates:
-            need = "an encoder-decoder" if self.translates else "an encoder"
-            others = {True: "tiny_marian, marian_small, opus_mt_en_de, t5_small"}
-            valid = others.get(self.translates, "tiny_bert, minilm_l6, bert_base")
+        architecture = load_config(model.path, settings, self.num_labels, model.local_dir)
+        if architecture.is_encoder_decoder != self.writes:
+            need = "an encoder-decoder" if self.writes else "an encoder"
             raise ConfigError(
-                f"task={task.name} needs {need}, model={model.name} is none; valid are {valid}, ..."
+                f"task={self.config.task.name} needs {need}, model={model.name} is none; "
+                f"valid are {self.models}, ..."
             )
+        return architecture
 
     def _pruner(self) -> TokenPruner:
         shape = self.architecture
@@ -129,34 +131,27 @@ class Cell:
         else:
             tokenizer = self.data.new_tokenizer(model.vocab_size)
         if model.path is None:
-            self._fit_vocabulary(tokenizer)
+            self.fit_vocabulary(tokenizer)
         return tokenizer
 
-    def _fit_vocabulary(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        """Gives a model of random weights the tokenizer's vocabulary."""
-        shape = self.architecture
-        shape.vocab_size, shape.pad_token_id = len(tokenizer), tokenizer.pad_token_id
-        if self.translates:
-            shape.decoder_vocab_size = len(tokenizer)
-            shape.eos_token_id = tokenizer.eos_token_id
-            shape.decoder_start_token_id = tokenizer.pad_token_id
-            shape.bos_token_id = shape.forced_eos_token_id = None
+    def fit_vocabulary(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        """Gives an architecture of random weights the tokenizer's vocabulary."""
+        self.architecture.vocab_size = len(tokenizer)
+        self.architecture.pad_token_id = tokenizer.pad_token_id
 
     @property
+    def num_labels(self) -> int | None:
+        """Classes; None where nothing is classified."""
+        return None
+
+    @property
+    @abstractmethod
     def mask_id(self) -> int:
         """Token id that stands for "no word here" in the baseline of attributions."""
-        tokenizer = self.tokenizer
-        # A translator knows no mask; its padding has the zero vector.
-        named = tokenizer.pad_token_id if self.translates else tokenizer.mask_token_id
-        return cast(int | None, named) or 0
 
+    @abstractmethod
     def task(
-        self,
-        model: PrunedModel,
-        optim: AdamW,
-        teacher: PrunedModel | None = None,
-        split: str = "validation",
-        **settings,
+        self, model: Any, optim: AdamW, teacher: Any = None, split: str = "validation", **settings
     ) -> PruningTask:
         """The Lightning module that trains a model, and measures it on a split.
 
@@ -165,13 +160,16 @@ class Cell:
             optim: how to optimise.
             teacher: as `teacher` gives it.
             split: which the validation loader serves.
-            **settings: further arguments of the module.
+            **settings: further arguments of `PruningTask`.
         """
-        if isinstance(model, PrunedSeq2Seq) and isinstance(self.data, TranslationData):
-            references, node = self.data.references(split), self.config.task
-            settings = {"generation": dict(node.generation), **settings}
-            return TranslationTask(model, self.tokenizer, references, optim, teacher, **settings)
-        return ClassificationTask(model, self.data.num_labels, optim, teacher, **settings)
+
+    def final_task(self, model: Any) -> PruningTask:
+        """The module that measures a trained model on the reported split, for the record."""
+        return self.task(model, AdamW(), split=self.data.reported)
+
+    @abstractmethod
+    def wrap(self, weights: PreTrainedModel, pruner: TokenPruner, **settings) -> PrunedModel:
+        """A pruned model around a plain one; settings as `PrunedModel` has them."""
 
     def model(self) -> PrunedModel:
         """The pruned model, its weights from the start run where there is one."""
@@ -192,16 +190,14 @@ class Cell:
 
     def _wrap(self, pruner: TokenPruner, execution: str | None) -> PrunedModel:
         model = self.config.model
-        settings = {
-            "execution": execution,
-            "special_ids": special_ids(self.tokenizer),
-            "backend": model.attention,
-            "auxiliary_weight": model.auxiliary_weight,
-        }
-        weights = load_model(model.path, self.architecture, model.local_dir)
-        if self.translates:
-            return PrunedSeq2Seq(weights, pruner, **settings)
-        return PrunedClassifier(weights, pruner, pooling=model.pooling, **settings)
+        return self.wrap(
+            load_model(model.path, self.architecture, model.local_dir),
+            pruner,
+            execution=execution,
+            special_ids=special_ids(self.tokenizer),
+            backend=model.attention,
+            auxiliary_weight=model.auxiliary_weight,
+        )
 
 
 def special_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:

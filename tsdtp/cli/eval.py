@@ -27,7 +27,7 @@ def evaluate(config: DictConfig, command: str, folder: Path) -> RunRecord:
     """
     from tsdtp.benchmark.environment import environment
     from tsdtp.cli import measure
-    from tsdtp.cli.build import Cell
+    from tsdtp.cli.cells import build_cell
     from tsdtp.cli.run import quiet_libraries
     from tsdtp.models.loading import load_weights
 
@@ -38,7 +38,7 @@ def evaluate(config: DictConfig, command: str, folder: Path) -> RunRecord:
     trained.model.execution = config.execution
     for key in ("hardware", "benchmark", "eval_batch_size"):
         trained[key] = config[key]
-    cell = Cell(trained)
+    cell = build_cell(trained)
     model = cell.model()
     load_weights(model, Path(config.run))
     model = measure.as_measured(model, trained, cell.device)

@@ -14,7 +14,6 @@ from tsdtp.cli.build import Cell
 from tsdtp.models import PrunedModel, calibrate
 from tsdtp.models.budget import INPUTS, inputs_of
 from tsdtp.pruning.none import NoPruning
-from tsdtp.tasks.optim import AdamW
 
 
 def as_measured(model: PrunedModel, config: DictConfig, device: torch.device):
@@ -42,8 +41,7 @@ def fit_budget(model: PrunedModel, cell: Cell) -> float | None:
 def evaluate(model: PrunedModel, cell: Cell, folder: Path) -> dict:
     """The `quality` and `cost` sections on the evaluation split; its outputs go to the folder."""
     split = cell.data.reported
-    extra = {"bootstrap": cell.config.task.bootstrap} if cell.translates else {}
-    task = cell.task(model, AdamW(), split=split, **extra)
+    task = cell.final_task(model)
     trainer = pl.Trainer(
         accelerator=cell.config.hardware.accelerator,
         devices=1,
@@ -55,7 +53,7 @@ def evaluate(model: PrunedModel, cell: Cell, folder: Path) -> dict:
     loader = cell.data.loader(split, cell.config.eval_batch_size, order="sorted")
     trainer.validate(task, loader, verbose=False)
     task.save_outputs(folder)
-    task.summary["quality"]["split"] = cell.config.task.data.evaluate_on
+    task.summary["quality"]["split"] = cell.data.evaluate_on
     return task.summary
 
 

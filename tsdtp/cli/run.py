@@ -18,6 +18,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from tsdtp.benchmark.environment import environment
 from tsdtp.cli import measure
 from tsdtp.cli.build import Cell
+from tsdtp.cli.cells import build_cell
 from tsdtp.cli.check import check_filled
 from tsdtp.cli.config import plain
 from tsdtp.cli.folder import alone, finished, put_aside
@@ -70,7 +71,7 @@ def _run(config: DictConfig, settings: Settings, method: str, overrides: list[st
     if config.hardware.threads:
         torch.set_num_threads(config.hardware.threads)
         os.environ["OMP_NUM_THREADS"] = str(config.hardware.threads)  # or Lightning sets its own
-    cell, start, own_hash = Cell(config), start_identity(settings), identity_hash(settings)
+    cell, start, own_hash = build_cell(config), start_identity(settings), identity_hash(settings)
     with open_loggers(config, {**settings, "method": method}) as loggers:
         model = train(cell, loggers, own_hash)
         measured = measure_and_save(cell, model)

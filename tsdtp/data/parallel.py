@@ -5,10 +5,11 @@ from __future__ import annotations
 import gzip
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 SIDES = ("source", "target")
 
-Pairs = dict[str, list[str]]  # `source` and `target`, of equal length
+Pairs = dict[str, list[Any]]  # columns `source` and `target` of texts, and perhaps others
 
 
 def read_lines(path: Path) -> list[str]:

@@ -4,22 +4,20 @@ A source sentence hides a clause of two to five content words among fillers of t
 tasks; the target says the clause alone, word by word, with the verb at the end as in a German
 subordinate clause. So a pruner may drop every filler, and should keep every content word.
 """
-# ruff: noqa: SIM905 (word lists read better as one line)
 
 import random
 
 from tsdtp.data.synthetic import Row, scatter
 
-NOUNS = dict(
-    pair.split(":")
-    for pair in "dog:hund house:haus tree:baum child:kind bread:brot water:wasser book:buch".split()
-)
-ADJECTIVES = dict(
-    pair.split(":") for pair in "old:alte small:kleine red:rote good:gute new:neue".split()
-)
-VERBS = dict(
-    pair.split(":") for pair in "sees:sieht buys:kauft finds:findet likes:mag brings:bringt".split()
-)
+
+def _lexicon(pairs: str) -> dict[str, str]:
+    words = [pair.partition(":") for pair in pairs.split()]
+    return {source: target for source, _, target in words}
+
+
+NOUNS = _lexicon("dog:hund house:haus tree:baum child:kind bread:brot water:wasser book:buch")
+ADJECTIVES = _lexicon("old:alte small:kleine red:rote good:gute new:neue")
+VERBS = _lexicon("sees:sieht buys:kauft finds:findet likes:mag brings:bringt")
 
 
 def translation_row(rng: random.Random) -> Row:

@@ -1,5 +1,6 @@
 """What the data of every task can do once its splits are encoded: draw rows, make loaders."""
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from torch.utils.data import DataLoader
@@ -7,25 +8,42 @@ from torch.utils.data import DataLoader
 from tsdtp.data.batching import Batch, make_loader
 
 if TYPE_CHECKING:
-    from datasets import Dataset
+    from datasets import Dataset, DatasetDict
+    from transformers import PreTrainedTokenizerBase
 
 
-class TaskData:
+class TaskData(ABC):
     """Base of the tasks' data; a subclass fills `_encoded` and `_pad_ids` in its `prepare`.
 
     Attributes:
         name: of the task, for messages.
         seed: of random draws.
         batch_tokens: see `batching.TokenBatchSampler`; None where batches count rows.
-        reported: the split that a record tells of.
+        reported: the prepared split that a record tells of.
+        evaluate_on: the split of the source that this is.
     """
 
     name: str
     seed: int
     batch_tokens: int | None = None
     reported: str = "validation"
+    evaluate_on: str
     _encoded: dict[str, "Dataset"]
     _pad_ids: dict[str, int]
+
+    @abstractmethod
+    def load(self) -> "DatasetDict":
+        """Reads and checks the rows; later calls return the same."""
+
+    @abstractmethod
+    def prepare(
+        self, tokenizer: "PreTrainedTokenizerBase", max_positions: int | None = None
+    ) -> None:
+        """Tokenises all splits, or finds them in the cache."""
+
+    @abstractmethod
+    def new_tokenizer(self, vocab_size: int) -> "PreTrainedTokenizerBase":
+        """A tokenizer trained on the texts of the train split."""
 
     def loader(
         self,

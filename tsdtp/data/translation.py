@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from tsdtp.data.parallel import (
     SIDES,
@@ -148,12 +148,12 @@ class TranslationData(TaskData):
         from datasets import config
 
         cache = Path(self.cache_dir or config.HF_DATASETS_CACHE / "tsdtp").expanduser()
-        settings = {"function": encode_pairs, "prefix": self.prefix}
+        settings: dict[str, Any] = {"function": encode_pairs, "prefix": self.prefix}
         for split, rows in self.load().items():
             encoded = encode(rows, tokenizer, self.max_length, cache, **settings)
             self._encoded[str(split)] = encoded
             self.cut[str(split)] = sum(encoded["cut"])
-        self._pad_ids = {"pad_token_id": tokenizer.pad_token_id or 0}
+        self._pad_ids = {"pad_token_id": cast(int | None, tokenizer.pad_token_id) or 0}
         self._tell()
 
     def references(self, split: str) -> list[str]:

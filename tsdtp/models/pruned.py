@@ -86,8 +86,9 @@ class PrunedModel(nn.Module, ABC):
         for name, buffer in model.named_buffers(recurse=False):
             self.register_buffer(name, buffer)
         self.pruner = pruner
-        self.__dict__["hf_model"] = model  # not a submodule: its children already are
-        self.config, self.family, self.backend = model.config, family, backend
+        object.__setattr__(self, "hf_model", model)  # not a submodule: its children already are
+        self.config, self.backend = model.config, backend
+        self.family = family
         self.auxiliary_weight = auxiliary_weight
         self.execution = execution
         ids = torch.tensor(sorted(set(special_ids)), dtype=torch.long)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import GenerationMixin, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
 from tsdtp.models.blocks import find_family
@@ -96,7 +96,8 @@ class PrunedSeq2Seq(PrunedModel):
     def decode(self, encoding: Encoding, labels: Tensor) -> Tensor:
         """[B, N, V] logits of each label given those before it."""
         source, mask, gate = self.source(encoding)
-        return self.hf_model(
+        decoder: Any = self.hf_model
+        return decoder(
             encoder_outputs=source,
             attention_mask=mask,
             decoder_input_ids=self.shift(labels),
@@ -106,7 +107,8 @@ class PrunedSeq2Seq(PrunedModel):
 
     def shift(self, labels: Tensor) -> Tensor:
         """[B, N] what the decoder reads where it should write the labels."""
-        return self.hf_model.prepare_decoder_input_ids_from_labels(labels)
+        decoder: Any = self.hf_model
+        return decoder.prepare_decoder_input_ids_from_labels(labels)
 
     def source(self, encoding: Encoding) -> tuple[BaseModelOutput, Tensor, Tensor | None]:
         """What the decoder sees.
@@ -154,13 +156,13 @@ class PrunedSeq2Seq(PrunedModel):
         """
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
-        decoder = cast(GenerationMixin, self.hf_model)
+        decoder: Any = self.hf_model
         if self.execution == "hf":
             inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
         else:
             source, mask, _ = self.source(self.encode(input_ids, attention_mask))
             inputs = {"encoder_outputs": source, "attention_mask": mask}
-        return cast(Tensor, decoder.generate(**inputs, **settings))
+        return decoder.generate(**inputs, **settings)
 
     def _plain(self, input_ids, attention_mask, labels) -> PrunedOutput:
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask}

@@ -12,7 +12,7 @@ from tsdtp.tasks.optim import AdamW
 from tsdtp.tasks.pruning_task import PruningTask
 
 
-class ClassificationTask(PruningTask):
+class ClassificationTask(PruningTask[PrunedClassifier]):
     """Trains and evaluates a classifier.
 
     Args:

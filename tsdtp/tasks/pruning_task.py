@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import pytorch_lightning as pl
 import torch
@@ -17,8 +18,10 @@ from tsdtp.models.budget import inputs_of
 from tsdtp.tasks.metrics import PruningCost
 from tsdtp.tasks.optim import AdamW, matrices
 
+Model = TypeVar("Model", bound=PrunedModel)
 
-class PruningTask(pl.LightningModule):
+
+class PruningTask(pl.LightningModule, Generic[Model]):
     """Trains; what it is judged by, a subclass measures.
 
     The loss is (1 - w) * cross-entropy + w * KL to the teacher's logits, plus the pruner's
@@ -41,15 +44,15 @@ class PruningTask(pl.LightningModule):
         summary: sections `quality` and `cost` of a record, after validation.
     """
 
-    model: PrunedModel
-    teacher: PrunedModel | None
+    model: Model
+    teacher: Model | None
     metric: str
 
     def __init__(
         self,
-        model: PrunedModel,
+        model: Model,
         optim: AdamW,
-        teacher: PrunedModel | None = None,
+        teacher: Model | None = None,
         distillation: float = 0.5,
         temperature: float = 1.0,
         attribution_every: int = 1,

@@ -19,7 +19,7 @@ from tsdtp.tasks.pruning_task import PruningTask
 TRANSLATIONS = "translations.txt"
 
 
-class TranslationTask(PruningTask):
+class TranslationTask(PruningTask[PrunedSeq2Seq]):
     """Trains with teacher forcing and evaluates by writing translations.
 
     Args:
@@ -34,7 +34,6 @@ class TranslationTask(PruningTask):
     """
 
     metric = "bleu"
-    model: PrunedSeq2Seq
 
     def __init__(
         self,

@@ -25,7 +25,13 @@ def test_a_pruned_translator_leaves_a_whole_record_and_its_translations(tsdtp):
     assert wanted <= set(record.quality)
     assert record.quality["split"] == "test"
     assert record.cost["budget_spent_train"] == pytest.approx(0.6, abs=0.03)
+    cost = record.cost
+    assert cost["flops_ratio"] < cost["translation_flops_ratio"] < 1, "the decoder stays whole"
+    assert 0 < cost["cross_attention_flops_ratio"] < 1
     assert record.speed is not None and record.speed["vs_hf"] > 0.01
+    written = record.speed["generation"]
+    assert written["tokens_per_second"] == written["new_tokens"] * written["examples_per_second"]
+    assert record.memory is not None and record.memory["generation"]["peak_mib"] > 0
     lines = (folder / "translations.txt").read_text().split("\n")
     assert len(lines) == record.quality["n"] + 1
     again = tsdtp("eval", f"run={folder}", "in_place=true", "benchmark.enabled=false")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -70,23 +72,53 @@ def benchmark(model: PrunedModel, cell: Cell) -> tuple[dict | None, dict | None]
     )
     device = next(model.parameters()).device
     batches = [{k: v.to(device) for k, v in inputs_of(b).items()} for b in loader]
-    return measure(
-        _forward(model, model.execution),
-        _forward(unpruned, "packed"),
-        _forward(unpruned, "hf"),
-        batches,
-        device=device,
-        dtype=cell.config.hardware.dtype,
-        rounds=settings.rounds,
-        min_time=settings.min_time,
-        threads=cell.config.hardware.threads or torch.get_num_threads(),
-        batch_size=settings.batch_size,
-        module=model,
-    )
+    packed, plain = (_runner(unpruned, execution) for execution in ("packed", "hf"))
+    runners = [_runner(model, model.execution), packed, plain]
+    how = {
+        "device": device,
+        "dtype": cell.config.hardware.dtype,
+        "rounds": settings.rounds,
+        "min_time": settings.min_time,
+        "threads": cell.config.hardware.threads or torch.get_num_threads(),
+        "batch_size": settings.batch_size,
+    }
+    forwards = [_unpack(runner) for runner in runners]
+    speed, memory = measure(*forwards, batches, **how, module=model)
+    if cell.writes:
+        speed["generation"], memory["generation"] = generation(runners, batches, how, cell)
+    return speed, memory
 
 
-def _forward(model: PrunedModel, execution: str):
-    """The model's forward on a batch, in one execution whatever else it is used for."""
+def generation(
+    runners: list[PrunedModel], batches: list[dict], how: dict, cell: Cell
+) -> tuple[dict, dict]:
+    """Speed and memory of writing targets: each candidate the same number of tokens, as forced.
+
+    Args:
+        runners: the pruned model, the unpruned packed one and the plain one.
+        batches: of sources.
+        how: settings of `tsdtp.benchmark.measure`.
+        cell: whose settings of generation are used.
+    """
+    tokens = cell.config.benchmark.new_tokens
+    length = {"min_new_tokens": tokens, "max_new_tokens": tokens}
+    settings = {"do_sample": False, **cell.config.task.generation, **length}
+    writers = [_unpack(partial(runner.generate, **settings)) for runner in runners]  # pyright: ignore[reportArgumentType]
+    speed, memory = measure(*writers, batches, **how)
+    figures = ("examples_per_second", "latency_ms", "vs_packed", "vs_hf", "spread")
+    chosen = {name: speed[name] for name in figures}
+    chosen["tokens_per_second"] = tokens * speed["examples_per_second"]
+    del memory["weights_mib"]
+    return {**chosen, "num_beams": settings.get("num_beams", 1), "new_tokens": tokens}, memory
+
+
+def _runner(model: PrunedModel, execution: str) -> PrunedModel:
+    """The model in one execution, whatever else it is used for; shares every weight."""
     runner = copy.copy(model)
     runner.execution = execution
-    return lambda batch: runner(**batch)
+    return runner
+
+
+def _unpack(function: Callable) -> Callable[[dict], object]:
+    """The same function of a batch instead of keyword arguments."""
+    return lambda batch: function(**batch)

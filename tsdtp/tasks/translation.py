@@ -12,7 +12,9 @@ from transformers import PreTrainedTokenizerBase
 
 from tsdtp.models import PrunedSeq2Seq
 from tsdtp.models.budget import inputs_of
+from tsdtp.models.decoder_cost import DecoderShape
 from tsdtp.results import write_atomic
+from tsdtp.tasks.metrics import TranslationCost
 from tsdtp.tasks.optim import AdamW
 from tsdtp.tasks.pruning_task import PruningTask
 
@@ -51,6 +53,7 @@ class TranslationTask(PruningTask[PrunedSeq2Seq]):
         self.generation = {"do_sample": False, **(generation or {})}
         self.bootstrap = bootstrap
         self.written: dict[int, str] = {}
+        self.whole = TranslationCost(model.shape, DecoderShape.of(model.config), model.pruner)
 
     def on_validation_epoch_start(self) -> None:
         """Forgets the translations of the validation before."""
@@ -59,7 +62,9 @@ class TranslationTask(PruningTask[PrunedSeq2Seq]):
     def validation_step(self, batch: dict, batch_index: int) -> None:
         """Translates a batch."""
         inputs = inputs_of(batch)
-        self.count(self.model(**inputs), batch)
+        output = self.model(**inputs)
+        self.count(output, batch)
+        self.whole.update(output, batch["labels"])
         tokens = self.model.generate(**inputs, **self.generation)
         texts = self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
         rows = batch["index"].tolist()
@@ -75,6 +80,8 @@ class TranslationTask(PruningTask[PrunedSeq2Seq]):
         references = [self.references[row] for row in self.written]
         hypotheses = list(self.written.values())
         self.summarise(translation_quality(hypotheses, references, self.bootstrap))
+        self.summary["cost"] |= self.whole.compute()
+        self.whole.reset()
 
     def save_outputs(self, folder: Path) -> None:
         """Writes the translations, one a line."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tiny import FAST
+from tiny import FAST, make_seq2seq
 
 from tsdtp.data.synthetic_translation import generate_translation
+from tsdtp.data.tokenizer import train_bpe
 from tsdtp.results import read_record
 
 TRANSLATE = (*FAST, "task=synthetic_translation", "model=tiny_marian", "task.bootstrap=20")
@@ -73,3 +74,19 @@ def test_files_of_ones_own(tsdtp, tmp_path):
 def test_a_task_and_a_model_that_do_not_meet(tsdtp, pair, message):
     outcome = tsdtp("train", *FAST, *pair)
     assert outcome.code == 2 and message in outcome.err and "valid are" in outcome.err
+
+
+def test_a_pretrained_translator_is_told_its_task(tsdtp, tmp_path):
+    """A T5 from a folder: its own tokenizer, a prefix, no limit of positions."""
+    texts = [row["source"] for row in generate_translation(50)]
+    train_bpe(texts, 300).save_pretrained(tmp_path / "t5-small")
+    plain = make_seq2seq("t5")
+    plain.resize_token_embeddings(300)
+    plain.save_pretrained(tmp_path / "t5-small")
+    model = ("model=t5_small", f"model.local_dir={tmp_path}", "model.name=tiny_t5", "epochs=0")
+    task = ("task=synthetic_translation", "task.data.prefix='translate: '", "task.bootstrap=0")
+    outcome = tsdtp("train", *FAST, *task, *model, "pruning=dtp", "pruning.budget=0.7")
+    assert outcome.code == 0, outcome.err
+    record = read_record("outputs/runs/synthetic_translation/tiny_t5/dtp-0.7/seed0")
+    assert "stderr" not in record.quality
+    assert record.cost["budget_spent_train"] == pytest.approx(0.7, abs=0.03)

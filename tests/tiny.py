@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForSequenceClassification
+from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoModelForSequenceClassification
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 FAMILIES = ("bert", "roberta", "electra", "distilbert")
+SEQ2SEQ_FAMILIES = ("marian", "bart", "mbart", "t5")
 VOCABULARY, PAD, SPECIAL = 100, 1, 2  # ids 0 to 4 are no words; 2 closes a sequence
 LENGTHS = (24, 3, 17, 1, 9, 15)
 
@@ -28,6 +29,28 @@ def shape_of(family: str) -> dict:
     return sizes | ({"embedding_size": 16} if family == "electra" else {})
 
 
+def make_seq2seq(family: str, seed: int = 0):
+    """A plain Hugging Face encoder-decoder with random weights; its targets end with SPECIAL."""
+    if family == "t5":
+        sizes = {"num_layers": 4, "num_decoder_layers": 2, "num_heads": 4, "d_kv": 12, "d_ff": 64}
+    else:
+        sizes = {"encoder_layers": 4, "decoder_layers": 2, "max_position_embeddings": 64}
+        sizes |= {"encoder_attention_heads": 4, "decoder_attention_heads": 4}
+        sizes |= {"encoder_ffn_dim": 64, "decoder_ffn_dim": 64}
+    torch.manual_seed(seed)
+    special = {"pad_token_id": PAD, "eos_token_id": SPECIAL, "decoder_start_token_id": PAD}
+    config = AutoConfig.for_model(family, vocab_size=VOCABULARY, d_model=32, **sizes, **special)
+    return larger(AutoModelForSeq2SeqLM.from_config(config).eval())
+
+
+def larger(model):
+    """The same model with random matrices large enough to tell tokens apart."""
+    for parameter in model.parameters():
+        if parameter.ndim > 1 and parameter.requires_grad:
+            torch.nn.init.normal_(parameter, std=0.3)
+    return model
+
+
 def make_model(family: str, seed: int = 0):
     """A plain Hugging Face classifier with random weights large enough to tell tokens apart."""
     torch.manual_seed(seed)
@@ -40,11 +63,7 @@ def make_model(family: str, seed: int = 0):
         eos_token_id=None,
         **shape_of(family),
     )
-    model = AutoModelForSequenceClassification.from_config(config).eval()
-    for parameter in model.parameters():
-        if parameter.ndim > 1:
-            torch.nn.init.normal_(parameter, std=0.3)
-    return model
+    return larger(AutoModelForSequenceClassification.from_config(config).eval())
 
 
 def make_batch(lengths=LENGTHS, seed: int = 0, width: int | None = None) -> dict:

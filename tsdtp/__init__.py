@@ -7,10 +7,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tsdtp.models import PrunedClassifier, PrunedOutput, calibrate, prune
+    from tsdtp.models import PrunedClassifier, PrunedOutput, PrunedSeq2Seq, calibrate, prune
 
 __version__ = "0.1.0"
-__all__ = ["PrunedClassifier", "PrunedOutput", "calibrate", "prune"]
+__all__ = ["PrunedClassifier", "PrunedOutput", "PrunedSeq2Seq", "calibrate", "prune"]
 
 
 def __getattr__(name: str):

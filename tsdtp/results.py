@@ -45,10 +45,12 @@ class RunRecord:
         quality: accuracy, or bleu, chrf and signature; stderr; n; split; keep_precision,
             keep_recall.
         cost: flops_per_example, flops_ratio, tokens_kept (a fraction per layer),
-            budget_spent_train, hf_flops_per_example.
+            budget_spent_train, hf_flops_per_example; of a translation, translation_flops_ratio
+            and cross_attention_flops_ratio.
         speed: device, dtype, batch_size, threads, examples_per_second, latency_ms, vs_packed,
-            vs_hf, spread; None if not measured.
-        memory: peak_mib, vs_packed, hf_peak_mib; None if not measured.
+            vs_hf, spread; and of a translation, whose figures these are the encoder's, generation
+            (the same of writing, tokens_per_second, num_beams, new_tokens); None if not measured.
+        memory: peak_mib, vs_packed, hf_peak_mib, and generation likewise; None if not measured.
 
     Raises:
         ValueError: A section or key is missing or of the wrong kind; all of them are named.

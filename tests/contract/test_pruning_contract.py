@@ -7,29 +7,11 @@ from functools import cache
 
 import pytest
 import torch
-from omegaconf import OmegaConf
-from tiny import FAMILIES, LENGTHS, PAD, REPOSITORY, SPECIAL, make_batch, make_model
+from methods import BUDGET, METHODS, build_pruner
+from tiny import FAMILIES, LENGTHS, PAD, SPECIAL, make_batch, make_model
 
-from tsdtp.cli.config import instantiate
 from tsdtp.models import PrunedClassifier, blocks, calibrate
 from tsdtp.models.budget import spent_ratio
-
-METHODS = sorted(path.stem for path in (REPOSITORY / "configs" / "pruning").glob("*.yaml"))
-# Options that change what a method does are held to the same promises.
-METHODS += ["dtp:fuse", "ts_dtp:fuse", "ts_dtp:learn_gamma", "ts_dtp:static_threshold"]
-BUDGET = 0.55
-
-
-def build_pruner(method: str, **overrides):
-    name, _, option = method.partition(":")
-    config = OmegaConf.load(REPOSITORY / "configs" / "pruning" / f"{name}.yaml")
-    if option:
-        config[option] = True
-    if "task_feature_dim" in config:  # wider than this model, features would cost what they save
-        config.task_feature_dim = min(config.task_feature_dim, 32)
-    config = OmegaConf.merge({"pruning": config, "seed": 0}, {"pruning": overrides})
-    torch.manual_seed(1)
-    return instantiate(config.pruning, num_layers=4, hidden_size=32)
 
 
 def build(method: str, family: str, dtype=torch.float32, budget: float | None = BUDGET):

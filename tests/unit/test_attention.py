@@ -25,7 +25,7 @@ def tensors(seed: int = 0, dtype=torch.float32) -> tuple:
     return *(torch.randn(sum(LENGTHS), HEADS, SIZE).to(dtype) for _ in range(3)), layout
 
 
-def textbook(query, key, value, layout: Packed, gate=None) -> tuple:
+def textbook(query, key, value, layout: Packed, gate=None, bias=None) -> tuple:
     """Attention by its definition: one query, one head, one sequence at a time."""
     alive = torch.ones(len(query)).bool() if gate is None else gate != 0
     out, received = torch.zeros_like(value), torch.zeros(len(query))
@@ -34,6 +34,9 @@ def textbook(query, key, value, layout: Packed, gate=None) -> tuple:
         keys = [j for j in mates if alive[j]]
         for h in range(HEADS):
             scores = torch.stack([query[i, h] @ key[j, h] for j in keys]) / math.sqrt(SIZE)
+            if bias is not None:
+                middle, here = len(bias) // 2, layout.positions[i]
+                scores = scores + bias[[middle + layout.positions[j] - here for j in keys], h]
             weights = scores.softmax(0)
             out[i, h] = sum(w * value[j, h] for w, j in zip(weights, keys, strict=True))
             if alive[i]:
@@ -51,6 +54,25 @@ def test_it_is_the_textbook_softmax(backend, gate):
     context, nothing = attend(*qkv, layout, gate=gate, backend=backend)
     torch.testing.assert_close(context, expected)
     assert nothing is None
+
+
+@pytest.mark.parametrize("gate", [None, GATE])
+@pytest.mark.parametrize("received", [True, False])
+def test_a_bias_goes_by_original_positions(backend, gate, received):
+    """Two of the first sequence's tokens have gone: the distances stay what they were."""
+    torch.manual_seed(1)
+    query, key, value = torch.randn(3, 7, HEADS, SIZE)
+    positions = torch.tensor([0, 3, 4, 0, 0, 1, 2])
+    layout = Packed(value, torch.tensor([0, 3, 4, 7]), 3, positions)
+    gate = None if gate is None else gate[:7]
+    bias = torch.randn(9, HEADS)
+    expected, receipts = textbook(query, key, value, layout, gate, bias)
+    context, received = attend(
+        *(query, key, value, layout), gate=gate, received=received, bias=bias, backend=backend
+    )
+    torch.testing.assert_close(context, expected)
+    if received is not None:
+        torch.testing.assert_close(received, receipts)
 
 
 @pytest.mark.parametrize("gate", [None, GATE])

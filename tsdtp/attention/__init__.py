@@ -34,6 +34,7 @@ def attend(
     gate: Tensor | None = None,
     received: bool = False,
     dropout: float = 0.0,
+    bias: Tensor | None = None,
     backend: str = "auto",
 ) -> Attention:
     """Scaled dot-product attention of every token to the tokens of its own sequence.
@@ -47,6 +48,9 @@ def attend(
             one; a straight-through gate passes its gradient on to dropped tokens too.
         received: also return how much attention each token receives.
         dropout: probability of dropping an attention weight (training).
+        bias: [2P - 1, H] added to the score of a key d positions after its query, from row
+            P - 1 + d; P is more than the largest position. Positions are those of the layout, as
+            they were before any dropping.
         backend: one of `SETTINGS`; "auto" takes what is fastest for these tensors.
 
     Returns:
@@ -60,13 +64,19 @@ def attend(
     if backend not in SETTINGS:
         raise ValueError(f"unknown attention backend {backend!r}; valid: {', '.join(SETTINGS)}")
     if backend == "auto":
-        backend = fastest(query, gate, received, dropout)
-    return BACKENDS[backend](query, key, value, layout, gate, received, dropout)
+        backend = fastest(query, gate, received, dropout, bias)
+    return BACKENDS[backend](query, key, value, layout, gate, received, dropout, bias)
 
 
-def fastest(query: Tensor, gate: Tensor | None, received: bool, dropout: float) -> str:
+def fastest(
+    query: Tensor,
+    gate: Tensor | None,
+    received: bool,
+    dropout: float,
+    bias: Tensor | None = None,
+) -> str:
     """The back end that "auto" stands for."""
-    if varlen.obstacle(query, gate, received, dropout) is None:
+    if varlen.obstacle(query, gate, received, dropout, bias) is None:
         return "varlen"
     learns = query.requires_grad and (gate is not None or received)
     return "by_sequence" if query.device.type == "cpu" and not learns else "padded"

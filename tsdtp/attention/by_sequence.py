@@ -10,17 +10,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tsdtp.attention.softmax import Attention, sequence_attention, with_dead_rows
+from tsdtp.attention.softmax import (
+    Attention,
+    relative_bias,
+    sequence_attention,
+    with_dead_rows,
+)
 
 
-def attend(query, key, value, layout, gate, received, dropout) -> Attention:
+def attend(query, key, value, layout, gate, received, dropout, bias) -> Attention:
     """See `tsdtp.attention.attend`."""
     contexts: list[Tensor] = []
     receipts: list[Tensor] = []
     for start, end in layout.bounds:
         one = [x[start:end].transpose(0, 1)[None] for x in (query, key, value)]
         gates = None if gate is None else gate[start:end].float()
-        context, receipt = _one(one[0], one[1], one[2], gates, received, dropout)
+        added = None if bias is None else relative_bias(bias, layout.positions[start:end])
+        context, receipt = _one(one[0], one[1], one[2], gates, received, dropout, added)
         contexts.append(context)
         if receipt is not None:
             receipts.append(receipt)
@@ -28,12 +34,19 @@ def attend(query, key, value, layout, gate, received, dropout) -> Attention:
 
 
 def _one(
-    query: Tensor, key: Tensor, value: Tensor, gate: Tensor | None, received: bool, dropout: float
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    gate: Tensor | None,
+    received: bool,
+    dropout: float,
+    bias: Tensor | None,
 ) -> Attention:
-    """Context [n, H, D] and received [n] of query, key, value [1, H, n, D]."""
+    """Context [n, H, D] and received [n] of query, key, value [1, H, n, D]; bias [H, n, n]."""
     if gate is None and not received:
-        context = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
+        added = None if bias is None else bias[None].to(query.dtype)
+        context = F.scaled_dot_product_attention(query, key, value, added, dropout)
         return context[0].transpose(0, 1), None
-    weights, receipt = sequence_attention(query[0], key[0], gate)
+    weights, receipt = sequence_attention(query[0], key[0], gate, bias)
     context = F.dropout(weights, dropout).to(value.dtype) @ value[0]
     return context.transpose(0, 1), receipt

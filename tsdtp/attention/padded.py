@@ -6,21 +6,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tsdtp.attention.softmax import Attention, gated_softmax
+from tsdtp.attention.softmax import Attention, gated_softmax, relative_bias
 from tsdtp.packing import Packed, unpack
 
 
-def attend(query, key, value, layout, gate, received, dropout) -> Attention:
+def attend(query, key, value, layout, gate, received, dropout, bias) -> Attention:
     """See `tsdtp.attention.attend`."""
     grid, mask = unpack(layout.like(torch.stack([query, key, value], dim=1)))
     q, k, v = grid.permute(2, 0, 3, 1, 4)  # each [B, H, S, D]
+    if bias is not None:
+        bias = relative_bias(bias, unpack(layout.like(layout.positions))[0])
     if gate is None and not received:
         full = len(layout.positions) == mask.numel()
-        bias = None if full else mask[:, None, None, :]
-        context = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout)
+        allowed = None if full else mask[:, None, None, :]
+        if bias is not None:
+            bias = bias.to(q.dtype)
+            allowed = bias if allowed is None else bias.masked_fill(~allowed, float("-inf"))
+        context = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed, dropout_p=dropout)
         return _repack(context, layout, len(query)), None
     gates = mask.float() if gate is None else unpack(layout.like(gate.float()))[0]
-    weights = gated_softmax(q, k, gates[:, None, None, :])
+    weights = gated_softmax(q, k, gates[:, None, None, :], bias)
     context = F.dropout(weights, dropout).to(v.dtype) @ v
     receipts = _received(weights, gates, layout) if received else None
     return _repack(context, layout, len(query)), receipts

@@ -5,16 +5,22 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from tsdtp.attention.softmax import Attention, sequence_attention, with_dead_rows
+from tsdtp.attention.softmax import (
+    Attention,
+    relative_bias,
+    sequence_attention,
+    with_dead_rows,
+)
 
 
-def attend(query, key, value, layout, gate, received, dropout) -> Attention:
+def attend(query, key, value, layout, gate, received, dropout, bias) -> Attention:
     """See `tsdtp.attention.attend`."""
     gate = query.new_ones(len(layout.positions), dtype=torch.float32) if gate is None else gate
     contexts, receipts = [], []
     for start, end in layout.bounds:
         q, k, v = (x[start:end].transpose(0, 1) for x in (query, key, value))  # [H, n, D]
-        weights, receipt = sequence_attention(q, k, gate[start:end].float())
+        added = None if bias is None else relative_bias(bias, layout.positions[start:end])
+        weights, receipt = sequence_attention(q, k, gate[start:end].float(), added)
         context = F.dropout(weights, dropout).to(v.dtype) @ v
         contexts.append(context.transpose(0, 1))
         receipts.append(receipt)

@@ -12,12 +12,26 @@ _MAX_EXCESS = 5.0
 Attention = tuple[Tensor, Tensor | None]
 
 
-def gated_softmax(query: Tensor, key: Tensor, gate: Tensor | None) -> Tensor:
-    """softmax over keys of q.k / sqrt(D), each key weighted by its gate before normalising.
+def relative_bias(bias: Tensor, positions: Tensor) -> Tensor:
+    """What is added to the scores of tokens at these positions.
 
-    Shapes: query, key [..., S, D]; gate broadcasts to [..., S, S]; the result is float32.
+    Shapes: bias [2P - 1, H], row P - 1 + d for a key d positions after its query; positions
+    [..., n]; the result is [..., H, n, n].
+    """
+    distance = positions[..., None, :] - positions[..., :, None]
+    return bias[distance + len(bias) // 2].movedim(-1, -3)
+
+
+def gated_softmax(
+    query: Tensor, key: Tensor, gate: Tensor | None, bias: Tensor | None = None
+) -> Tensor:
+    """softmax over keys of q.k / sqrt(D) + bias, each key weighted by its gate before normalising.
+
+    Shapes: query, key [..., S, D]; gate and bias broadcast to [..., S, S]; the result is float32.
     """
     scores = (query @ key.transpose(-1, -2)).float() * query.shape[-1] ** -0.5
+    if bias is not None:
+        scores = scores + bias
     if gate is None:
         return scores.softmax(-1)
     best = scores.detach().masked_fill(gate.detach() == 0, float("-inf")).amax(-1, keepdim=True)
@@ -33,9 +47,11 @@ def received_by(weights: Tensor, live: Tensor | None) -> Tensor:
     return weights.mean(0).mul(live[:, None]).sum(0) / live.sum()
 
 
-def sequence_attention(query: Tensor, key: Tensor, gate: Tensor | None) -> tuple[Tensor, Tensor]:
+def sequence_attention(
+    query: Tensor, key: Tensor, gate: Tensor | None, bias: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Weights [H, n, n] and received [n] of one sequence; query, key [H, n, D], gate [n]."""
-    weights = gated_softmax(query, key, gate)
+    weights = gated_softmax(query, key, gate, bias)
     return weights, received_by(weights, None if gate is None else gate.detach() != 0)
 
 

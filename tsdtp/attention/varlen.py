@@ -20,7 +20,13 @@ except ImportError:
 _MAX_HEAD_SIZE = 256  # of the flash kernels
 
 
-def obstacle(query: Tensor, gate: Tensor | None, received: bool, dropout: float) -> str | None:
+def obstacle(
+    query: Tensor,
+    gate: Tensor | None,
+    received: bool,
+    dropout: float,
+    bias: Tensor | None = None,
+) -> str | None:
     """Why the kernel cannot serve, or None if it can."""
     if varlen_attn is None:
         return "torch has no torch.nn.attention.varlen"
@@ -30,15 +36,15 @@ def obstacle(query: Tensor, gate: Tensor | None, received: bool, dropout: float)
         return f"head size {query.shape[-1]} is not a multiple of 8 up to {_MAX_HEAD_SIZE}"
     if torch.cuda.get_device_capability(query.device) < (8, 0):
         return "the GPU is older than compute capability 8.0"
-    if gate is not None or received or dropout:
-        return "gates, received attention and dropout need the probabilities"
+    if gate is not None or received or dropout or bias is not None:
+        return "it takes no bias; gates, received attention and dropout need the probabilities"
     return None
 
 
-def attend(query, key, value, layout, gate, received, dropout) -> Attention:
+def attend(query, key, value, layout, gate, received, dropout, bias) -> Attention:
     """See `tsdtp.attention.attend`; what the kernel cannot serve goes to the padded back end."""
-    if obstacle(query, gate, received, dropout):
-        return padded.attend(query, key, value, layout, gate, received, dropout)
+    if obstacle(query, gate, received, dropout, bias):
+        return padded.attend(query, key, value, layout, gate, received, dropout, bias)
     assert varlen_attn is not None
     tokens, longest = len(layout.positions), layout.max_seqlen
     offsets = layout.cu_seqlens.int()

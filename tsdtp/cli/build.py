@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Generic, TypeVar, cast
 
 import torch
 from omegaconf import DictConfig, OmegaConf
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tsdtp.cli.config import ConfigError, instantiate
 from tsdtp.cli.identity import start_path
-from tsdtp.data import TextClassificationData
-from tsdtp.data.tokenizer import train_tokenizer
-from tsdtp.models import PrunedClassifier
-from tsdtp.models.classifier import check_settings
+from tsdtp.data.task_data import TaskData
+from tsdtp.models import PrunedModel
 from tsdtp.models.loading import (
     TOKENIZER,
     WEIGHTS,
@@ -24,8 +23,11 @@ from tsdtp.models.loading import (
     load_tokenizer,
     load_weights,
 )
+from tsdtp.models.pruned import check_settings
 from tsdtp.pruning import TokenPruner
 from tsdtp.pruning.none import NoPruning
+from tsdtp.tasks.optim import AdamW
+from tsdtp.tasks.pruning_task import PruningTask
 
 
 def device_of(config: DictConfig) -> torch.device:
@@ -60,21 +62,31 @@ def start_folder(config: DictConfig) -> Path | None:
     return folder
 
 
-class Cell:
+Data = TypeVar("Data", bound=TaskData)
+
+
+class Cell(ABC, Generic[Data]):
     """Data, tokenizer, architecture and pruner of one run; weights come last, on request.
 
     Everything that can be wrong with a config shows here, before weights are loaded.
 
     Args:
         config: of the run, complete.
+
+    Attributes:
+        writes: whether its models are encoder-decoders.
+        models: names of some that fit.
     """
+
+    writes: bool
+    models: str
 
     def __init__(self, config: DictConfig) -> None:
         self.config = config
         self.device = device_of(config)
         self.start = start_folder(config)
         check_settings(config.model.execution, config.model.pooling, config.model.attention)
-        self.data: TextClassificationData = instantiate(config.task.data)
+        self.data: Data = instantiate(config.task.data)
         self.architecture = self._architecture()
         self.pruner: TokenPruner = self._pruner()
         self.data.load()
@@ -87,7 +99,14 @@ class Cell:
         if model.config is not None:
             settings = cast(dict[str, Any], OmegaConf.to_container(model.config))
             settings["vocab_size"] = model.vocab_size
-        return load_config(model.path, settings, self.data.num_labels, model.local_dir)
+        architecture = load_config(model.path, settings, self.num_labels, model.local_dir)
+        if architecture.is_encoder_decoder != self.writes:
+            need = "an encoder-decoder" if self.writes else "an encoder"
+            raise ConfigError(
+                f"task={self.config.task.name} needs {need}, model={model.name} is none; "
+                f"valid are {self.models}, ..."
+            )
+        return architecture
 
     def _pruner(self) -> TokenPruner:
         shape = self.architecture
@@ -95,10 +114,12 @@ class Cell:
             self.config.pruning, num_layers=shape.num_hidden_layers, hidden_size=shape.hidden_size
         )
 
-    def _positions(self) -> int:
+    def _positions(self) -> int | None:
+        """How long a sequence may be; None: T5's positions are relative, and do not end."""
         # RoBERTa numbers positions from the padding index on and so has fewer than it says.
         reserved = 2 if self.architecture.model_type == "roberta" else 0
-        return self.architecture.max_position_embeddings - reserved
+        positions = getattr(self.architecture, "max_position_embeddings", None)
+        return positions and positions - reserved
 
     def _tokenizer(self) -> PreTrainedTokenizerBase:
         """The start run's, else the pretrained model's, else one trained on the task's texts."""
@@ -108,25 +129,56 @@ class Cell:
         elif model.path is not None:
             tokenizer = load_tokenizer(model.path, model.local_dir)
         else:
-            tokenizer = train_tokenizer(self.data.train_texts(), model.vocab_size)
+            tokenizer = self.data.new_tokenizer(model.vocab_size)
         if model.path is None:
-            self.architecture.vocab_size = len(tokenizer)
-            self.architecture.pad_token_id = tokenizer.pad_token_id
+            self.fit_vocabulary(tokenizer)
         return tokenizer
 
+    def fit_vocabulary(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        """Gives an architecture of random weights the tokenizer's vocabulary."""
+        self.architecture.vocab_size = len(tokenizer)
+        self.architecture.pad_token_id = tokenizer.pad_token_id
+
     @property
+    def num_labels(self) -> int | None:
+        """Classes; None where nothing is classified."""
+        return None
+
+    @property
+    @abstractmethod
     def mask_id(self) -> int:
         """Token id that stands for "no word here" in the baseline of attributions."""
-        return cast(int | None, self.tokenizer.mask_token_id) or 0
 
-    def model(self) -> PrunedClassifier:
+    @abstractmethod
+    def task(
+        self, model: Any, optim: AdamW, teacher: Any = None, split: str = "validation", **settings
+    ) -> PruningTask:
+        """The Lightning module that trains a model, and measures it on a split.
+
+        Args:
+            model: as `model` gives it.
+            optim: how to optimise.
+            teacher: as `teacher` gives it.
+            split: which the validation loader serves.
+            **settings: further arguments of `PruningTask`.
+        """
+
+    def final_task(self, model: Any) -> PruningTask:
+        """The module that measures a trained model on the reported split, for the record."""
+        return self.task(model, AdamW(), split=self.data.reported)
+
+    @abstractmethod
+    def wrap(self, weights: PreTrainedModel, pruner: TokenPruner, **settings) -> PrunedModel:
+        """A pruned model around a plain one; settings as `PrunedModel` has them."""
+
+    def model(self) -> PrunedModel:
         """The pruned model, its weights from the start run where there is one."""
         model = self._wrap(self.pruner, self.config.model.execution)
         if self.start is not None:
             load_weights(model, self.start, strict=False)
         return model
 
-    def teacher(self) -> PrunedClassifier | None:
+    def teacher(self) -> PrunedModel | None:
         """The start run's model, unpruned, with weights of its own; None without one."""
         if self.start is None:
             return None
@@ -136,13 +188,12 @@ class Cell:
         load_weights(teacher, self.start, strict=False)
         return teacher.eval()
 
-    def _wrap(self, pruner: TokenPruner, execution: str | None) -> PrunedClassifier:
+    def _wrap(self, pruner: TokenPruner, execution: str | None) -> PrunedModel:
         model = self.config.model
-        return PrunedClassifier(
+        return self.wrap(
             load_model(model.path, self.architecture, model.local_dir),
             pruner,
             execution=execution,
-            pooling=model.pooling,
             special_ids=special_ids(self.tokenizer),
             backend=model.attention,
             auxiliary_weight=model.auxiliary_weight,

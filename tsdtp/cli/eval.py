@@ -27,7 +27,7 @@ def evaluate(config: DictConfig, command: str, folder: Path) -> RunRecord:
     """
     from tsdtp.benchmark.environment import environment
     from tsdtp.cli import measure
-    from tsdtp.cli.build import Cell
+    from tsdtp.cli.cells import build_cell
     from tsdtp.cli.run import quiet_libraries
     from tsdtp.models.loading import load_weights
 
@@ -38,11 +38,11 @@ def evaluate(config: DictConfig, command: str, folder: Path) -> RunRecord:
     trained.model.execution = config.execution
     for key in ("hardware", "benchmark", "eval_batch_size"):
         trained[key] = config[key]
-    cell = Cell(trained)
+    cell = build_cell(trained)
     model = cell.model()
     load_weights(model, Path(config.run))
     model = measure.as_measured(model, trained, cell.device)
-    summary = measure.evaluate(model, cell)
+    summary = measure.evaluate(model, cell, folder)
     summary["cost"]["budget_spent_train"] = record.cost.get("budget_spent_train")
     speed, memory = measure.benchmark(model.to(cell.device), cell)
     measured = {"command": command, **code_state(), **environment(), "date": now()}

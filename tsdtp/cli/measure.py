@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
@@ -11,28 +13,26 @@ from omegaconf import DictConfig
 
 from tsdtp.benchmark import measure
 from tsdtp.cli.build import Cell
-from tsdtp.models import PrunedClassifier, calibrate
-from tsdtp.models.budget import INPUTS
+from tsdtp.models import PrunedModel, calibrate
+from tsdtp.models.budget import INPUTS, inputs_of
 from tsdtp.pruning.none import NoPruning
-from tsdtp.tasks.classification import ClassificationTask
-from tsdtp.tasks.optim import AdamW
 
 
-def as_measured(model: PrunedClassifier, config: DictConfig, device: torch.device):
+def as_measured(model: PrunedModel, config: DictConfig, device: torch.device):
     """A copy in the hardware's dtype on its device, in evaluation mode."""
     dtype = getattr(torch, config.hardware.dtype)
     return copy.deepcopy(model).to(device=device, dtype=dtype).eval()
 
 
 def training_batches(cell: Cell, examples: int, device: torch.device | str = "cpu") -> list[dict]:
-    """Inputs of a random sample of the training data, for calibration."""
+    """Inputs and labels of a random sample of the training data, for calibration and teaching."""
     size = min(cell.config.eval_batch_size, examples)
     loader = cell.data.loader("train", size, shuffle=True, seed=cell.config.seed + 1)
     batches = zip(range(-(-examples // size)), loader, strict=False)
-    return [{k: b[k].to(device) for k in INPUTS if k in b} for _, b in batches]
+    return [{k: b[k].to(device) for k in (*INPUTS, "labels") if k in b} for _, b in batches]
 
 
-def fit_budget(model: PrunedClassifier, cell: Cell) -> float | None:
+def fit_budget(model: PrunedModel, cell: Cell) -> float | None:
     """Calibrates the threshold on training data; the FLOPs ratio spent there, None if no budget."""
     if model.pruner.budget is None:
         return None
@@ -40,9 +40,10 @@ def fit_budget(model: PrunedClassifier, cell: Cell) -> float | None:
     return calibrate(model, training_batches(cell, examples, next(model.parameters()).device))
 
 
-def evaluate(model: PrunedClassifier, cell: Cell) -> dict:
-    """The `quality` and `cost` sections on the evaluation split."""
-    task = ClassificationTask(model, cell.data.num_labels, AdamW())
+def evaluate(model: PrunedModel, cell: Cell, folder: Path) -> dict:
+    """The `quality` and `cost` sections on the evaluation split; its outputs go to the folder."""
+    split = cell.data.reported
+    task = cell.final_task(model)
     trainer = pl.Trainer(
         accelerator=cell.config.hardware.accelerator,
         devices=1,
@@ -51,49 +52,83 @@ def evaluate(model: PrunedClassifier, cell: Cell) -> dict:
         enable_model_summary=False,
         enable_checkpointing=False,
     )
-    loader = cell.data.loader("validation", cell.config.eval_batch_size, order="sorted")
+    loader = cell.data.loader(split, cell.config.eval_batch_size, order="sorted")
     trainer.validate(task, loader, verbose=False)
-    task.summary["quality"]["split"] = cell.config.task.data.evaluate_on
+    task.save_outputs(folder)
+    task.summary["quality"]["split"] = cell.data.evaluate_on
     return task.summary
 
 
-def benchmark(model: PrunedClassifier, cell: Cell) -> tuple[dict | None, dict | None]:
+def benchmark(model: PrunedModel, cell: Cell) -> tuple[dict | None, dict | None]:
     """The `speed` and `memory` sections: this model, unpruned packed, plain Hugging Face."""
     settings = cell.config.benchmark
     if not settings.enabled:
         return None, None
     loader = cell.data.loader(
-        "validation", settings.batch_size, limit=settings.examples, order=settings.order
+        cell.data.reported, settings.batch_size, limit=settings.examples, order=settings.order
     )
     device = next(model.parameters()).device
-    batches = [{k: b[k].to(device) for k in INPUTS if k in b} for b in loader]
-    return measure(
-        **forwards(model),
-        batches=batches,
-        device=device,
-        dtype=cell.config.hardware.dtype,
-        rounds=settings.rounds,
-        min_time=settings.min_time,
-        threads=cell.config.hardware.threads or torch.get_num_threads(),
-        batch_size=settings.batch_size,
-        module=model,
-    )
+    batches = [{k: v.to(device) for k, v in inputs_of(b).items()} for b in loader]
+    how = {
+        "device": device,
+        "dtype": cell.config.hardware.dtype,
+        "rounds": settings.rounds,
+        "min_time": settings.min_time,
+        "threads": cell.config.hardware.threads or torch.get_num_threads(),
+        "batch_size": settings.batch_size,
+    }
+    speed, memory = measure(**forwards(model), batches=batches, **how, module=model)
+    if cell.writes:
+        speed["generation"], memory["generation"] = generation(model, batches, how, cell)
+    return speed, memory
 
 
-def forwards(model: PrunedClassifier) -> dict[str, Callable[[dict], object]]:
+def generation(model: PrunedModel, batches: list[dict], how: dict, cell: Cell) -> tuple[dict, dict]:
+    """Speed and memory of writing targets: each candidate the same number of tokens, as forced.
+
+    Args:
+        model: the pruned one.
+        batches: of sources.
+        how: settings of `tsdtp.benchmark.measure`.
+        cell: whose settings of generation are used.
+    """
+    tokens = cell.config.benchmark.new_tokens
+    length = {"min_new_tokens": tokens, "max_new_tokens": tokens}
+    settings = {"do_sample": False, **cell.config.task.generation, **length}
+    runners = candidates(model).items()
+    writers = {name: _unpack(partial(each.generate, **settings)) for name, each in runners}  # pyright: ignore[reportArgumentType]
+    speed, memory = measure(**writers, batches=batches, **how)
+    figures = ("examples_per_second", "latency_ms", "vs_packed", "vs_hf", "spread", "confidence")
+    chosen = {name: speed[name] for name in figures}
+    chosen["tokens_per_second"] = tokens * speed["examples_per_second"]
+    del memory["weights_mib"]
+    return {**chosen, "num_beams": settings.get("num_beams", 1), "new_tokens": tokens}, memory
+
+
+def candidates(model: PrunedModel) -> dict[str, PrunedModel]:
     """What is compared: `pruned`, `unpruned` (packed as well) and `plain` (Hugging Face)."""
     shape = model.shape
     unpruned = copy.copy(model)  # shares every weight; only pruner and execution differ
     unpruned._modules = {**model._modules, "pruner": NoPruning(shape.num_layers, shape.hidden_size)}
     return {
-        "pruned": _forward(model, model.execution),
-        "unpruned": _forward(unpruned, "packed"),
-        "plain": _forward(unpruned, "hf"),
+        "pruned": _runner(model, model.execution),
+        "unpruned": _runner(unpruned, "packed"),
+        "plain": _runner(unpruned, "hf"),
     }
 
 
-def _forward(model: PrunedClassifier, execution: str):
-    """The model's forward on a batch, in one execution whatever else it is used for."""
+def forwards(model: PrunedModel) -> dict[str, Callable[[dict], object]]:
+    """The forward of each candidate, as a function of a batch."""
+    return {name: _unpack(each) for name, each in candidates(model).items()}
+
+
+def _runner(model: PrunedModel, execution: str) -> PrunedModel:
+    """The model in one execution, whatever else it is used for; shares every weight."""
     runner = copy.copy(model)
     runner.execution = execution
-    return lambda batch: runner(**batch)
+    return runner
+
+
+def _unpack(function: Callable) -> Callable[[dict], object]:
+    """The same function of a batch instead of keyword arguments."""
+    return lambda batch: function(**batch)

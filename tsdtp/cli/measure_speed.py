@@ -14,10 +14,10 @@ from tsdtp.benchmark.resident import resident_peak_mib
 from tsdtp.benchmark.roofline import bound, encoder_work, measure_limits
 from tsdtp.benchmark.scheduled import Scheduled
 from tsdtp.cli.bench_inputs import Batch, from_text, random_batches, task_batches, text_batches
-from tsdtp.cli.build import Cell
+from tsdtp.cli.cells import build_cell
 from tsdtp.cli.config import ConfigError, plain
 from tsdtp.cli.measure import as_measured, fit_budget, forwards
-from tsdtp.models import PrunedClassifier
+from tsdtp.models import PrunedModel
 from tsdtp.models.budget import INPUTS, packed_evaluation
 from tsdtp.models.cost import unpruned_flops
 from tsdtp.tasks.metrics import PruningCost
@@ -29,7 +29,9 @@ def measure_speed(config: DictConfig) -> dict:
     Raises:
         ConfigError: for a budget beside a keep schedule, or a schedule that does not fit.
     """
-    cell = Cell(config)
+    cell = build_cell(config)
+    if cell.writes:
+        raise ConfigError(f"task={config.task.name}: valid for a benchmark are tasks that classify")
     if config.keep_schedule is not None:
         if config.pruning.get("budget") is not None:
             raise ConfigError("keep_schedule or pruning.budget? valid is one of them")
@@ -66,7 +68,7 @@ def measure_speed(config: DictConfig) -> dict:
     return {"cost": cost, "speed": speed, "memory": {**memory, **held(model, inputs, lengths)}}
 
 
-def spent(model: PrunedClassifier, batches: list[Batch]) -> tuple[dict, list[torch.Tensor]]:
+def spent(model: PrunedModel, batches: list[Batch]) -> tuple[dict, list[torch.Tensor]]:
     """The `cost` section on these batches, and [L + 1, B] token counts of each."""
     cost, lengths, padded = PruningCost(model.shape, model.pruner), [], 0.0
     with packed_evaluation(model):
@@ -85,7 +87,7 @@ def _padded(lengths: torch.Tensor) -> torch.Tensor:
     return lengths[0].max().expand_as(lengths)
 
 
-def roofline(model: PrunedClassifier, lengths: list[torch.Tensor], threads: int, ms: float) -> dict:
+def roofline(model: PrunedModel, lengths: list[torch.Tensor], threads: int, ms: float) -> dict:
     """How close the packed encoder comes to the machine's limits, measured here and now."""
     weight = next(model.parameters())
     limits = measure_limits(model.shape, weight.device, weight.dtype, threads)
@@ -102,7 +104,7 @@ def roofline(model: PrunedClassifier, lengths: list[torch.Tensor], threads: int,
     }
 
 
-def held(model: PrunedClassifier, batches: list[Batch], lengths: list[torch.Tensor]) -> dict:
+def held(model: PrunedModel, batches: list[Batch], lengths: list[torch.Tensor]) -> dict:
     """Resident memory and reckoned activations of the largest batch."""
     largest = max(range(len(batches)), key=lambda i: batches[i]["input_ids"].numel())
     counts, size = lengths[largest], next(model.parameters()).element_size()

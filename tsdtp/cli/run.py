@@ -19,6 +19,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from tsdtp.benchmark.environment import environment
 from tsdtp.cli import measure
 from tsdtp.cli.build import Cell
+from tsdtp.cli.cells import build_cell
 from tsdtp.cli.check import check_filled
 from tsdtp.cli.config import plain
 from tsdtp.cli.folder import alone, finished, put_aside
@@ -26,7 +27,7 @@ from tsdtp.cli.identity import Settings, cell_identity, identity_hash, start_ide
 from tsdtp.cli.loggers import log_record, open_loggers
 from tsdtp.cli.training import resume_path, train
 from tsdtp.jobs.progress import enter_stage
-from tsdtp.models import PrunedClassifier
+from tsdtp.models import PrunedModel
 from tsdtp.models.loading import TOKENIZER, save_weights
 from tsdtp.provenance import code_state, now
 from tsdtp.results import RunRecord, write_record
@@ -70,7 +71,7 @@ def _run(config: DictConfig, settings: Settings, method: str, overrides: list[st
     if config.hardware.threads:
         torch.set_num_threads(config.hardware.threads)
         os.environ["OMP_NUM_THREADS"] = str(config.hardware.threads)  # or Lightning sets its own
-    cell, start, own_hash = Cell(config), start_identity(settings), identity_hash(settings)
+    cell, start, own_hash = build_cell(config), start_identity(settings), identity_hash(settings)
     with open_loggers(config, {**settings, "method": method}) as loggers:
         model = train(cell, loggers, own_hash)
         measured = measure_and_save(cell, model)
@@ -119,7 +120,7 @@ def provenance(
     }
 
 
-def measure_and_save(cell: Cell, model: PrunedClassifier) -> dict:
+def measure_and_save(cell: Cell, model: PrunedModel) -> dict:
     """Calibrates a trained model, saves it, and gives the measured sections of its record."""
     folder = Path(cell.config.output_dir)
     enter_stage(folder, "evaluation")
@@ -129,7 +130,7 @@ def measure_and_save(cell: Cell, model: PrunedClassifier) -> dict:
     put_aside(folder)
     save_weights(model, folder)
     cell.tokenizer.save_pretrained(folder / TOKENIZER)
-    summary = measure.evaluate(evaluated, cell)
+    summary = measure.evaluate(evaluated, cell, folder)
     summary["cost"]["budget_spent_train"] = spent
     enter_stage(folder, "benchmark")
     speed, memory = measure.benchmark(evaluated.to(cell.device), cell)

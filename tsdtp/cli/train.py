@@ -27,13 +27,16 @@ def _train(config: DictConfig) -> float | None:
         if multirun:  # Hydra reports it, without a traceback
             raise CompactHydraException(f"tsdtp train: {error}") from error
         exit_with(error, "tsdtp train")
-    quality, cost = record.quality, record.cost
+    name = config.task.metric
+    figure = record.quality[name]
+    error, n = record.quality.get("stderr"), record.quality["n"]
+    spread = "" if error is None else f" ± {error:.4f}"
     print(
-        f"{record.identity['run_id']}: accuracy {quality['accuracy']:.4f} ± {quality['stderr']:.4f}"
-        f" (n = {quality['n']}), FLOPs {cost['flops_ratio']:.3f} of unpruned",
+        f"{record.identity['run_id']}: {name} {figure:.4f}{spread}"
+        f" (n = {n}), FLOPs {record.cost['flops_ratio']:.3f} of unpruned",
         flush=True,
     )
-    return quality["accuracy"]
+    return figure
 
 
 def main() -> None:

@@ -22,16 +22,16 @@ from tsdtp.cli import measure
 from tsdtp.cli.build import Cell, build_each
 from tsdtp.cli.config import ConfigError, instantiate
 from tsdtp.jobs.progress import enter_stage
-from tsdtp.models import PrunedClassifier
+from tsdtp.models import PrunedModel
 from tsdtp.models.budget import check_reachable
 from tsdtp.tasks.callbacks import BudgetSchedule, EpochLine, ReportProgress
 from tsdtp.tasks.checkpoints import RotatingCheckpoints, damage, previous_of
-from tsdtp.tasks.classification import ClassificationTask
 from tsdtp.tasks.non_finite import StopAtNonFiniteLoss
+from tsdtp.tasks.pruning_task import PruningTask
 from tsdtp.tasks.teaching import teach
 
 
-def train(cell: Cell, loggers: list[Logger], config_hash: str) -> PrunedClassifier:
+def train(cell: Cell, loggers: list[Logger], config_hash: str) -> PrunedModel:
     """Fits the cell's model, from the checkpoint `ckpt_path` on; 0 epochs leave it as it starts.
 
     Of several processes only the first one returns: the rest of a run is not theirs.
@@ -42,14 +42,9 @@ def train(cell: Cell, loggers: list[Logger], config_hash: str) -> PrunedClassifi
     config, model, teacher = cell.config, cell.model(), cell.teacher()
     if model.pruner.budget is not None:
         check_reachable(model, measure.training_batches(cell, 256), model.pruner.budget)
-    task = ClassificationTask(
-        model,
-        cell.data.num_labels,
-        instantiate(config.optim),
-        teacher,
-        mask_id=cell.mask_id,
-        **config.teacher,
-    )
+    smoothing = config.task.get("label_smoothing", 0.0)
+    settings = {"mask_id": cell.mask_id, "label_smoothing": smoothing, **config.teacher}
+    task = cell.task(model, instantiate(config.optim), teacher, **settings)
     with trainer_of(cell, loggers, config_hash) as trainer:
         batches = loaders(cell, trainer)
         if trainer.is_global_zero:  # the task passes on what was learnt
@@ -71,11 +66,11 @@ def loaders(cell: Cell, trainer: pl.Trainer) -> tuple[DataLoader, DataLoader]:
 
 
 def fit(
-    task: ClassificationTask,
+    task: PruningTask,
     trainer: pl.Trainer,
     batches: tuple[DataLoader, DataLoader],
     resume: str | None,
-) -> PrunedClassifier:
+) -> PrunedModel:
     """Trains, and gathers the weights; whole in the first process alone."""
     whole = copy.deepcopy(task.model)  # a strategy may take the task's own apart
     task.model.train()  # pretrained models come in evaluation mode, and Lightning keeps it
@@ -96,7 +91,7 @@ def part(trainer: pl.Trainer) -> None:
         sys.exit()
 
 
-def teach_pruner(cell: Cell, model: PrunedClassifier, teacher: PrunedClassifier | None) -> None:
+def teach_pruner(cell: Cell, model: PrunedModel, teacher: PrunedModel | None) -> None:
     """The stage before training, for methods that learn from a teacher's attributions."""
     settings = dict(cell.config.teaching)
     examples = settings.pop("examples")

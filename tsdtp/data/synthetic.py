@@ -1,4 +1,4 @@
-"""Two tasks made from a seed, with the words that decide each label known.
+"""Tasks made from a seed, with the words that decide each label known.
 
 Both hide a few decisive words among fillers, so that a pruner can be scored against the truth: a
 good one keeps the decisive words. A row is a dict of `text`, `label`, `decisive` (one 0/1 per
@@ -33,7 +33,7 @@ Row = dict[str, str | int | list[int]]
 Span = list[tuple[str, int]]
 
 
-def _scatter(rng: random.Random, spans: list[Span], length: int) -> tuple[str, list[int]]:
+def scatter(rng: random.Random, spans: list[Span], length: int) -> tuple[str, list[int]]:
     """Puts the spans, in their order, at random places among fillers, `length` words in all."""
     fillers = length - sum(len(span) for span in spans)
     words = rng.choices(FILLERS, cum_weights=FILLER_WEIGHTS, k=fillers)
@@ -58,7 +58,7 @@ def sentence_row(rng: random.Random) -> Row:
     """A sentence whose label is the majority of one or three opinions, some of them negated."""
     signs = [rng.choice((-1, 1)) for _ in range(rng.choice((1, 1, 3)))]
     spans = [_opinion(rng, sign) for sign in signs]
-    text, decisive = _scatter(rng, spans, rng.randint(8, 40))
+    text, decisive = scatter(rng, spans, rng.randint(8, 40))
     return {"text": text, "label": int(sum(signs) > 0), "decisive": decisive}
 
 
@@ -77,8 +77,8 @@ def pair_row(rng: random.Random) -> Row:
     rng.shuffle(told)
     flags = [int(label or key == KEYS[asked]) for key in told]
     spans = [[(key, flag), (rng.choice(VALUES), 0)] for key, flag in zip(told, flags, strict=True)]
-    text, decisive = _scatter(rng, [[(KEYS[asked], 1)]], rng.randint(4, 7))
-    text_pair, decisive_pair = _scatter(rng, spans, rng.randint(12, 30))
+    text, decisive = scatter(rng, [[(KEYS[asked], 1)]], rng.randint(4, 7))
+    text_pair, decisive_pair = scatter(rng, spans, rng.randint(12, 30))
     return {
         "text": text,
         "text_pair": text_pair,

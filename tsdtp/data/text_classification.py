@@ -5,21 +5,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torch.utils.data import DataLoader
-
-from tsdtp.data.batching import Batch, collate, make_loader
+from tsdtp.data.batching import Batch, collate
 from tsdtp.data.sources import find_files, read_hub, read_local, read_synthetic, standardise
+from tsdtp.data.task_data import TaskData
+from tsdtp.data.tokenizer import train_tokenizer
 from tsdtp.data.tokenizing import encode, encode_batch
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 NEEDS = {"hub": "hub_path", "local": "local_dir", "synthetic": "synthetic"}
 
 
 @dataclass(kw_only=True, eq=False)
-class TextClassificationData:
+class TextClassificationData(TaskData):
     """A text classification task: `load` rows, `prepare` them for a tokenizer, ask for a `loader`.
 
     Args:
@@ -109,8 +109,8 @@ class TextClassificationData:
                 train, validation = train.train_test_split(self.holdout, seed=self.seed).values()
             else:
                 validation = self._read(self.evaluate_on)
-            train = self._draw(train, self.train_limit)
-            validation = self._draw(validation, self.eval_limit)
+            train = self.draw(train, self.train_limit)
+            validation = self.draw(validation, self.eval_limit)
             self._rows = DatasetDict({"train": train, "validation": validation})
         return self._rows
 
@@ -141,45 +141,6 @@ class TextClassificationData:
             "pad_token_type_id": tokenizer.pad_token_type_id,
         }
 
-    def loader(
-        self,
-        split: str,
-        batch_size: int,
-        shuffle: bool = False,
-        bucketed: bool = False,
-        seed: int = 0,
-        limit: int | None = None,
-        order: str = "plain",
-        rank: int = 0,
-        world: int = 1,
-    ) -> DataLoader[Batch]:
-        """Makes a loader of batches padded to their longest row, as `batching.collate` describes.
-
-        Args:
-            split: `train` or `validation`.
-            batch_size: rows per batch, of all processes together.
-            shuffle: rows in a new random order each epoch.
-            bucketed: batches of rows of like length, drawn anew each epoch, shuffle or not.
-            seed: of the random order.
-            limit: only the first rows of the split.
-            order: `plain` as in the split, or `sorted` from the longest row to the shortest.
-            rank: of this process, from 0.
-            world: number of processes that share every batch, as `batching.BatchShard` describes.
-
-        Raises:
-            RuntimeError: before `prepare`.
-            ValueError: if split or order is not known, the order is both random and sorted, or
-                there are too few rows for so many processes.
-        """
-        if not self._encoded:
-            raise RuntimeError(f"{self.name}: call prepare(tokenizer) before loader()")
-        if split not in self._encoded:
-            raise ValueError(f"unknown split {split!r}; valid: {', '.join(self._encoded)}")
-        data = self._encoded[split]
-        data = data if limit is None else data.select(range(min(limit, len(data))))
-        settings = (batch_size, shuffle, bucketed, seed, order, rank, world)
-        return make_loader(data, *settings, **self._pad_ids)
-
     def encode(self, texts: Mapping[str, list], tokenizer: "PreTrainedTokenizerBase") -> Batch:
         """One batch from columns of rows as `load` gives them, tokenised here and now."""
         count = len(texts["text"])
@@ -194,6 +155,10 @@ class TextClassificationData:
             if column in ("text", "text_pair"):
                 yield from train[column]
 
+    def new_tokenizer(self, vocab_size: int) -> "PreTrainedTokenizerFast":
+        """A WordPiece tokenizer trained on the texts of the train split."""
+        return train_tokenizer(self.train_texts(), vocab_size)
+
     def _read(self, split: str) -> "Dataset":
         where = f"{self.name} {split}"
         columns = list(self.text_columns)
@@ -206,8 +171,3 @@ class TextClassificationData:
             files = find_files(Path(str(self.local_dir)), split, self.local_files)
             rows = read_local(files, columns, self.label_column)
         return standardise(rows, columns, self.label_column, list(self.label_names), where)
-
-    def _draw(self, rows: "Dataset", limit: int | None) -> "Dataset":
-        if limit is None or limit >= len(rows):
-            return rows
-        return rows.shuffle(seed=self.seed).select(range(limit))

@@ -1,9 +1,9 @@
-"""A small WordPiece tokenizer, for models that have no vocabulary of their own."""
+"""Tokenizers trained on the task's texts, for models that have no vocabulary of their own."""
 
 from collections.abc import Iterable
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-from tokenizers.trainers import WordPieceTrainer
+from tokenizers.trainers import BpeTrainer, WordPieceTrainer
 from transformers import PreTrainedTokenizerFast
 
 SPECIAL = {
@@ -65,4 +65,46 @@ def train_tokenizer(
         model_max_length=max_length,
         model_input_names=["input_ids", "token_type_ids", "attention_mask"],
         **SPECIAL,
+    )
+
+
+def train_bpe(
+    texts: Iterable[str], vocab_size: int = 8000, max_length: int = 512
+) -> PreTrainedTokenizerFast:
+    """Trains a byte-level BPE tokenizer for both sides of a translation.
+
+    It writes `a </s>`, knows every character, and decodes to the very text up to spaces around it.
+    `<pad>` has id 0, `</s>` 1.
+
+    Args:
+        texts: what to train on.
+        vocab_size: limit on the number of pieces; 259 for bytes and special tokens are always
+            there.
+        max_length: the tokenizer's `model_max_length`.
+
+    Raises:
+        ValueError: if there is no text.
+    """
+    names = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
+    tokenizer = Tokenizer(models.BPE(unk_token=names["unk_token"]))
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=list(names.values()),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    texts = list(texts)
+    if not any(texts):
+        raise ValueError("cannot train a tokenizer: the texts are empty")
+    tokenizer.train_from_iterator(texts, trainer)
+    end = (names["eos_token"], tokenizer.token_to_id(names["eos_token"]))
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[end])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        model_max_length=max_length,
+        model_input_names=["input_ids", "attention_mask"],
+        **names,
     )

@@ -7,6 +7,7 @@ settings in it). So the key is made here, from content.
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,16 +84,85 @@ def token_flags(encoded: BatchEncoding, row: int, flags: tuple[list[int], ...]) 
     ]
 
 
+def encode_pairs(
+    batch: dict[str, list[Any]],
+    indices: list[int],
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    prefix: str = "",
+) -> dict[str, list[Any]]:
+    """Tokenises a batch of sentence pairs, each side truncated to `max_length` tokens.
+
+    The special tokens at the end of a truncated side stay.
+
+    Args:
+        batch: columns `source`, `target` and perhaps `decisive`, a 0/1 per word of the source.
+        indices: the rows' numbers in their split.
+        tokenizer: any; a fast one if the rows have `decisive`.
+        max_length: limit in tokens, special tokens included.
+        prefix: text before each source, as T5 is told its task.
+
+    Returns:
+        Columns `input_ids`, `labels`, `length` and `target_length` in tokens, `cut` (whether
+        the source was truncated), `index`, and per-token `decisive` (if the rows have it).
+    """
+    words = "decisive" in batch
+    sources = [prefix + text for text in batch["source"]]
+    encoded = tokenizer(
+        [text.split() for text in sources] if words else sources,
+        is_split_into_words=words,
+        verbose=False,  # what is too long is cut below
+    )
+    targets = tokenizer(text_target=batch["target"], verbose=False)["input_ids"]
+    special = set(tokenizer.all_special_ids)
+    places = [_places(ids, max_length, special) for ids in encoded["input_ids"]]
+    ids = [_at(row, place) for row, place in zip(encoded["input_ids"], places, strict=True)]
+    labels = [_at(row, _places(row, max_length, special)) for row in targets]
+    out = {
+        "input_ids": ids,
+        "labels": labels,
+        "length": [len(row) for row in ids],
+        "target_length": [len(row) for row in labels],
+        "cut": [len(row) > max_length for row in encoded["input_ids"]],
+        "index": indices,
+    }
+    if words:
+        before = [0] * len(prefix.split())
+        flags = [(before + row,) for row in batch["decisive"]]
+        whole = [token_flags(encoded, row, pair) for row, pair in enumerate(flags)]
+        out["decisive"] = [_at(row, place) for row, place in zip(whole, places, strict=True)]
+    return out
+
+
+def _places(ids: list[int], limit: int, special: set[int]) -> list[int]:
+    """Which tokens stay of a sequence: the first ones, and the special ones that end it."""
+    if len(ids) <= limit:
+        return list(range(len(ids)))
+    end = next((n for n, token in enumerate(reversed(ids)) if token not in special), 0)
+    return [*range(limit - end), *range(len(ids) - end, len(ids))]
+
+
+def _at(row: list[int], places: list[int]) -> list[int]:
+    return [row[place] for place in places]
+
+
 def encode(
-    dataset: "Dataset", tokenizer: PreTrainedTokenizerBase, max_length: int, cache_dir: Path
+    dataset: "Dataset",
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    cache_dir: Path,
+    function: Callable[..., dict[str, list[Any]]] | None = None,
+    **settings: Any,
 ) -> "Dataset":
     """Tokenises a data set, or reads what an earlier run stored under the same content.
 
     Args:
-        dataset: rows as `encode_batch` takes them.
+        dataset: rows as the function takes them.
         tokenizer: see `encode_batch`.
         max_length: see `encode_batch`.
         cache_dir: folder of the Arrow files; made if absent.
+        function: `encode_pairs`, or None for `encode_batch`.
+        **settings: further arguments of the function.
 
     Raises:
         ValueError: if the rows have `decisive` and the tokenizer is not a fast one.
@@ -101,15 +171,17 @@ def encode(
         raise ValueError(
             f"word-level truth needs a fast tokenizer, but {type(tokenizer).__name__} is not one"
         )
+    function = function or encode_batch
     key = [dataset._fingerprint, tokenizer_digest(tokenizer), max_length, VERSION]
+    key += [function.__name__, settings]
     fingerprint = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
     cache_dir.mkdir(parents=True, exist_ok=True)
     return dataset.map(
-        encode_batch,
+        function,
         batched=True,
         with_indices=True,
         remove_columns=dataset.column_names,
-        fn_kwargs={"tokenizer": tokenizer, "max_length": max_length},
+        fn_kwargs={"tokenizer": tokenizer, "max_length": max_length, **settings},
         new_fingerprint=fingerprint,
         cache_file_name=str(cache_dir / f"{fingerprint}.arrow"),
         load_from_cache_file=True,

@@ -6,9 +6,9 @@ Face built, so the weights and their names stay where they are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 Module = Any  # of transformers: an nn.Module whose attributes differ from family to family
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Family:
     """One architecture's pieces, all working on packed tokens [T, d].
 
@@ -27,7 +27,8 @@ class Family:
         attention_output: (block, context [T, d], residual [T, d]) -> [T, d].
         feed_forward: (block, x [T, d]) -> [T, d].
         attention_dropout: block -> probability.
-        head: (classifier, features [B, 1, d]) -> logits [B, C]; reads features[:, 0].
+        relative_bias: (base model, longest sequence) -> bias of attention by relative position,
+            see `tsdtp.attention.attend`; None for families without one.
     """
 
     layers: Callable[[Module], Sequence[nn.Module]]
@@ -36,6 +37,20 @@ class Family:
     attention_output: Callable[[Module, Tensor, Tensor], Tensor]
     feed_forward: Callable[[Module, Tensor], Tensor]
     attention_dropout: Callable[[Module], float]
+    relative_bias: Callable[[Module, int], Tensor] | None = None
+
+
+AnyFamily = TypeVar("AnyFamily", bound=Family)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierFamily(Family):
+    """A family with a classification head.
+
+    Attributes:
+        head: (classifier, features [B, 1, d]) -> logits [B, C]; reads features[:, 0].
+    """
+
     head: Callable[[Module, Tensor], Tensor]
 
 
@@ -92,8 +107,8 @@ def _distilbert_head(classifier, features):
     return classifier.classifier(classifier.dropout(pooled))
 
 
-def _bert_like(embed: Callable, head: Callable) -> Family:
-    return Family(
+def _bert_like(embed: Callable, head: Callable) -> ClassifierFamily:
+    return ClassifierFamily(
         layers=lambda base: base.encoder.layer,
         embed=embed,
         qkv=_bert_qkv,
@@ -108,11 +123,11 @@ def _own_head(classifier, features):
     return classifier.classifier(features)
 
 
-FAMILIES: dict[str, Family] = {
+FAMILIES: dict[str, ClassifierFamily] = {
     "bert": _bert_like(_bert_embed, _bert_head),
     "roberta": _bert_like(_roberta_embed, _own_head),
     "electra": _bert_like(_electra_embed, _own_head),
-    "distilbert": Family(
+    "distilbert": ClassifierFamily(
         layers=lambda base: base.transformer.layer,
         embed=_distilbert_embed,
         qkv=_distilbert_qkv,
@@ -124,13 +139,13 @@ FAMILIES: dict[str, Family] = {
 }
 
 
-def find_family(model_type: str) -> Family:
+def find_family(model_type: str, families: Mapping[str, AnyFamily]) -> AnyFamily:
     """The family of a Hugging Face `config.model_type`.
 
     Raises:
         ValueError: for an architecture without an entry; lists the valid ones.
     """
-    if model_type not in FAMILIES:
-        valid = ", ".join(FAMILIES)
+    if model_type not in families:
+        valid = ", ".join(families)
         raise ValueError(f"model type {model_type!r} cannot be pruned yet; valid: {valid}")
-    return FAMILIES[model_type]
+    return families[model_type]

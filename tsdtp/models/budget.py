@@ -8,14 +8,19 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from tsdtp.models.classifier import PrunedClassifier
 from tsdtp.models.cost import encoder_flops, unpruned_flops
+from tsdtp.models.pruned import PrunedModel
 
 Batch = Mapping[str, Tensor]
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
-def spent_ratio(model: PrunedClassifier, batches: Iterable[Batch]) -> float:
+def inputs_of(batch: Batch) -> dict[str, Tensor]:
+    """What an encoder reads of a batch."""
+    return {name: batch[name] for name in INPUTS if name in batch}
+
+
+def spent_ratio(model: PrunedModel, batches: Iterable[Batch]) -> float:
     """FLOPs that the packed model spends on these batches over those of the unpruned encoder.
 
     Totals over all examples: a long sequence counts for more than a short one.
@@ -23,7 +28,7 @@ def spent_ratio(model: PrunedClassifier, batches: Iterable[Batch]) -> float:
     spent = full = 0.0
     with packed_evaluation(model):
         for batch in batches:
-            out = model(**{k: batch[k] for k in INPUTS if k in batch})
+            out = model(**inputs_of(batch))
             lengths = torch.cat([out.tokens_entered[None], out.tokens_kept])
             spent += encoder_flops(model.shape, lengths, model.pruner).sum().item()
             full += unpruned_flops(model.shape, lengths).sum().item()
@@ -31,7 +36,7 @@ def spent_ratio(model: PrunedClassifier, batches: Iterable[Batch]) -> float:
 
 
 @contextmanager
-def packed_evaluation(model: PrunedClassifier):
+def packed_evaluation(model: PrunedModel):
     """Evaluation mode, packed, without gradients; restores what was before."""
     training, execution = model.training, model._execution
     model.eval()
@@ -45,7 +50,7 @@ def packed_evaluation(model: PrunedClassifier):
 
 
 def calibrate(
-    model: PrunedClassifier,
+    model: PrunedModel,
     batches: Iterable[Batch],
     budget: float | None = None,
     tolerance: float = 0.005,
@@ -54,7 +59,7 @@ def calibrate(
     """Sets the pruner's strictness by bisection so that the budget is spent on these batches.
 
     Args:
-        model: the pruned classifier; changed in place.
+        model: the pruned model; changed in place.
         batches: dictionaries with input_ids, attention_mask and, if any, token_type_ids. Training
             data: thresholds must not see what is evaluated on.
         budget: fraction of the unpruned encoder's FLOPs; default: the pruner's own.
@@ -92,7 +97,7 @@ def calibrate(
 
 
 def check_reachable(
-    model: PrunedClassifier, batches: Iterable[Batch], budget: float, tolerance: float = 0.005
+    model: PrunedModel, batches: Iterable[Batch], budget: float, tolerance: float = 0.005
 ) -> float:
     """The ratio spent on these batches when everything that may go goes; changes nothing.
 
@@ -112,6 +117,6 @@ def check_reachable(
     return floor
 
 
-def _spend(model: PrunedClassifier, batches: list[Batch], strictness: float) -> float:
+def _spend(model: PrunedModel, batches: list[Batch], strictness: float) -> float:
     model.pruner.strictness.fill_(strictness)
     return spent_ratio(model, batches)

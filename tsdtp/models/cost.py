@@ -7,6 +7,7 @@ normalisations and activations. Padding costs nothing here, scoring does.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,20 +24,40 @@ class EncoderShape:
         hidden_size: d.
         intermediate_size: of the feed-forward.
         num_heads: of attention.
+        attention_size: of all heads together; None: the hidden size.
+        feed_forward_products: matrix products in a feed-forward; a gated one has three.
     """
 
     num_layers: int
     hidden_size: int
     intermediate_size: int
     num_heads: int
+    attention_size: int | None = None
+    feed_forward_products: int = 2
+
+    @classmethod
+    def of(cls, config: Any) -> EncoderShape:
+        """The sizes of a Hugging Face config's encoder, under whatever names it has them."""
+        names = ("intermediate_size", "hidden_dim", "encoder_ffn_dim", "d_ff")
+        head_size = getattr(config, "d_kv", None)
+        return cls(
+            num_layers=config.num_hidden_layers,
+            hidden_size=config.hidden_size,
+            intermediate_size=next(getattr(config, n) for n in names if hasattr(config, n)),
+            num_heads=config.num_attention_heads,
+            attention_size=head_size and head_size * config.num_attention_heads,
+            feed_forward_products=3 if getattr(config, "is_gated_act", False) else 2,
+        )
 
     def attention_flops(self, lengths: Tensor) -> Tensor:
         """Projections, scores and context for sequences of these lengths [...]."""
-        return 8 * lengths * self.hidden_size**2 + 4 * lengths**2 * self.hidden_size
+        size = self.attention_size or self.hidden_size
+        return 8 * lengths * self.hidden_size * size + 4 * lengths**2 * size
 
     def feed_forward_flops(self, lengths: Tensor) -> Tensor:
-        """Both matrix products for sequences of these lengths [...]."""
-        return 4 * lengths * self.hidden_size * self.intermediate_size
+        """The matrix products for sequences of these lengths [...]."""
+        size = self.hidden_size * self.intermediate_size
+        return 2 * self.feed_forward_products * lengths * size
 
     def received_flops(self, lengths: Tensor) -> Tensor:
         """Averaging attention over heads and queries, where a method asks for it."""

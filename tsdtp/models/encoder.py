@@ -57,6 +57,7 @@ class Tokens:
     key: Tensor | None = None
     mass: Tensor | None = None
     summary: Tensor | None = None
+    bias: Tensor | None = None  # of attention, not of a token: it does not shrink
 
     def apply(self, decision: Decision, masked: bool) -> Tensor | None:
         """What a decision says: merging first, then dropping; which stay, if others leave."""
@@ -159,6 +160,8 @@ class PackedEncoder:
         hidden = aligned(embeddings) if wants_alignment(embeddings.rows) else embeddings
         inputs = embeddings.values if self.pruner.needs_embeddings else None
         tokens = Tokens(hidden, inputs, input_ids, protected, alive, target=target)
+        if self.family.relative_bias is not None:
+            tokens.bias = self.family.relative_bias(self.base, embeddings.max_seqlen)
         index = torch.arange(len(alive), device=alive.device)
         kept = torch.zeros_like(index)
         lengths, losses = [embeddings.lengths], []
@@ -193,6 +196,7 @@ class PackedEncoder:
             gate=tokens.weights(self.pruner.proportional_attention),
             received=self.pruner.needs_attention and self.pruner.prunes(layer),
             dropout=self.family.attention_dropout(block) if block.training else 0.0,
+            bias=tokens.bias,
             backend=self.backend,
         )
         tokens.hidden = x.like(self.family.attention_output(block, context.flatten(1), x.rows))

@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from transformers import (
     AutoConfig,
+    AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     PreTrainedConfig,
@@ -18,28 +19,35 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from tsdtp.models.classifier import PrunedClassifier
 from tsdtp.models.hub import source_of
+from tsdtp.models.pruned import PrunedModel
 
 WEIGHTS = "weights.safetensors"
 TOKENIZER = "tokenizer"
 
 
 def load_config(
-    path: str | None, config: Mapping | None, num_labels: int, local_dir: str | None = None
+    path: str | None, config: Mapping | None, num_labels: int | None, local_dir: str | None = None
 ) -> PreTrainedConfig:
     """The architecture, without any weights.
+
+    Args:
+        path: a hub id or a folder, or None.
+        config: a config with `model_type`, or None.
+        num_labels: classes; None for a model that does not classify.
+        local_dir: a folder that may hold the model.
 
     Raises:
         ValueError: if neither or both of path and config are given, or nothing is found.
     """
     if (path is None) == (config is None):
         raise ValueError("a model needs one of model.path (pretrained) and model.config (random)")
+    head = {} if num_labels is None else {"num_labels": num_labels}
     if path is None:
-        arguments = dict(config or {})
-        return AutoConfig.for_model(arguments.pop("model_type"), num_labels=num_labels, **arguments)
+        arguments = {**(config or {}), **head}
+        return AutoConfig.for_model(arguments.pop("model_type"), **arguments)
     with source_of(path, local_dir) as source:
-        return AutoConfig.from_pretrained(source, num_labels=num_labels)
+        return AutoConfig.from_pretrained(source, **head)
 
 
 def load_tokenizer(path: str, local_dir: str | None = None) -> PreTrainedTokenizerBase:
@@ -55,29 +63,44 @@ def load_tokenizer(path: str, local_dir: str | None = None) -> PreTrainedTokeniz
 def load_model(
     path: str | None, config: PreTrainedConfig, local_dir: str | None = None
 ) -> PreTrainedModel:
-    """A float32 classifier: pretrained weights under a new head, or random ones from the config.
+    """A float32 model: pretrained weights, a classifier's under a new head, or random ones.
+
+    An encoder-decoder's config gives a model that writes; any other's gives a classifier.
 
     Raises:
         ValueError: the pretrained weights are not found or damaged.
     """
     logging.set_verbosity_error()  # it announces that the head is new, which it is meant to be
+    writes = config.is_encoder_decoder
+    auto = AutoModelForSeq2SeqLM if writes else AutoModelForSequenceClassification
     if path is None:
-        return AutoModelForSequenceClassification.from_config(config)
+        return auto.from_config(config)
     with source_of(path, local_dir) as source:
-        return AutoModelForSequenceClassification.from_pretrained(
-            source, config=config, dtype=torch.float32
-        )
+        return auto.from_pretrained(source, config=config, dtype=torch.float32)
 
 
-def save_weights(model: PrunedClassifier, folder: Path) -> Path:
-    """Writes all weights and the pruner's state atomically.
+def tied(model: PrunedModel) -> dict[str, str]:
+    """By the name of each weight that is another one's under a second name: the first name."""
+    first: dict[tuple, str] = {}
+    names = {}
+    for name, weight in model.state_dict().items():
+        known = first.setdefault((weight.data_ptr(), weight.shape), name)
+        if known != name and weight.numel():
+            names[name] = known
+    return names
+
+
+def save_weights(model: PrunedModel, folder: Path) -> Path:
+    """Writes all weights (tied ones once) and the pruner's state atomically.
 
     Raises:
         OSError: they cannot be written, for example to a full disk; names the file.
     """
     path, temporary = folder / WEIGHTS, folder / f".{WEIGHTS}.tmp"
     try:
-        save_file({k: v.contiguous() for k, v in model.state_dict().items()}, temporary)
+        again = tied(model)
+        weights = {k: v.contiguous() for k, v in model.state_dict().items() if k not in again}
+        save_file(weights, temporary)
         return temporary.replace(path)
     except (OSError, SafetensorError) as error:
         temporary.unlink(missing_ok=True)
@@ -100,7 +123,7 @@ def check_weights(folder: Path) -> Path:
         raise ValueError(f"{path} is damaged ({error}); run it again") from error
 
 
-def load_weights(model: PrunedClassifier, folder: Path, strict: bool = True) -> None:
+def load_weights(model: PrunedModel, folder: Path, strict: bool = True) -> None:
     """Loads what `save_weights` wrote; strict = False leaves the pruner as it is.
 
     Raises:
@@ -108,6 +131,7 @@ def load_weights(model: PrunedClassifier, folder: Path, strict: bool = True) -> 
     """
     path = check_weights(folder)
     weights = load_file(path)
+    weights |= {name: weights[first] for name, first in tied(model).items() if first in weights}
     if not strict:
         weights = {k: v for k, v in weights.items() if not k.startswith("pruner.")}
     try:

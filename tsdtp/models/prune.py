@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from transformers import PreTrainedModel
 
 from tsdtp.models.classifier import PrunedClassifier
+from tsdtp.models.seq2seq import PrunedSeq2Seq
 from tsdtp.pruning import TokenPruner, find_method
 
 
@@ -21,21 +22,22 @@ def prune(
     special_ids: Sequence[int] | None = None,
     auxiliary_weight: float = 0.1,
     **method_arguments,
-) -> PrunedClassifier:
-    """Wraps a Hugging Face sequence classifier so that it drops tokens.
+) -> PrunedClassifier | PrunedSeq2Seq:
+    """Wraps a Hugging Face sequence classifier or encoder-decoder so that it drops tokens.
 
     A new pruner keeps every token until its threshold is set: `tsdtp.calibrate` meets the budget
     on batches of training data. Without a budget the method's own arguments decide.
 
     Args:
-        hf_model: a `*ForSequenceClassification` model; its weights are shared, not copied.
+        hf_model: a `*ForSequenceClassification`, `*ForConditionalGeneration` or `*MTModel` model;
+            its weights are shared, not copied.
         method: name of a pruning method.
         budget: fraction of the unpruned encoder's FLOPs to spend, or None.
-        execution: see `PrunedClassifier`.
-        pooling: see `PrunedClassifier`.
+        execution: see `PrunedModel`.
+        pooling: of a classifier, see `PrunedClassifier`.
         special_ids: token ids never dropped, as `tokenizer.all_special_ids`; default: the ids that
             the model's config names. The first token is never dropped.
-        auxiliary_weight: see `PrunedClassifier`.
+        auxiliary_weight: see `PrunedModel`.
         **method_arguments: of the method's class.
 
     Raises:
@@ -51,6 +53,10 @@ def prune(
         names = ("bos_token_id", "cls_token_id", "eos_token_id", "sep_token_id")
         ids = [getattr(hf_model.config, name, None) for name in names]
         special_ids = [i for i in ids if isinstance(i, int)]
+    if hf_model.config.is_encoder_decoder:
+        return PrunedSeq2Seq(
+            hf_model, pruner, execution, special_ids, auxiliary_weight=auxiliary_weight
+        )
     return PrunedClassifier(
         hf_model, pruner, execution, pooling, special_ids, auxiliary_weight=auxiliary_weight
     )

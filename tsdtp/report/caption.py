@@ -13,6 +13,13 @@ LEGEND = (
     "tokens that reach the end of the last layer. – is missing or not measured."
 )
 
+TRANSLATION = (
+    "Spent, FLOPs, Speed, Ex/s and Memory are of the encoder alone; Whole is the fraction of the "
+    "FLOPs of encoder, cross-attention and decoder, Writing the speed of the whole model at a "
+    "given number of tokens. On single sentences it gains little by nature: the decoder, which "
+    "stays whole, dominates"
+)
+
 
 def caption(task: str, model: str, rows: pd.DataFrame, finished: str = "") -> str:
     """One sentence in parts: what, on which data, where, from which code, when.
@@ -27,6 +34,7 @@ def caption(task: str, model: str, rows: pd.DataFrame, finished: str = "") -> st
     if not rows.empty:
         parts += [_data(rows), _listing(rows, "seed", "seed", "seeds"), *_setting(rows)]
         parts += [_commits(rows), _dates(rows)]
+        parts += [TRANSLATION] if _values(rows, "bleu") else []
     return "; ".join(part for part in [*parts, finished] if part) + "."
 
 

@@ -25,6 +25,13 @@ LABELS = {
 }
 # metric -> header, factor to the shown unit
 _QUALITY = {"accuracy": ("Accuracy (%)", 100), "bleu": ("BLEU", 1), "chrf": ("chrF", 1)}
+# Of writing a target with the whole model; every other column of cost is the encoder's.
+_WRITING = {
+    "translation_flops_ratio": ("Whole", "{:.3f}"),
+    "writing_vs_packed": ("Writing vs packed", "{:.2f}×"),
+    "writing_vs_hf": ("Writing vs HF", "{:.2f}×"),
+    "tokens_per_second": ("Tokens/s", "{:.0f}"),
+}
 _UNITS = (("GFLOPs", 1e9), ("MFLOPs", 1e6), ("kFLOPs", 1e3), ("FLOPs", 1))
 
 Row = dict[str, Any]
@@ -121,6 +128,7 @@ def _columns(rows: pd.DataFrame) -> dict[str, Cell]:
         "Peak MiB": _mean("peak_mib", "{:.0f}"),
         "Memory vs packed": _mean("memory_vs_packed", "{:.2f}×"),
         "Kept": _mean("tokens_kept_last", "{:.3f}"),
+        **{name: _mean(key, form) for key, (name, form) in _present(_WRITING, rows)},
         **{header: _mean(key, "{:.3f}") for key, header in _present(keep, rows)},
     }
 

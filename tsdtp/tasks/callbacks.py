@@ -11,8 +11,8 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch.distributed.fsdp import FullyShardedDataParallel
 
 from tsdtp.jobs.progress import Progress, write_progress
-from tsdtp.models import PrunedClassifier, calibrate
-from tsdtp.models.budget import INPUTS
+from tsdtp.models import PrunedModel, calibrate
+from tsdtp.models.budget import inputs_of
 
 
 class BudgetSchedule(pl.Callback):
@@ -69,10 +69,8 @@ class BudgetSchedule(pl.Callback):
             self._calibrate(pl_module, self.final_batches, final)
 
     def _calibrate(self, pl_module, batches: list[dict], budget: float) -> None:
-        keys = set(INPUTS)
-        moved = [
-            {k: v.to(pl_module.device) for k, v in batch.items() if k in keys} for batch in batches
-        ]
+        device = pl_module.device
+        moved = [{k: v.to(device) for k, v in inputs_of(b).items()} for b in batches]
         strategy = pl_module.trainer.strategy
         whole = FullyShardedDataParallel.summon_full_params(strategy.model, writeback=False)
         with whole, strategy.precision_plugin.forward_context():
@@ -81,7 +79,7 @@ class BudgetSchedule(pl.Callback):
         strictness.copy_(strategy.broadcast(strictness))
 
 
-def _model(pl_module) -> PrunedClassifier:
+def _model(pl_module) -> PrunedModel:
     return pl_module.model
 
 
@@ -104,8 +102,9 @@ class ReportProgress(pl.Callback):
 
     def on_validation_end(self, trainer, pl_module) -> None:
         """Reports the figure of the epoch."""
-        if not trainer.sanity_checking and "val/accuracy" in trainer.callback_metrics:
-            self.history.append(float(trainer.callback_metrics["val/accuracy"]))
+        figure = f"val/{pl_module.metric}"
+        if not trainer.sanity_checking and figure in trainer.callback_metrics:
+            self.history.append(float(trainer.callback_metrics[figure]))
             self._report(trainer, trainer.current_epoch + 1)
 
     def _report(self, trainer, epoch: int) -> None:
@@ -133,13 +132,13 @@ class EpochLine(pl.Callback):
 
     @rank_zero_only
     def on_validation_end(self, trainer, pl_module) -> None:
-        """Prints epoch, accuracy, FLOPs and elapsed seconds."""
-        metrics = trainer.callback_metrics
-        if trainer.sanity_checking or "val/accuracy" not in metrics:
+        """Prints epoch, the task's figure, FLOPs and elapsed seconds."""
+        metrics, name = trainer.callback_metrics, pl_module.metric
+        if trainer.sanity_checking or f"val/{name}" not in metrics:
             return
         print(
             f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
-            f"  accuracy {float(metrics['val/accuracy']):.4f}"
+            f"  {name} {float(metrics[f'val/{name}']):.4f}"
             f"  FLOPs {float(metrics['val/flops_ratio']):.3f} of unpruned"
             f"  {time.monotonic() - self.start:.0f} s",
             flush=True,

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from tsdtp.models.classifier import PrunedOutput
 from tsdtp.models.cost import EncoderShape, encoder_flops, unpruned_flops
+from tsdtp.models.decoder_cost import DecoderShape
+from tsdtp.models.pruned import PrunedOutput
 from tsdtp.pruning import TokenPruner
 
 
@@ -75,3 +76,49 @@ class PruningCost(Metric):
             cost["keep_precision"] = (self.hits / self.kept.clamp(min=1)).item()
             cost["keep_recall"] = (self.hits / self.decisive).item()
         return cost
+
+
+class TranslationCost(Metric):
+    """FLOPs of encoder, cross-attention and decoder for reference targets, summed over examples.
+
+    References and not translations: every method then writes the same number of tokens.
+
+    Args:
+        shape: of the encoder.
+        decoder: of the decoder.
+        pruner: whose scoring is counted.
+    """
+
+    full_state_update = False
+    pruner: TokenPruner
+    spent: Tensor
+    full: Tensor
+    cross_spent: Tensor
+    cross_full: Tensor
+
+    def __init__(self, shape: EncoderShape, decoder: DecoderShape, pruner: TokenPruner) -> None:
+        super().__init__()
+        self.shape, self.decoder = shape, decoder
+        object.__setattr__(self, "pruner", pruner)  # the model's, not a submodule of the metric
+        for name in ("spent", "full", "cross_spent", "cross_full"):
+            zero = torch.zeros((), dtype=torch.float64)
+            self.add_state(name, default=zero, dist_reduce_fx="sum")
+
+    def update(self, output: PrunedOutput, labels: Tensor) -> None:
+        """Adds a batch: of a pruned model's output, and labels [B, N], negative where none is."""
+        assert output.tokens_entered is not None and output.tokens_kept is not None
+        lengths = torch.cat([output.tokens_entered[None], output.tokens_kept])
+        written = (labels >= 0).sum(1).double()
+        own = self.decoder.own_flops(written).sum()
+        cross = [self.decoder.cross_attention_flops(lengths[i], written).sum() for i in (-1, 0)]
+        self.cross_spent += cross[0]
+        self.cross_full += cross[1]
+        self.spent += encoder_flops(self.shape, lengths, self.pruner).sum() + cross[0] + own
+        self.full += unpruned_flops(self.shape, lengths).sum() + cross[1] + own
+
+    def compute(self) -> dict:
+        """Ratios to the unpruned model: of everything, and of cross-attention alone."""
+        return {
+            "translation_flops_ratio": (self.spent / self.full).item(),
+            "cross_attention_flops_ratio": (self.cross_spent / self.cross_full).item(),
+        }

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from transformers import get_scheduler
 
-from tsdtp.models import PrunedClassifier
+from tsdtp.models import PrunedModel
 
 
-def matrices(model: PrunedClassifier) -> set[str]:
+def matrices(model: PrunedModel) -> set[str]:
     """Names of the weights with two dimensions or more: no biases, no normalisations."""
     return {name for name, parameter in model.named_parameters() if parameter.ndim >= 2}
 
@@ -38,9 +38,7 @@ class AdamW:
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
 
-    def build(
-        self, model: PrunedClassifier, total_steps: int, decayed: Collection[str] | None = None
-    ):
+    def build(self, model: PrunedModel, total_steps: int, decayed: Collection[str] | None = None):
         """Optimizer and per-step scheduler.
 
         Args:

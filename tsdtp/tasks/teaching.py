@@ -8,15 +8,16 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from tsdtp.models import PrunedClassifier
+from tsdtp.models import PrunedModel
 from tsdtp.models.attribution import integrated_gradients
+from tsdtp.models.budget import inputs_of
 
 Batch = dict[str, Tensor]
 
 
 def teach(
-    model: PrunedClassifier,
-    teacher: PrunedClassifier,
+    model: PrunedModel,
+    teacher: PrunedModel,
     batches: Sequence[Batch],
     *,
     mask_id: int,
@@ -33,7 +34,8 @@ def teach(
     Args:
         model: whose pruner learns; on the batches' device.
         teacher: an unpruned model of the task, on the same device.
-        batches: training inputs: input_ids, attention_mask and, if any, token_type_ids.
+        batches: training inputs: input_ids, attention_mask, if any token_type_ids, and for a
+            translator labels.
         mask_id: token id of the attributions' baseline.
         epochs: passes over the batches.
         lr: highest learning rate; it falls linearly.
@@ -54,7 +56,7 @@ def teach(
         for _ in range(epochs):
             total = 0.0
             for i in torch.randperm(len(batches), generator=generator).tolist():
-                loss = model(**batches[i], target=targets[i]).auxiliary_loss
+                loss = model(**inputs_of(batches[i]), target=targets[i]).auxiliary_loss
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -65,7 +67,7 @@ def teach(
 
 
 @contextmanager
-def _frozen_and_whole(model: PrunedClassifier):
+def _frozen_and_whole(model: PrunedModel):
     """Only the pruner trains, and nothing is dropped; restores what was before."""
     before = [(p, p.requires_grad) for p in model.parameters()]
     training, execution = model.training, model._execution

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.utils.data import BatchSampler
 
-from tsdtp.data.batching import BatchShard, BucketBatchSampler, collate
+from tsdtp.data.batching import BatchShard, BucketBatchSampler, TokenBatchSampler, collate
 
 ROWS = [
     {
@@ -126,3 +126,44 @@ def test_one_process_takes_every_batch_as_it_is():
 def test_too_few_rows_for_so_many_processes(rows, batch_size):
     with pytest.raises(ValueError, match="3 processes cannot share .* valid: 3 or more"):
         shards(rows, batch_size, 3, drop_short=False)
+
+
+PAIRS = torch.randint(1, 40, (1003, 2), generator=torch.Generator().manual_seed(1))
+
+
+def test_batches_of_tokens_hold_each_row_once_and_stay_below_the_limit():
+    sampler = TokenBatchSampler(PAIRS, 500)
+    epochs = [list(sampler) for _ in range(2)]
+    for batches in epochs:
+        assert len(batches) == len(sampler)
+        assert sorted(row for batch in batches for row in batch) == list(range(len(PAIRS)))
+        assert all(padded_tokens(batch) <= 500 for batch in batches)
+    assert sorted(map(sorted, epochs[0])) != sorted(map(sorted, epochs[1]))
+    full = sum(padded_tokens(batch) for batch in epochs[0]) / len(sampler)
+    assert full > 400, "batches are nearly full"
+
+
+def padded_tokens(batch: list[int]) -> int:
+    return len(batch) * int(PAIRS[batch].amax(0).sum())
+
+
+def test_an_epoch_of_token_batches_can_be_repeated():
+    first, again = TokenBatchSampler(PAIRS, 500, seed=3), TokenBatchSampler(PAIRS, 500, seed=3)
+    epochs = [list(first) for _ in range(3)]
+    again.set_epoch(2)
+    assert list(again) == epochs[2]
+
+
+def test_a_long_row_is_a_batch_and_processes_get_a_row_each():
+    lengths = torch.tensor([[5, 5], [90, 90], [5, 6]])
+    assert sorted(map(sorted, TokenBatchSampler(lengths, 30))) == [[0, 2], [1]]
+    assert sorted(TokenBatchSampler(lengths, 30, least=2))[0] in ([0, 2, 1], [2, 0, 1])
+    with pytest.raises(ValueError, match="3 rows cannot make a batch of 4"):
+        TokenBatchSampler(lengths, 30, least=4)
+
+
+def test_tokens_as_labels_are_padded_for_the_loss():
+    rows = [{"input_ids": [1], "labels": [4, 5], "index": 0}]
+    rows.append({"input_ids": [1, 2], "labels": [4], "index": 1})
+    batch = collate(rows)
+    assert batch["labels"].tolist() == [[4, 5], [4, -100]]

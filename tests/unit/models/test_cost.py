@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny import LENGTHS, make_batch, make_model
+from tiny import LENGTHS, SEQ2SEQ_FAMILIES, make_batch, make_model, make_seq2seq
 from torch.utils.flop_counter import FlopCounterMode
 
 from tsdtp.models import prune
 from tsdtp.models.cost import EncoderShape, encoder_flops, unpruned_flops
+from tsdtp.models.decoder_cost import DecoderShape
 
 SHAPE = EncoderShape(num_layers=2, hidden_size=4, intermediate_size=8, num_heads=2)
 
@@ -78,3 +79,20 @@ def test_the_shape_is_the_models():
     for family in ("bert", "distilbert"):
         shape = prune(make_model(family), "none").shape
         assert shape == EncoderShape(4, 32, 64, 4)
+
+
+@pytest.mark.parametrize("family", SEQ2SEQ_FAMILIES)
+def test_a_translations_flops_are_those_that_torch_counts(family):
+    """One source, its target given at once: a decoder then computes all pairs of target tokens."""
+    model = prune(make_seq2seq(family), "none", execution="hf")
+    batch, labels = make_batch((11,)), make_batch((7,), seed=1)["input_ids"]
+    model.hf_model.set_attn_implementation("eager")  # of fused attention torch counts nothing
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        model(**batch, labels=labels)
+    decoder, source, target = DecoderShape.of(model.config), torch.tensor(11), torch.tensor(7)
+    pairs = 4 * 7 * 7 * decoder.attention_size - 2 * 7 * 8 * decoder.attention_size
+    expected = encoder_flops(model.shape, torch.full((5, 1), 11), None).item()
+    expected += decoder.cross_attention_flops(source, target).item()
+    expected += decoder.own_flops(target).item() + decoder.num_layers * pairs
+    assert counter.get_total_flops() == expected

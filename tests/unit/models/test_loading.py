@@ -5,7 +5,8 @@ import os
 import pytest
 import torch
 from safetensors import SafetensorError
-from tiny import make_batch, make_model
+from safetensors.torch import load_file
+from tiny import SEQ2SEQ_FAMILIES, make_batch, make_model, make_seq2seq
 from transformers import AutoConfig
 
 from tsdtp.models import loading, prune
@@ -101,6 +102,26 @@ def test_weights_may_start_another_method(tmp_path):
     load_weights(other, tmp_path, strict=False)
     assert all(torch.equal(before[k], v) for k, v in other.pruner.state_dict().items())
     assert torch.equal(other.hf_model.classifier.weight, plain.hf_model.classifier.weight)
+
+
+@pytest.mark.parametrize("family", SEQ2SEQ_FAMILIES)
+def test_tied_weights_are_written_once_and_stay_tied(family, batch, tmp_path):
+    model = prune(make_seq2seq(family), "topk", fraction=0.5)
+    path = save_weights(model, tmp_path)
+    embeddings = model.hf_model.get_input_embeddings().weight
+    names = [k for k, v in load_file(path).items() if torch.equal(v, embeddings)]
+    assert len(names) == 1
+    other = prune(make_seq2seq(family, seed=5), "topk")
+    load_weights(other, tmp_path)
+    assert other.hf_model.lm_head.weight is other.hf_model.get_input_embeddings().weight
+    settings = {"max_new_tokens": 5}
+    assert torch.equal(other.generate(**batch, **settings), model.generate(**batch, **settings))
+
+
+def test_an_encoder_decoder_from_its_config():
+    sizes = {"vocab_size": 50, "d_model": 8, "d_kv": 4, "d_ff": 16, "num_layers": 1, "num_heads": 2}
+    model = load_model(None, load_config(None, {"model_type": "t5", **sizes}, None))
+    assert type(model).__name__ == "T5ForConditionalGeneration"
 
 
 def test_an_unfinished_run_has_no_weights(tmp_path):

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny import LENGTHS, SPECIAL, make_model
+from tiny import LENGTHS, SPECIAL, make_model, make_seq2seq
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 import tsdtp
@@ -16,6 +16,16 @@ def test_the_library_is_one_call():
     assert isinstance(tsdtp.prune(make_model("bert")), tsdtp.PrunedClassifier)
     with pytest.raises(AttributeError, match="has no attribute 'cut'"):
         tsdtp.cut  # noqa: B018
+
+
+def test_an_encoder_decoder_translates(batch):
+    model = tsdtp.prune(make_seq2seq("marian"), "topk", fraction=0.5)
+    assert isinstance(model, tsdtp.PrunedSeq2Seq)
+    assert model.special_ids.tolist() == [SPECIAL]
+    assert model.generate(**batch, max_new_tokens=3).shape == (6, 4)
+    out = model(**batch)
+    assert (out.logits, out.loss) == (None, None), "nothing to decode"
+    assert out.tokens_kept[-1].sum() < sum(LENGTHS)
 
 
 def test_an_unknown_method_lists_the_valid_ones():

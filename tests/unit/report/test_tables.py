@@ -78,6 +78,29 @@ def test_translation_shows_its_own_metrics(make_record):
     assert "n = 872, a|b;" in table.caption
 
 
+def test_translation_shows_what_writing_costs(make_record):
+    quality = {"accuracy": None, "bleu": 27.3}
+    writing = {"vs_packed": 1.25, "vs_hf": 1.5, "tokens_per_second": 300.0}
+    none = {"vs_packed": 1.0, "vs_hf": 1.2, "tokens_per_second": 240.0}
+    table = _table(
+        [
+            make_record(
+                quality=quality,
+                speed={"generation": writing},
+                cost={"translation_flops_ratio": 0.8},
+            ),
+            make_record("none", budget=None, quality=quality, speed={"generation": none}),
+        ]
+    )
+    names = ["Whole", "Writing vs packed", "Writing vs HF", "Tokens/s"]
+    shown = table.cells.set_index("Method")[names].T.to_dict("list")
+    assert shown["TS-DTP"] == ["0.800", "1.25×", "1.50×", "300"]
+    plain = next(row for name, row in shown.items() if name.startswith("Fine-Tuned"))
+    assert plain == [GAP, "0.83×", "1.00×", "200"]
+    assert "the decoder, which stays whole, dominates" in table.caption
+    assert "decoder" not in _table([make_record()]).caption
+
+
 def test_small_models_count_in_megaflops(make_record):
     table = _table([make_record(cost={"flops_per_example": 3.5e6})])
     assert table.cells["MFLOPs"].tolist() == ["3.50"]

@@ -79,15 +79,16 @@ def test_it_calibrates_the_model():
     assert model.training
 
 
-def test_the_epoch_line(capsys):
-    line = EpochLine()
-    metrics = {"val/accuracy": torch.tensor(0.875), "val/flops_ratio": torch.tensor(0.5)}
+@pytest.mark.parametrize("name", ["accuracy", "bleu"])
+def test_the_epoch_line(capsys, name):
+    line, task = EpochLine(), SimpleNamespace(metric=name)
+    metrics = {f"val/{name}": torch.tensor(0.875), "val/flops_ratio": torch.tensor(0.5)}
     trainer = SimpleNamespace(
         callback_metrics=metrics, sanity_checking=False, current_epoch=1, max_epochs=3
     )
-    line.on_fit_start(trainer, None)
-    line.on_validation_end(trainer, None)
-    assert capsys.readouterr().out.startswith("epoch 2/3  accuracy 0.8750  FLOPs 0.500 of unpru")
+    line.on_fit_start(trainer, task)
+    line.on_validation_end(trainer, task)
+    assert capsys.readouterr().out.startswith(f"epoch 2/3  {name} 0.8750  FLOPs 0.500 of unpru")
     trainer.sanity_checking = True
-    line.on_validation_end(trainer, None)
+    line.on_validation_end(trainer, task)
     assert capsys.readouterr().out == ""

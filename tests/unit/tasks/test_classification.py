@@ -147,12 +147,11 @@ def test_the_auxiliary_loss_is_weighted_in():
 
 def test_the_teachers_attributions_come_when_they_are_due():
     batch = examples(1, 4)[0]
-    inputs = {k: batch[k] for k in ("input_ids", "attention_mask")}
     teacher = model_of("none").eval()
-    assert task_of(model_of(), None)._target(inputs) is None
-    assert task_of(model_of("topk"), teacher)._target(inputs) is None, "it does not ask"
-    assert task_of(model_of(), teacher, attribution_every=0)._target(inputs) is None
-    due = task_of(model_of(), teacher)._target(inputs)
+    assert task_of(model_of(), None)._target(batch) is None
+    assert task_of(model_of("topk"), teacher)._target(batch) is None, "it does not ask"
+    assert task_of(model_of(), teacher, attribution_every=0)._target(batch) is None
+    due = task_of(model_of(), teacher)._target(batch)
     torch.testing.assert_close(due.sum(1), torch.ones(16))
 
 

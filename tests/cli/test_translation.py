@@ -1,0 +1,92 @@
+"""Translation from the command line: generated and local text, records, wrong pairings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tiny import FAST, make_seq2seq
+
+from tsdtp.data.synthetic_translation import generate_translation
+from tsdtp.data.tokenizer import train_bpe
+from tsdtp.results import read_record
+
+TRANSLATE = (*FAST, "task=synthetic_translation", "model=tiny_marian", "task.bootstrap=20")
+RUN = "outputs/runs/synthetic_translation/tiny_marian"
+
+
+def test_a_pruned_translator_leaves_a_whole_record_and_its_translations(tsdtp):
+    assert tsdtp("train", *TRANSLATE).code == 0
+    prune = ("pruning=topk", "pruning.budget=0.6", "model.init_from=unpruned")
+    outcome = tsdtp("train", *TRANSLATE, *prune)
+    assert outcome.code == 0 and "bleu" in outcome.out
+    folder = Path(f"{RUN}/topk-0.6/seed0")
+    record = read_record(folder)
+    wanted = {"bleu", "chrf", "signature", "stderr", "n", "split", "keep_precision", "keep_recall"}
+    assert wanted <= set(record.quality)
+    assert record.quality["split"] == "test"
+    assert record.cost["budget_spent_train"] == pytest.approx(0.6, abs=0.03)
+    cost = record.cost
+    assert cost["flops_ratio"] < cost["translation_flops_ratio"] < 1, "the decoder stays whole"
+    assert 0 < cost["cross_attention_flops_ratio"] < 1
+    assert record.speed is not None and record.speed["vs_hf"] > 0.01
+    written = record.speed["generation"]
+    assert written["tokens_per_second"] == written["new_tokens"] * written["examples_per_second"]
+    assert record.memory is not None and record.memory["generation"]["peak_mib"] > 0
+    lines = (folder / "translations.txt").read_text().split("\n")
+    assert len(lines) == record.quality["n"] + 1
+    again = tsdtp("eval", f"run={folder}", "in_place=true", "benchmark.enabled=false")
+    assert again.code == 0
+    assert read_record(folder).quality["bleu"] == pytest.approx(record.quality["bleu"])
+
+
+def test_a_task_attention_is_taught_to_translate(tsdtp):
+    assert tsdtp("train", *TRANSLATE).code == 0
+    method = ("pruning=ts_dtp", "pruning.budget=0.6", "model.init_from=unpruned")
+    outcome = tsdtp("train", *TRANSLATE, *method, "benchmark.enabled=false")
+    assert outcome.code == 0 and "teaching: auxiliary loss" in outcome.out
+
+
+def test_files_of_ones_own(tsdtp, tmp_path):
+    for split, count in (("train", 80), ("validation", 8), ("test", 8)):
+        rows = generate_translation(count, split)
+        for side, language in (("source", "en"), ("target", "xx")):
+            text = "".join(f"{row[side]}\n" for row in rows)
+            (tmp_path / f"{split}.{language}").write_text(text)
+    own = ("task=translation", f"task.data.local_dir={tmp_path}", "task.data.languages=[en,xx]")
+    outcome = tsdtp("train", *FAST, *own, "model=tiny_marian", "benchmark.enabled=false")
+    assert outcome.code == 0, outcome.err
+    (tmp_path / "test.xx").write_text("one\n")
+    outcome = tsdtp("train", *FAST, *own, "model=tiny_marian", "overwrite=true")
+    assert outcome.code == 2 and "test.en has 8 lines" in outcome.err
+    (tmp_path / "test.xx").unlink()
+    outcome = tsdtp("train", *FAST, *own, "model=tiny_marian", "overwrite=true")
+    assert outcome.code == 2 and "needs both sides" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("pair", "message"),
+    [
+        (("task=synthetic_translation", "model=tiny_bert"), "needs an encoder-decoder"),
+        (("task=synthetic_sentence", "model=tiny_marian"), "needs an encoder, model=tiny_marian"),
+    ],
+)
+def test_a_task_and_a_model_that_do_not_meet(tsdtp, pair, message):
+    outcome = tsdtp("train", *FAST, *pair)
+    assert outcome.code == 2 and message in outcome.err and "valid are" in outcome.err
+
+
+def test_a_pretrained_translator_is_told_its_task(tsdtp, tmp_path):
+    """A T5 from a folder: its own tokenizer, a prefix, no limit of positions."""
+    texts = [row["source"] for row in generate_translation(50)]
+    train_bpe(texts, 300).save_pretrained(tmp_path / "t5-small")
+    plain = make_seq2seq("t5")
+    plain.resize_token_embeddings(300)
+    plain.save_pretrained(tmp_path / "t5-small")
+    model = ("model=t5_small", f"model.local_dir={tmp_path}", "model.name=tiny_t5", "epochs=0")
+    task = ("task=synthetic_translation", "task.data.prefix='translate: '", "task.bootstrap=0")
+    outcome = tsdtp("train", *FAST, *task, *model, "pruning=dtp", "pruning.budget=0.7")
+    assert outcome.code == 0, outcome.err
+    record = read_record("outputs/runs/synthetic_translation/tiny_t5/dtp-0.7/seed0")
+    assert "stderr" not in record.quality
+    assert record.cost["budget_spent_train"] == pytest.approx(0.7, abs=0.03)

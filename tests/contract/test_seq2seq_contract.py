@@ -1,0 +1,167 @@
+"""What every method in configs/pruning promises inside an encoder-decoder of every family."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from methods import BUDGET, METHODS, build_pruner
+from tiny import LENGTHS, SEQ2SEQ_FAMILIES, SPECIAL, make_batch, make_seq2seq
+
+from tsdtp.models import PrunedSeq2Seq, calibrate
+from tsdtp.models.budget import spent_ratio
+from tsdtp.models.seq2seq import IGNORED
+from tsdtp.models.seq2seq_blocks import SEQ2SEQ_FAMILIES as KNOWN
+
+SEARCHES = ({"num_beams": 1}, {"num_beams": 3})
+
+
+@pytest.fixture(params=METHODS)
+def method(request) -> str:
+    return request.param
+
+
+@pytest.fixture(params=SEQ2SEQ_FAMILIES)
+def family(request) -> str:
+    return request.param
+
+
+@pytest.fixture(params=SEARCHES, ids=["greedy", "beam"])
+def search(request) -> dict:
+    return {"do_sample": False, "max_new_tokens": 10, **request.param}
+
+
+@pytest.fixture
+def labels() -> torch.Tensor:
+    targets = make_batch((7, 12, 1, 9, 4, 12), seed=9)
+    return targets["input_ids"].masked_fill(targets["attention_mask"] == 0, IGNORED)
+
+
+def build(method: str, family: str) -> PrunedSeq2Seq:
+    """A pruned model in evaluation, calibrated to the budget where the method can honour one."""
+    can = build_pruner(method).search is not None
+    pruner = build_pruner(method, **({"budget": BUDGET} if can else {}))
+    model = PrunedSeq2Seq(make_seq2seq(family), pruner, special_ids=[SPECIAL]).eval()
+    if can:
+        calibrate(model, [make_batch(seed=s) for s in range(8)])
+    return model
+
+
+def outputs(model, batch, execution, labels=None):
+    model.execution = execution
+    with torch.inference_mode():
+        return model(**batch, labels=labels)
+
+
+def test_packed_equals_masked(method, family, batch, labels):
+    model = build(method, family)
+    packed, masked = (outputs(model, batch, e, labels) for e in ("packed", "masked"))
+    assert torch.equal(packed.kept_layers, masked.kept_layers)
+    torch.testing.assert_close(packed.logits, masked.logits, atol=2e-4, rtol=0)
+    torch.testing.assert_close(packed.loss, masked.loss, atol=1e-4, rtol=0)
+
+
+def test_packed_translates_as_masked(method, family, batch, search):
+    model = build(method, family)
+    packed, masked = [], []
+    for execution, found in (("packed", packed), ("masked", masked)):
+        model.execution = execution
+        found.extend(model.generate(**batch, **search).tolist())
+    assert packed == masked
+
+
+def test_a_sentence_is_translated_the_same_in_any_batch(method, family, batch, search):
+    model = build(method, family)
+    together = model.generate(**batch, **search)
+    assert torch.equal(model.generate(**make_batch(width=40), **search), together)
+    for row, n in enumerate(LENGTHS):
+        one = {k: v[row : row + 1, :n] for k, v in batch.items()}
+        alone = model.generate(**one, **search)[0]
+        assert torch.equal(together[row, : len(alone)], alone)
+
+
+def test_full_keep_is_the_plain_model(method, family, batch, labels, search):
+    model = build(method, family)
+    model.pruner.strictness.fill_(model.pruner.keep_all)
+    plain = make_seq2seq(family)
+    with torch.inference_mode():
+        expected = plain(**batch, labels=labels)
+    translation = plain.generate(**batch, **search)
+    for execution in ("packed", "masked", "hf"):
+        out = outputs(model, batch, execution, labels)
+        torch.testing.assert_close(out.logits, expected.logits, atol=5e-5, rtol=0)
+        torch.testing.assert_close(out.loss, expected.loss)
+        assert torch.equal(model.generate(**batch, **search), translation)
+
+
+def test_the_cache_of_cross_attention_shrinks(family, batch):
+    """What is dropped takes no memory while the target is written."""
+    model = build("topk", family)
+    widths = []
+    for strictness in (model.pruner.keep_all, 0.9):
+        model.pruner.strictness.fill_(strictness)
+        settings = {"max_new_tokens": 3, "return_dict_in_generate": True, "use_cache": True}
+        out = model.generate(**batch, **settings)
+        layers = out.past_key_values.cross_attention_cache.layers
+        widths.append([x.keys.shape[2] for x in layers if x.keys is not None])
+    longest = int(outputs(model, batch, "packed").tokens_kept[-1].max())
+    assert widths == [[24, 24], [longest, longest]]
+    assert longest < 24
+
+
+def test_the_translation_loss_alone_reaches_the_pruner(method, family, batch, labels):
+    model = build(method, family).train()
+    if not [p for p in model.pruner.parameters() if p.requires_grad]:
+        pytest.skip(f"{method} has nothing to train")
+    model.auxiliary_weight, model.execution = 0.0, None
+    model(**batch, labels=labels).loss.backward()
+    total = sum(p.grad.abs().sum() for p in model.pruner.parameters() if p.grad is not None)
+    assert total > 0
+
+
+def test_cross_attention_alone_reaches_the_pruner(family, batch, labels):
+    """Dropped only after the last block's attention, tokens are missed by the decoder alone."""
+    pruner = build_pruner("ts_dtp", layers=[3], k=-0.2)
+    model = PrunedSeq2Seq(make_seq2seq(family), pruner, special_ids=[SPECIAL]).train()
+    model.auxiliary_weight = 0.0
+    out = model(**batch, labels=labels)
+    assert out.tokens_kept[-1].sum() < out.tokens_entered.sum()
+    out.loss.backward()
+    assert all(p.grad.abs().sum() > 0 for p in pruner.parameters())
+
+
+def test_gates_of_kept_tokens_change_no_value(family, batch, labels):
+    """In training mode without dropout the gates only add a gradient."""
+    model = build("ts_dtp", family)
+    expected = outputs(model, batch, "masked", labels).logits
+    model.pruner.train()
+    gated = model(**batch, labels=labels).logits
+    assert gated.requires_grad
+    torch.testing.assert_close(gated, expected, atol=2e-4, rtol=0)
+
+
+def test_budget_is_spent(method, family):
+    model = build(method, family)
+    if model.pruner.search is None:
+        pytest.skip(f"{method} has no budget to honour")
+    batches = [make_batch(seed=s) for s in range(8)]
+    assert spent_ratio(model, batches) == pytest.approx(BUDGET, abs=0.03)
+
+
+def test_weights_keep_their_names(method, family):
+    plain, model = make_seq2seq(family, seed=7), build(method, family)
+    missing, unexpected = plain.load_state_dict(model.state_dict(), strict=False)
+    assert not missing
+    assert all(name.startswith("pruner.") for name in unexpected)
+
+
+def test_a_copy_translates_alike_and_moves_whole(family, batch):
+    model = copy.deepcopy(build("topk", family)).double()
+    assert {b.dtype for b in model.hf_model.buffers() if b.is_floating_point()} <= {torch.float64}
+    assert {p.dtype for p in model.hf_model.parameters()} == {torch.float64}
+    model.generate(**batch, max_new_tokens=2)
+
+
+def test_every_family_is_here():
+    assert sorted(KNOWN) == sorted(SEQ2SEQ_FAMILIES)

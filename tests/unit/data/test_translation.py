@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tsdtp.data import TranslationData
+from tsdtp.data.synthetic_translation import ADJECTIVES, NOUNS, VERBS, generate_translation
+from tsdtp.data.tokenizer import train_bpe
+
+LEXICON = NOUNS | ADJECTIVES | VERBS
+TEXTS = {
+    "train": ("a dog\na cat\n\nno target\nthe old cow\n", "ein Hund\neine Katze\nx\n\nalte Kuh\n"),
+    "validation": ("A  CAT\n", "die Katze\n"),
+    "test": ("a horse\ntwo\n", "ein Pferd\nzwei\n"),
+}
+
+
+@pytest.fixture
+def files(tmp_path):
+    for split, sides in TEXTS.items():
+        for language, text in zip(("en", "de"), sides, strict=True):
+            (tmp_path / f"{split}.{language}").write_text(text, encoding="utf-8")
+    return tmp_path
+
+
+@pytest.fixture
+def make(tmp_path):
+    def make(**arguments):
+        settings = {"name": "pairs", "source": "local", "languages": ["en", "de"]}
+        settings |= {"local_dir": str(tmp_path), "cache_dir": str(tmp_path / "cache")}
+        return TranslationData(**{**settings, **arguments})
+
+    return make
+
+
+@pytest.fixture
+def generated(make):
+    data = make(source="synthetic", train_examples=200, eval_examples=30, batch_tokens=400)
+    data.prepare(data.new_tokenizer(400))
+    return data
+
+
+def test_a_generated_target_says_the_marked_words_alone():
+    for row in generate_translation(200):
+        words = row["source"].split()
+        marked = [w for w, flag in zip(words, row["decisive"], strict=True) if flag]
+        assert all(w not in LEXICON for w in set(words) - set(marked))
+        verb = next(w for w in marked if w in VERBS)
+        rest = [LEXICON[w] for w in marked if w != verb]
+        assert row["target"].split() == [*rest, VERBS[verb]]
+    assert generate_translation(3, "a") == generate_translation(3, "a")
+    assert generate_translation(3, "a") != generate_translation(3, "b")
+
+
+def test_what_is_empty_or_held_out_is_not_trained_on(files, make):
+    data = make()
+    rows = data.load()
+    assert rows["train"]["source"][:] == ["a dog", "the old cow"]
+    assert data.left_out == {"empty": 2, "in_held_out": 1}
+    assert data.references("test") == ["ein Pferd", "zwei"]
+
+
+def test_a_run_says_what_it_left_out_and_cut(files, make, capsys):
+    data = make(max_length=4)
+    data.prepare(train_bpe(["a dog"], 270))
+    said = capsys.readouterr().out
+    assert "pairs: 2 training pairs with an empty side left out" in said
+    assert "1 training pairs that occur in held-out text left out" in said
+    assert "1 train sources cut at 4 tokens; 1 validation sources cut at 4 tokens" in said
+    assert data.cut == {"train": 1, "validation": 1, "test": 2}
+
+
+def test_a_cut_source_keeps_its_end(files, make):
+    data = make(max_length=4)
+    tokenizer = train_bpe(["a dog"], 270)
+    data.prepare(tokenizer)
+    for batch in data.loader("test", 2):
+        assert batch["input_ids"].shape[1] == 4
+        assert (batch["input_ids"][:, -1] == tokenizer.eos_token_id).all()
+
+
+def test_an_empty_line_of_a_measured_split_is_an_error(files, make):
+    (files / "test.de").write_text("ein Pferd\n\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="pairs test: line 2 of the target is empty"):
+        make().load()
+
+
+def test_nothing_left_to_train_on_is_an_error(files, make):
+    for language in ("en", "de"):
+        (files / f"train.{language}").write_text("\n\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="pairs: no pair is left to train on"):
+        make().load()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"source": "web"}, "unknown source 'web'; valid: hub, local, synthetic"),
+        ({"source": "hub"}, "source=hub needs hub_path"),
+        ({"languages": ["en"]}, r"languages must list 2, not ['en']"),
+        ({"evaluate_on": "train"}, "evaluate_on='train'; valid: validation, test"),
+    ],
+)
+def test_wrong_arguments_say_what_is_valid(make, arguments, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        make(**arguments)
+
+
+def test_more_tokens_than_the_model_has_positions(make):
+    with pytest.raises(ValueError, match="max_length=128 is more than the 64 positions"):
+        make(source="synthetic", train_examples=5, eval_examples=5).prepare(None, 64)
+
+
+def test_before_prepare_there_is_no_loader(make):
+    with pytest.raises(RuntimeError, match="call prepare"):
+        make().loader("train", 2)
+
+
+def test_batches_carry_both_sides_and_the_truth(generated):
+    tokenizer = generated.new_tokenizer(400)
+    rows, references = generated.load()["test"], generated.references("test")
+    for batch in generated.loader("test", 8, order="sorted"):
+        for n, index in enumerate(batch["index"].tolist()):
+            text = tokenizer.decode(batch["input_ids"][n], skip_special_tokens=True)
+            assert text.strip() == rows["source"][index]
+            target = batch["labels"][n][batch["labels"][n] >= 0]
+            assert tokenizer.decode(target, skip_special_tokens=True).strip() == references[index]
+            marked = tokenizer.decode(batch["input_ids"][n][batch["decisive"][n] == 1])
+            assert sorted(marked.split()) == sorted(
+                word
+                for word, flag in zip(
+                    rows["source"][index].split(), rows["decisive"][index], strict=True
+                )
+                if flag
+            )
+
+
+def test_training_batches_count_tokens(generated):
+    sizes = set()
+    for batch in generated.loader("train", 8, shuffle=True, bucketed=True):
+        rows, width = batch["input_ids"].shape
+        assert rows * (width + batch["labels"].shape[1]) <= 400
+        sizes.add(rows)
+    assert len(sizes) > 1
+    assert {len(b["index"]) for b in generated.loader("validation", 10)} == {10}
+
+
+def test_a_prefix_comes_before_each_source(make):
+    data = make(source="synthetic", train_examples=20, eval_examples=5, prefix="to German: ")
+    tokenizer = data.new_tokenizer(400)
+    data.prepare(tokenizer)
+    row = data._encoded["test"][0]
+    assert tokenizer.decode(row["input_ids"]).strip().startswith("to German: ")
+    assert len(row["decisive"]) == len(row["input_ids"])
+    words = tokenizer.decode(
+        [t for t, f in zip(row["input_ids"], row["decisive"], strict=True) if f]
+    )
+    assert all(word in LEXICON for word in words.split())
+
+
+def test_the_tokenizer_is_repeatable_and_loses_nothing():
+    texts = [row["source"] for row in generate_translation(100)]
+    first, again = train_bpe(texts, 300), train_bpe(texts, 300)
+    assert first.get_vocab() == again.get_vocab()
+    assert len(first) == 300
+    text = "Zwölf Boxkämpfer – 日本 jagen „Viktor“ quer!"
+    assert first.decode(first(text)["input_ids"], skip_special_tokens=True).strip() == text
+    assert first(text)["input_ids"][-1] == first.eos_token_id
+    with pytest.raises(ValueError, match="texts are empty"):
+        train_bpe([""])

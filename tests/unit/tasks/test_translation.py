@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import pytest
+import pytorch_lightning as pl
+import torch
+import torch.nn.functional as F
+from sacrebleu.metrics.bleu import BLEU
+from tiny import SPECIAL, make_batch, make_seq2seq
+from torch.utils.data import DataLoader
+
+from tsdtp.models import prune
+from tsdtp.models.attribution import integrated_gradients
+from tsdtp.models.seq2seq import IGNORED
+from tsdtp.tasks.optim import AdamW
+from tsdtp.tasks.teaching import teach
+from tsdtp.tasks.translation import TRANSLATIONS, TranslationTask, translation_quality
+
+
+class Words:
+    """A tokenizer that writes each token as a word; special tokens are silent."""
+
+    def batch_decode(self, tokens, skip_special_tokens):
+        return [" ".join(f"w{i}" for i in row if i > 4) for row in tokens.tolist()]
+
+
+def batch_of(seed: int = 0, rows: int = 8) -> dict:
+    """A batch whose target repeats the source's first words."""
+    batch = make_batch((9,) * rows, seed)
+    labels = torch.full((rows, 5), IGNORED)
+    labels[:, :3] = batch["input_ids"][:, 1:4]
+    labels[:, 3] = SPECIAL
+    return {**batch, "labels": labels, "index": torch.arange(rows)}
+
+
+def model_of(method: str = "ts_dtp", **arguments):
+    model = make_seq2seq("marian")
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data.mul_(0.4 if parameter.ndim > 1 else 1)
+    return prune(model, method, special_ids=[SPECIAL], **arguments).train()
+
+
+def task_of(model, teacher=None, **arguments) -> TranslationTask:
+    settings = {"generation": {"max_new_tokens": 5}, "distillation": 0.0, **arguments}
+    references = Words().batch_decode(batch_of()["labels"], True)
+    return TranslationTask(model, Words(), references, AdamW(lr=1e-2), teacher, **settings)
+
+
+def trainer(steps: int = 0) -> pl.Trainer:
+    names = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
+    return pl.Trainer(max_steps=steps, accelerator="cpu", **dict.fromkeys(names, False))
+
+
+def loader(*batches: dict) -> DataLoader:
+    return DataLoader(list(batches), batch_size=None)
+
+
+def test_quality_is_that_of_the_corpus_and_says_how():
+    texts = ["a b c d e", "f g h i"], ["a b c d e", "f g x i"]
+    quality = translation_quality(*texts)
+    assert quality["bleu"] == BLEU().corpus_score(texts[0], [texts[1]]).score
+    sentences = [translation_quality([h], [r])["bleu"] for h, r in zip(*texts, strict=True)]
+    assert quality["bleu"] != pytest.approx(sum(sentences) / 2)
+    assert "tok:13a" in quality["signature"] and 0 < quality["chrf"] < 100
+    assert "stderr" not in quality
+    assert translation_quality(*texts, bootstrap=50)["stderr"] > 0
+    assert translation_quality(texts[1], texts[1])["bleu"] == pytest.approx(100)
+
+
+def test_validation_translates_and_scores_each_row_by_its_own_reference(tmp_path):
+    """In whatever order the rows come."""
+    model = model_of("topk", fraction=0.5).eval()
+    batch = batch_of()
+    long = {"min_new_tokens": 12, "max_new_tokens": 12}
+    expected = Words().batch_decode(model.generate(batch["input_ids"], **long), True)
+    assert len(set(expected)) > 1
+    task = task_of(model, bootstrap=20, generation=long)
+    task.references = expected
+    order = torch.randperm(8, generator=torch.Generator().manual_seed(0))
+    halves = [{k: v[part] for k, v in batch.items()} for part in order.split(4)]
+    trainer().validate(task, loader(*halves), verbose=False)
+    assert task.summary["quality"]["bleu"] == pytest.approx(100)
+    assert task.summary["quality"]["n"] == 8
+    assert 0 < task.summary["cost"]["flops_ratio"] < 1
+    task.save_outputs(tmp_path)
+    assert (tmp_path / TRANSLATIONS).read_text().splitlines() == expected
+
+
+def test_training_learns_to_translate_pruned():
+    """Trained masked, measured packed."""
+    task, batches = task_of(model_of("topk", fraction=0.9)), [batch_of(seed) for seed in range(2)]
+    before = losses(task.model.eval(), batches)
+    task.model.train()
+    trainer(120).fit(task, loader(*batches * 60))
+    assert max(losses(task.model.eval(), batches)) < 0.3 * min(before)
+
+
+def losses(model, batches: list[dict]) -> list[float]:
+    with torch.inference_mode():
+        return [model(**inputs(b), labels=b["labels"]).loss.item() for b in batches]
+
+
+def inputs(batch: dict) -> dict:
+    return {k: batch[k] for k in ("input_ids", "attention_mask")}
+
+
+def test_the_loss_is_smoothed_and_distilled_over_the_target_alone():
+    batch, model, teacher = batch_of(), model_of("none"), model_of("none").eval()
+    teacher.lm_head.weight.data += 0.1
+    logits = model.eval()(**inputs(batch), labels=batch["labels"]).logits
+    goal = teacher(**inputs(batch), labels=batch["labels"]).logits
+    valid = batch["labels"] != IGNORED
+    labels = batch["labels"][valid]
+    smooth = F.cross_entropy(logits[valid], labels, label_smoothing=0.1)
+    match = F.kl_div(logits[valid].log_softmax(-1), goal[valid].softmax(-1), reduction="batchmean")
+    task = task_of(model, teacher, label_smoothing=0.1, distillation=0.25)
+    loss = task._task_loss(logits, batch["labels"], inputs(batch))
+    torch.testing.assert_close(loss, 0.75 * smooth + 0.25 * match)
+
+
+def test_attributions_are_of_the_target():
+    batch, teacher = batch_of(), model_of("none").eval()
+    given = {**inputs(batch), "mask_id": 3}
+    first = integrated_gradients(teacher, **given, labels=batch["labels"])
+    torch.testing.assert_close(first.sum(1), torch.ones(8))
+    assert (first[:, 0] == 0).all() and (first[:, 8] == 0).all(), "protected tokens"
+    other = integrated_gradients(teacher, **given, labels=batch["labels"].flip(0))
+    assert not torch.allclose(first, other)
+    with pytest.raises(ValueError, match="attributions of a translation need its target"):
+        integrated_gradients(teacher, **given)
+
+
+def test_a_pruner_is_taught_by_attributions():
+    batches = [{k: v for k, v in batch_of(s).items() if k != "index"} for s in range(3)]
+    history = teach(model_of().eval(), model_of("none").eval(), batches, mask_id=3, epochs=8)
+    assert history[-1] < history[0]

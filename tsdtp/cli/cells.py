@@ -1,0 +1,102 @@
+"""What a run of each kind of task is built of."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from omegaconf import DictConfig
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from tsdtp.cli.build import Cell
+from tsdtp.cli.config import ConfigError
+from tsdtp.data import TextClassificationData, TranslationData
+from tsdtp.models import PrunedClassifier, PrunedSeq2Seq
+from tsdtp.pruning import TokenPruner
+from tsdtp.tasks.classification import ClassificationTask
+from tsdtp.tasks.optim import AdamW
+from tsdtp.tasks.pruning_task import PruningTask
+from tsdtp.tasks.translation import TranslationTask
+
+
+class ClassificationCell(Cell[TextClassificationData]):
+    """A run that classifies."""
+
+    writes = False
+    models = "tiny_bert, minilm_l6, bert_base"
+
+    @property
+    def num_labels(self) -> int:
+        """Classes."""
+        return self.data.num_labels
+
+    @property
+    def mask_id(self) -> int:
+        """The mask token's."""
+        return cast(int | None, self.tokenizer.mask_token_id) or 0
+
+    def task(
+        self, model: Any, optim: AdamW, teacher: Any = None, split: str = "validation", **settings
+    ) -> PruningTask:
+        """See `Cell.task`; its labels come with every batch, whatever the split."""
+        return ClassificationTask(model, self.num_labels, optim, teacher, **settings)
+
+    def wrap(self, weights: PreTrainedModel, pruner: TokenPruner, **settings) -> PrunedClassifier:
+        """A pruned classifier."""
+        return PrunedClassifier(weights, pruner, pooling=self.config.model.pooling, **settings)
+
+
+class TranslationCell(Cell[TranslationData]):
+    """A run that translates."""
+
+    writes = True
+    models = "tiny_marian, marian_small, opus_mt_en_de, t5_small"
+
+    @property
+    def mask_id(self) -> int:
+        """That of padding, whose embedding is zero: a translator knows no mask."""
+        return cast(int | None, self.tokenizer.pad_token_id) or 0
+
+    def fit_vocabulary(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        """Also tells the decoder where targets begin and end."""
+        super().fit_vocabulary(tokenizer)
+        shape = self.architecture
+        shape.decoder_vocab_size = len(tokenizer)
+        shape.eos_token_id = tokenizer.eos_token_id
+        shape.decoder_start_token_id = tokenizer.pad_token_id
+        shape.bos_token_id = shape.forced_eos_token_id = None
+
+    def task(
+        self, model: Any, optim: AdamW, teacher: Any = None, split: str = "validation", **settings
+    ) -> PruningTask:
+        """See `Cell.task`."""
+        references, generation = self.data.references(split), dict(self.config.task.generation)
+        return TranslationTask(
+            model, self.tokenizer, references, optim, teacher, generation, **settings
+        )
+
+    def final_task(self, model: Any) -> PruningTask:
+        """With a standard error of BLEU."""
+        bootstrap = self.config.task.bootstrap
+        return self.task(model, AdamW(), split=self.data.reported, bootstrap=bootstrap)
+
+    def wrap(self, weights: PreTrainedModel, pruner: TokenPruner, **settings) -> PrunedSeq2Seq:
+        """A pruned encoder-decoder."""
+        return PrunedSeq2Seq(weights, pruner, **settings)
+
+
+_CELLS: dict[str, type[Cell]] = {
+    ClassificationTask.metric: ClassificationCell,
+    TranslationTask.metric: TranslationCell,
+}
+
+
+def build_cell(config: DictConfig) -> Cell:
+    """The cell of a complete config; the figure that the task is judged by says which kind.
+
+    Raises:
+        ConfigError: for a figure that no kind of task has, or whatever else is wrong.
+    """
+    metric = config.task.metric
+    if metric not in _CELLS:
+        raise ConfigError(f"task.metric={metric}: valid are {', '.join(_CELLS)}")
+    return _CELLS[metric](config)

@@ -1,0 +1,125 @@
+"""Parallel text: two files aligned line by line, and what must not be trained on."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+SIDES = ("source", "target")
+
+Pairs = dict[str, list[Any]]  # columns `source` and `target` of texts, and perhaps others
+
+
+def read_lines(path: Path) -> list[str]:
+    """Lines of a UTF-8 text file, gzipped or not, without the spaces around them.
+
+    Raises:
+        FileNotFoundError: neither the file nor the same with .gz is there.
+        ValueError: it cannot be read.
+    """
+    candidates = [path, path.with_name(f"{path.name}.gz")]
+    found = next((p for p in candidates if p.is_file()), None)
+    if found is None:
+        raise FileNotFoundError(
+            f"no parallel text {path} (nor .gz): each split needs both sides; set TSDTP_DATA_DIR "
+            "to the folder of the data sets, or task.data.local_dir to the folder of this one"
+        )
+    opener = gzip.open if found.suffix == ".gz" else open
+    try:
+        with opener(found, "rt", encoding="utf-8", newline="\n") as file:
+            # Lines end at \n alone: other separators occur inside sentences.
+            lines = file.read().split("\n")
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise ValueError(f"cannot read {found} as UTF-8 text: {error}") from error
+    return [line.strip() for line in (lines[:-1] if lines[-1] == "" else lines)]
+
+
+def read_parallel(folder: Path, stems: Sequence[str], languages: Sequence[str]) -> Pairs:
+    """Reads and joins the files `STEM.SOURCE` and `STEM.TARGET` (or .gz) of a split.
+
+    Args:
+        folder: where they are; stems may name folders below it.
+        stems: one or more.
+        languages: the endings of the source's and the target's file.
+
+    Raises:
+        FileNotFoundError: if a side is missing.
+        ValueError: if the two sides differ in their number of lines.
+    """
+    pairs: Pairs = {side: [] for side in SIDES}
+    for stem in stems:
+        paths = [folder / f"{stem}.{language}" for language in languages]
+        source, target = (read_lines(path) for path in paths)
+        if len(source) != len(target):
+            raise ValueError(
+                f"{paths[0]} has {len(source)} lines and {paths[1]} {len(target)}: parallel text "
+                "needs the same number"
+            )
+        pairs["source"] += source
+        pairs["target"] += target
+    return pairs
+
+
+def pairs_of(rows: Iterable[Mapping[str, str]], languages: Sequence[str], where: str) -> Pairs:
+    """Parallel text from rows that map languages to texts, as the hub has it.
+
+    Raises:
+        ValueError: if a row lacks a language.
+    """
+    pairs: Pairs = {side: [] for side in SIDES}
+    for number, row in enumerate(rows):
+        for side, language in zip(SIDES, languages, strict=True):
+            if not isinstance(row.get(language), str):
+                valid = ", ".join(row)
+                raise ValueError(f"{where}: row {number} has no {language!r}; it has: {valid}")
+            pairs[side].append(row[language].strip())
+    return pairs
+
+
+def without_empty(pairs: Pairs) -> tuple[Pairs, int]:
+    """The pairs that have text on both sides, and how many have not."""
+    kept = [bool(source and target) for source, target in zip(*_sides(pairs), strict=True)]
+    return _choose(pairs, kept), kept.count(False)
+
+
+def check_full(pairs: Pairs, where: str) -> None:
+    """Raises ValueError where a split that is measured has no pairs or an empty line."""
+    if not pairs["source"]:
+        raise ValueError(f"{where} has no lines")
+    for side in SIDES:
+        if "" in pairs[side]:
+            line = pairs[side].index("") + 1
+            raise ValueError(f"{where}: line {line} of the {side} is empty; scores need every line")
+
+
+def without_overlap(pairs: Pairs, held_out: Iterable[Pairs]) -> tuple[Pairs, int]:
+    """The pairs neither of whose sides occurs in held-out text, and how many do.
+
+    Letter case and runs of spaces do not count as a difference.
+    """
+    known = {side: set[str]() for side in SIDES}
+    for other in held_out:
+        for side in SIDES:
+            known[side].update(map(_normal, other[side]))
+    kept = [
+        _normal(source) not in known["source"] and _normal(target) not in known["target"]
+        for source, target in zip(*_sides(pairs), strict=True)
+    ]
+    return _choose(pairs, kept), kept.count(False)
+
+
+def _sides(pairs: Pairs) -> tuple[list[str], list[str]]:
+    return pairs["source"], pairs["target"]
+
+
+def _normal(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
+def _choose(pairs: Pairs, kept: Sequence[bool]) -> Pairs:
+    return {
+        name: [value for value, keep in zip(column, kept, strict=True) if keep]
+        for name, column in pairs.items()
+    }

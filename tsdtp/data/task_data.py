@@ -1,0 +1,92 @@
+"""What the data of every task can do once its splits are encoded: draw rows, make loaders."""
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+from torch.utils.data import DataLoader
+
+from tsdtp.data.batching import Batch, make_loader
+
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetDict
+    from transformers import PreTrainedTokenizerBase
+
+
+class TaskData(ABC):
+    """Base of the tasks' data; a subclass fills `_encoded` and `_pad_ids` in its `prepare`.
+
+    Attributes:
+        name: of the task, for messages.
+        seed: of random draws.
+        batch_tokens: see `batching.TokenBatchSampler`; None where batches count rows.
+        reported: the prepared split that a record tells of.
+        evaluate_on: the split of the source that this is.
+    """
+
+    name: str
+    seed: int
+    batch_tokens: int | None = None
+    reported: str = "validation"
+    evaluate_on: str
+    _encoded: dict[str, "Dataset"]
+    _pad_ids: dict[str, int]
+
+    @abstractmethod
+    def load(self) -> "DatasetDict":
+        """Reads and checks the rows; later calls return the same."""
+
+    @abstractmethod
+    def prepare(
+        self, tokenizer: "PreTrainedTokenizerBase", max_positions: int | None = None
+    ) -> None:
+        """Tokenises all splits, or finds them in the cache."""
+
+    @abstractmethod
+    def new_tokenizer(self, vocab_size: int) -> "PreTrainedTokenizerBase":
+        """A tokenizer trained on the texts of the train split."""
+
+    def loader(
+        self,
+        split: str,
+        batch_size: int,
+        shuffle: bool = False,
+        bucketed: bool = False,
+        seed: int = 0,
+        limit: int | None = None,
+        order: str = "plain",
+        rank: int = 0,
+        world: int = 1,
+    ) -> DataLoader[Batch]:
+        """Makes a loader of batches padded to their longest row, as `batching.collate` describes.
+
+        Args:
+            split: one of those prepared, such as `train` or `validation`.
+            batch_size: rows per batch, of all processes together.
+            shuffle: rows in a new random order each epoch.
+            bucketed: batches of rows of like length, drawn anew each epoch, shuffle or not; of
+                `batch_tokens` tokens where the task says so.
+            seed: of the random order.
+            limit: only the first rows of the split.
+            order: `plain` as in the split, or `sorted` from the longest row to the shortest.
+            rank: of this process, from 0.
+            world: number of processes that share every batch, as `batching.BatchShard` describes.
+
+        Raises:
+            RuntimeError: before `prepare`.
+            ValueError: if split or order is not known, the order is both random and sorted, or
+                there are too few rows for so many processes.
+        """
+        if not self._encoded:
+            raise RuntimeError(f"{self.name}: call prepare(tokenizer) before loader()")
+        if split not in self._encoded:
+            raise ValueError(f"unknown split {split!r}; valid: {', '.join(self._encoded)}")
+        data = self._encoded[split]
+        data = data if limit is None else data.select(range(min(limit, len(data))))
+        settings = (batch_size, shuffle, bucketed, seed, order, rank, world)
+        return make_loader(data, *settings, batch_tokens=self.batch_tokens, **self._pad_ids)
+
+    def draw(self, rows: "Dataset", limit: int | None) -> "Dataset":
+        """So many rows at random, or all of them."""
+        if limit is None or limit >= len(rows):
+            return rows
+        return rows.shuffle(seed=self.seed).select(range(limit))

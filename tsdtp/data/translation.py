@@ -1,0 +1,193 @@
+"""Translation: sentence pairs from anywhere, tokenised once, batched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from tsdtp.data.parallel import (
+    SIDES,
+    Pairs,
+    check_full,
+    pairs_of,
+    read_parallel,
+    without_empty,
+    without_overlap,
+)
+from tsdtp.data.sources import read_hub
+from tsdtp.data.synthetic_translation import generate_translation
+from tsdtp.data.task_data import TaskData
+from tsdtp.data.tokenizer import train_bpe
+from tsdtp.data.tokenizing import encode, encode_pairs
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict
+    from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+SPLITS = ("train", "validation", "test")
+SOURCES = {"hub": "hub_path", "local": "local_dir", "synthetic": None}
+
+
+@dataclass(kw_only=True, eq=False)
+class TranslationData(TaskData):
+    """A translation task: `load` pairs, `prepare` them for a tokenizer, ask for a `loader`.
+
+    Training pairs with an empty side are left out, and those of which a side occurs in the
+    validation or the test split; both are counted in `left_out`. The measured splits must be full.
+
+    Args:
+        name: of the task, for messages.
+        source: `hub`, `local` or `synthetic`.
+        languages: of source and target, as local files end and as the hub names them.
+        max_length: limit in tokens of each side; longer ones are cut, and counted in `cut`.
+        prefix: text before each source (T5).
+        batch_tokens: training batches of about so many tokens, see `batching.TokenBatchSampler`;
+            None: of so many rows.
+        hub_path: data set on the Hugging Face hub, with a column `translation`.
+        hub_name: its configuration.
+        local_dir: folder of the local files.
+        local_files: by split a file name without its language, or a list of them to be joined:
+            `train` means `train.en` and `train.de`, gzipped or not. None: the split's own name.
+        evaluate_on: the split that a record tells of, `test` or `validation`; training looks at
+            `validation` alone.
+        train_limit: pairs to train on at most, drawn at random.
+        eval_limit: pairs of each other split at most, drawn at random.
+        train_examples: pairs of a synthetic train split.
+        eval_examples: pairs of any other synthetic split.
+        cache_dir: folder of tokenised data; None takes a folder in the cache of `datasets`.
+        seed: of synthetic pairs and limits.
+
+    Raises:
+        ValueError: if an argument is not one of its valid values.
+    """
+
+    name: str
+    source: str
+    languages: Sequence[str]
+    max_length: int = 128
+    prefix: str = ""
+    batch_tokens: int | None = None
+    hub_path: str | None = None
+    hub_name: str | None = None
+    local_dir: str | None = None
+    local_files: Mapping[str, str | Sequence[str]] | None = None
+    evaluate_on: str = "test"
+    train_limit: int | None = None
+    eval_limit: int | None = None
+    train_examples: int = 16000
+    eval_examples: int = 500
+    cache_dir: str | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Checks the arguments; reads nothing yet."""
+        if self.source not in SOURCES:
+            valid = ", ".join(SOURCES)
+            raise ValueError(f"{self.name}: unknown source {self.source!r}; valid: {valid}")
+        needed = SOURCES[self.source]
+        if needed and not getattr(self, needed):
+            raise ValueError(f"{self.name}: source={self.source} needs {needed}")
+        if isinstance(self.languages, str) or len(self.languages) != 2:
+            raise ValueError(f"{self.name}: languages must list 2, not {self.languages}")
+        if self.evaluate_on not in SPLITS[1:]:
+            valid = ", ".join(SPLITS[1:])
+            raise ValueError(f"{self.name}: evaluate_on={self.evaluate_on!r}; valid: {valid}")
+        self.reported = self.evaluate_on
+        self.left_out: dict[str, int] = {}
+        self.cut: dict[str, int] = {}
+        self._rows: DatasetDict | None = None
+        self._encoded = {}
+        self._pad_ids = {}
+
+    def load(self) -> DatasetDict:
+        """Reads and checks the pairs; later calls return the same.
+
+        Returns:
+            Splits `train`, `validation` and `test` with columns `source`, `target`, and for the
+            synthetic task `decisive`: a 0/1 per word of the source.
+
+        Raises:
+            FileNotFoundError: if a side of a split is not there; it names the file.
+            ValueError: if the sides differ in length, or a measured split has an empty line.
+        """
+        from datasets import Dataset, DatasetDict
+
+        if self._rows is None:
+            pairs = {split: self._read(split) for split in SPLITS}
+            for split in SPLITS[1:]:
+                check_full(pairs[split], f"{self.name} {split}")
+            train, empty = without_empty(pairs["train"])
+            train, known = without_overlap(train, [pairs[split] for split in SPLITS[1:]])
+            if not train["source"]:
+                raise ValueError(f"{self.name}: no pair is left to train on")
+            self.left_out = {"empty": empty, "in_held_out": known}
+            limits = {"train": self.train_limit}
+            rows = {s: Dataset.from_dict(p) for s, p in (pairs | {"train": train}).items()}
+            self._rows = DatasetDict(
+                {s: self.draw(r, limits.get(s, self.eval_limit)) for s, r in rows.items()}
+            )
+        return self._rows
+
+    def prepare(self, tokenizer: PreTrainedTokenizerBase, max_positions: int | None = None) -> None:
+        """Tokenises all splits, or finds them in the cache; says what was left out or cut.
+
+        Args:
+            tokenizer: any; for the synthetic task a fast one.
+            max_positions: of the model; None checks nothing.
+
+        Raises:
+            ValueError: if `max_length` is more than `max_positions`, or as `load`.
+        """
+        if max_positions is not None and self.max_length > max_positions:
+            raise ValueError(
+                f"{self.name}: max_length={self.max_length} is more than the {max_positions} "
+                "positions of the model"
+            )
+        from datasets import config
+
+        cache = Path(self.cache_dir or config.HF_DATASETS_CACHE / "tsdtp").expanduser()
+        settings: dict[str, Any] = {"function": encode_pairs, "prefix": self.prefix}
+        for split, rows in self.load().items():
+            encoded = encode(rows, tokenizer, self.max_length, cache, **settings)
+            self._encoded[str(split)] = encoded
+            self.cut[str(split)] = sum(encoded["cut"])
+        self._pad_ids = {"pad_token_id": cast(int | None, tokenizer.pad_token_id) or 0}
+        self._tell()
+
+    def references(self, split: str) -> list[str]:
+        """The target texts of a split, in the order of `index`."""
+        return self.load()[split]["target"][:]
+
+    def train_texts(self) -> Iterator[str]:
+        """Yields every text of the train split, to train a tokenizer on."""
+        for side in SIDES:
+            yield from self.load()["train"][side]
+
+    def new_tokenizer(self, vocab_size: int) -> PreTrainedTokenizerFast:
+        """A byte-level BPE tokenizer trained on both sides of the train split."""
+        return train_bpe(self.train_texts(), vocab_size)
+
+    def _read(self, split: str) -> Pairs:
+        if self.source == "synthetic":
+            count = self.train_examples if split == "train" else self.eval_examples
+            rows = generate_translation(count, f"{self.seed}-{split}")
+            return {name: [row[name] for row in rows] for name in rows[0]}
+        if self.source == "hub":
+            rows = read_hub(str(self.hub_path), self.hub_name, split)["translation"]
+            return pairs_of(rows, self.languages, f"{self.name} {split}")
+        named = (self.local_files or {}).get(split, split)
+        stems = [named] if isinstance(named, str) else named
+        return read_parallel(Path(str(self.local_dir)), stems, self.languages)
+
+    def _tell(self) -> None:
+        """One line where anything was left out or cut."""
+        reasons = {"empty": "with an empty side", "in_held_out": "that occur in held-out text"}
+        parts = [f"{n} training pairs {reasons[k]} left out" for k, n in self.left_out.items() if n]
+        limit = self.max_length
+        parts += [
+            f"{n} {split} sources cut at {limit} tokens" for split, n in self.cut.items() if n
+        ]
+        if parts:
+            print(f"{self.name}: {'; '.join(parts)}", flush=True)

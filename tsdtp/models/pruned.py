@@ -1,0 +1,216 @@
+"""What pruned models share: a Hugging Face model's modules, a pruner, and the encoder's loop."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.utils.generic import ModelOutput
+
+from tsdtp.attention import SETTINGS
+from tsdtp.models.blocks import Family
+from tsdtp.models.cost import EncoderShape
+from tsdtp.models.encoder import Encoding, PackedEncoder
+from tsdtp.packing import Packed, pack
+from tsdtp.pruning import TokenPruner
+
+EXECUTIONS = ("masked", "packed", "hf")
+POOLINGS = ("cls", "mean")
+
+
+@dataclass
+class PrunedOutput(ModelOutput):
+    """What a pruned model returns.
+
+    Attributes:
+        loss: scalar, cross-entropy plus the weighted auxiliary loss; with labels only.
+        logits: [B, C], or of a decoder [B, N, V]; None where no decoder ran.
+        tokens_kept: [L, B] int64, live tokens that left each block's dropping.
+        tokens_entered: [B] int64, tokens that entered the first block.
+        kept_layers: [B, S] int64, in how many blocks each token stayed; 0 for padding.
+        auxiliary_loss: scalar, unweighted; only while the pruner trains.
+    """
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    tokens_kept: Tensor | None = None
+    tokens_entered: Tensor | None = None
+    kept_layers: Tensor | None = None
+    auxiliary_loss: Tensor | None = None
+
+
+class PrunedModel(nn.Module, ABC):
+    """Wraps a Hugging Face model of a known family around a pruner.
+
+    The wrapped model's modules and buffers are registered here under their own names: `state_dict`
+    is the plain model's plus `pruner.*`, and loads into the plain model with `strict=False`.
+
+    Args:
+        model: the Hugging Face model; its modules are shared, not copied, and whether it is in
+            training or evaluation mode stays as it is.
+        family: how the encoder's blocks split.
+        pruner: what decides.
+        execution: "masked", "packed", "hf" (the plain padded Hugging Face forward, unpruned), or
+            None: masked in training, packed in evaluation.
+        special_ids: token ids that are never dropped; the first token never is.
+        backend: of attention, see `tsdtp.attention.attend`.
+        auxiliary_weight: of the pruner's auxiliary loss in `loss`.
+
+    Raises:
+        ValueError: for an execution or back end that is not known.
+    """
+
+    hf_model: PreTrainedModel
+    pruner: TokenPruner
+    special_ids: Tensor
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        family: Family,
+        pruner: TokenPruner,
+        execution: str | None,
+        special_ids: Sequence[int],
+        backend: str,
+        auxiliary_weight: float,
+    ) -> None:
+        super().__init__()
+        check_settings(execution, backend=backend)
+        for name, child in model.named_children():
+            self.add_module(name, child)
+        for name, buffer in model.named_buffers(recurse=False):
+            self.register_buffer(name, buffer)
+        self.pruner = pruner
+        object.__setattr__(self, "hf_model", model)  # not a submodule: its children already are
+        self.config, self.backend = model.config, backend
+        self.family = family
+        self.auxiliary_weight = auxiliary_weight
+        self.execution = execution
+        ids = torch.tensor(sorted(set(special_ids)), dtype=torch.long)
+        self.register_buffer("special_ids", ids, persistent=False)
+        self.train(model.training)
+
+    @property
+    @abstractmethod
+    def base_model(self) -> nn.Module:
+        """The encoder with its embeddings."""
+
+    @property
+    def shape(self) -> EncoderShape:
+        """The sizes that the cost depends on."""
+        return EncoderShape.of(self.config)
+
+    @property
+    def execution(self) -> str:
+        """The execution in force."""
+        return self._execution or ("masked" if self.training else "packed")
+
+    @execution.setter
+    def execution(self, value: str | None) -> None:
+        if value is not None:
+            check_settings(execution=value)
+        self._execution = value
+
+    def train(self, mode: bool = True) -> Self:
+        """Sets the mode here and on the wrapped model, whose own flag no parent reaches."""
+        self.hf_model.training = mode
+        return super().train(mode)
+
+    def _apply(self, fn, recurse=True):
+        """Moves and casts like any module; the wrapped model's own buffers follow."""
+        super()._apply(fn, recurse)
+        for name, _ in self.hf_model.named_buffers(recurse=False):
+            setattr(self.hf_model, name, getattr(self, name))
+        return self
+
+    def encode(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        token_type_ids: Tensor | None = None,
+        target: Tensor | None = None,
+    ) -> Encoding:
+        """Embeds and encodes a padded batch.
+
+        Args:
+            input_ids: [B, S] int64.
+            attention_mask: [B, S], 1 for tokens.
+            token_type_ids: [B, S] or None.
+            target: [B, S] float or None, a teacher's attributions (training).
+
+        Raises:
+            ValueError: for a sequence without a token.
+        """
+        ids = pack(input_ids, attention_mask)
+        valid = attention_mask.bool()
+        types = None if token_type_ids is None else token_type_ids[valid]
+        encoder = self.packed_encoder()
+        embeddings = ids.like(encoder.embed(ids, types))
+        return encoder(
+            embeddings,
+            ids.values,
+            self.protected(ids),
+            masked=self.execution == "masked",
+            target=None if target is None else target[valid].float(),
+        )
+
+    def packed_encoder(self) -> PackedEncoder:
+        """The loop over this model's blocks."""
+        heads = self.config.num_attention_heads
+        return PackedEncoder(self.family, self.base_model, self.pruner, heads, self.backend)
+
+    def protected(self, ids: Packed) -> Tensor:
+        """[T] bool: first tokens, which a head may read, and special tokens."""
+        return (ids.positions == 0) | torch.isin(ids.values, self.special_ids)
+
+    @abstractmethod
+    def goal(self, encoding: Encoding, labels: Tensor | None) -> Tensor:
+        """What to explain of the model's answer: attributions are of its `certainty`."""
+
+    @abstractmethod
+    def certainty(self, encoding: Encoding, goal: Tensor) -> Tensor:
+        """[B] how sure the model is of the goal, differentiable."""
+
+    def add_auxiliary(
+        self, loss: Tensor | None, encoding: Encoding
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """A task's loss (if any) with the weighted auxiliary loss, and the latter unweighted."""
+        auxiliary = torch.stack(encoding.losses).mean() if encoding.losses else None
+        if loss is None or auxiliary is None:
+            return loss, auxiliary
+        return loss + self.auxiliary_weight * auxiliary, auxiliary
+
+
+def counts(encoding: Encoding, attention_mask: Tensor) -> dict[str, Tensor]:
+    """The fields of a `PrunedOutput` that count tokens, for a padded batch [B, S]."""
+    kept = torch.zeros_like(attention_mask, dtype=torch.long)
+    kept[attention_mask.bool()] = encoding.kept
+    lengths = encoding.lengths
+    return {"tokens_kept": lengths[1:], "tokens_entered": lengths[0], "kept_layers": kept}
+
+
+def full_counts(attention_mask: Tensor, layers: int) -> dict[str, Tensor]:
+    """The same where so many layers keep every token."""
+    lengths = attention_mask.sum(1)
+    kept = lengths.expand(layers, -1)
+    stays = attention_mask.long() * layers
+    return {"tokens_kept": kept, "tokens_entered": lengths, "kept_layers": stays}
+
+
+def check_settings(
+    execution: str | None = None, pooling: str = "cls", backend: str = "auto"
+) -> None:
+    """Raises ValueError for a value that is not known; needs no model."""
+    settings = {
+        "execution": (execution or "packed", EXECUTIONS),
+        "pooling": (pooling, POOLINGS),
+        "attention": (backend, SETTINGS),
+    }
+    for key, (value, valid) in settings.items():
+        if value not in valid:
+            raise ValueError(f"model.{key}={value!r}: valid are {', '.join(valid)}")

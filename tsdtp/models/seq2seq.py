@@ -1,0 +1,191 @@
+"""A Hugging Face encoder-decoder whose encoder drops tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutput
+
+from tsdtp.models.blocks import find_family
+from tsdtp.models.cross_attention import GATED
+from tsdtp.models.encoder import Encoding
+from tsdtp.models.pruned import PrunedModel, PrunedOutput, counts, full_counts
+from tsdtp.models.seq2seq_blocks import SEQ2SEQ_FAMILIES, Seq2SeqFamily
+from tsdtp.packing import unpack
+from tsdtp.pruning import TokenPruner
+
+IGNORED = -100  # a label that is none, as transformers has it
+
+
+class PrunedSeq2Seq(PrunedModel):
+    """Wraps a `*ForConditionalGeneration` (or `*MTModel`) of a known family around a pruner.
+
+    The decoder stays whole, but what the encoder dropped is gone from its cross-attention, too:
+    packed execution hands over a grid no wider than the longest of the kept sources, so that the
+    cache of cross-attention shrinks; masked execution removes it from every softmax.
+
+    Args:
+        model: the Hugging Face model, see `PrunedModel`.
+        pruner: what decides.
+        execution: see `PrunedModel`.
+        special_ids: token ids that are never dropped; the first token never is.
+        backend: of the encoder's attention, see `tsdtp.attention.attend`.
+        auxiliary_weight: of the pruner's auxiliary loss in `loss`.
+
+    Raises:
+        ValueError: for an architecture, execution or back end that is not known.
+    """
+
+    family: Seq2SeqFamily
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        pruner: TokenPruner,
+        execution: str | None = None,
+        special_ids: Sequence[int] = (),
+        backend: str = "auto",
+        auxiliary_weight: float = 0.1,
+    ) -> None:
+        family = find_family(model.config.model_type, SEQ2SEQ_FAMILIES)
+        super().__init__(model, family, pruner, execution, special_ids, backend, auxiliary_weight)
+        model.set_attn_implementation(GATED)
+
+    @property
+    def base_model(self) -> nn.Module:
+        """The encoder with its embeddings."""
+        return self.hf_model.get_encoder()
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        target: Tensor | None = None,
+    ) -> PrunedOutput:
+        """Encodes a padded batch, and with labels decodes it under teacher forcing.
+
+        Args:
+            input_ids: [B, S] int64.
+            attention_mask: [B, S], 1 for tokens; default: all ones.
+            labels: [B, N] int64, the target's tokens, `IGNORED` for padding; or None.
+            target: [B, S] float or None, a teacher's attributions (training).
+
+        Raises:
+            ValueError: for a sequence without a token.
+        """
+        if attention_mask is None:
+            attention_mask = torch.ones_like(input_ids)
+        if self.execution == "hf":
+            return self._plain(input_ids, attention_mask, labels)
+        encoding = self.encode(input_ids, attention_mask, target=target)
+        logits = None if labels is None else self.decode(encoding, labels)
+        loss, auxiliary = self.add_auxiliary(translation_loss(logits, labels), encoding)
+        return PrunedOutput(
+            loss=loss,
+            logits=logits,
+            auxiliary_loss=auxiliary,
+            **counts(encoding, attention_mask),
+        )
+
+    def decode(self, encoding: Encoding, labels: Tensor) -> Tensor:
+        """[B, N, V] logits of each label given those before it."""
+        source, mask, gate = self.source(encoding)
+        decoder: Any = self.hf_model
+        return decoder(
+            encoder_outputs=source,
+            attention_mask=mask,
+            decoder_input_ids=self.shift(labels),
+            source_gate=gate,
+            use_cache=False,
+        ).logits
+
+    def shift(self, labels: Tensor) -> Tensor:
+        """[B, N] what the decoder reads where it should write the labels."""
+        decoder: Any = self.hf_model
+        return decoder.prepare_decoder_input_ids_from_labels(labels)
+
+    def source(self, encoding: Encoding) -> tuple[BaseModelOutput, Tensor, Tensor | None]:
+        """What the decoder sees.
+
+        Returns:
+            States [B, K, d] on a grid, K the longest source that is left; mask [B, K] int64 of
+            the live tokens; and their gates [B, K] where they carry a gradient.
+        """
+        hidden = encoding.hidden
+        grid, _ = unpack(hidden.like(self.family.finish(self.base_model, hidden.values)))
+        weights, _ = unpack(hidden.like(encoding.weights))
+        gate = weights if weights.requires_grad else None
+        states = BaseModelOutput(last_hidden_state=cast(torch.FloatTensor, grid))
+        return states, (weights.detach() > 0).long(), gate
+
+    def goal(self, encoding: Encoding, labels: Tensor | None) -> Tensor:
+        """[B, N] the labels.
+
+        Raises:
+            ValueError: without any.
+        """
+        if labels is None:
+            raise ValueError("attributions of a translation need its target: give labels")
+        return labels
+
+    def certainty(self, encoding: Encoding, goal: Tensor) -> Tensor:
+        """[B] log-probability of the target."""
+        logs = self.decode(encoding, goal).float().log_softmax(-1)
+        chosen = logs.gather(-1, goal.clamp(min=0)[..., None]).squeeze(-1)
+        return chosen.masked_fill(goal == IGNORED, 0).sum(-1)
+
+    @torch.no_grad()
+    def generate(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, **settings
+    ) -> Tensor:
+        """Translates a padded batch.
+
+        Args:
+            input_ids: [B, S] int64.
+            attention_mask: [B, S], 1 for tokens; default: all ones.
+            **settings: of transformers' `generate`, such as num_beams and max_new_tokens.
+
+        Returns:
+            [B, N] int64 as `generate` of the plain model gives it.
+        """
+        if attention_mask is None:
+            attention_mask = torch.ones_like(input_ids)
+        decoder: Any = self.hf_model
+        if self.execution == "hf":
+            inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
+        else:
+            source, mask, _ = self.source(self.encode(input_ids, attention_mask))
+            inputs = {"encoder_outputs": source, "attention_mask": mask}
+        return decoder.generate(**inputs, **settings)
+
+    def _plain(self, input_ids, attention_mask, labels) -> PrunedOutput:
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
+        if labels is None:
+            logits = None
+            self.base_model(**inputs)  # whoever times this execution wants the encoder's work
+        else:
+            shifted = self.shift(labels)
+            logits = self.hf_model(**inputs, decoder_input_ids=shifted, use_cache=False).logits
+        return PrunedOutput(
+            loss=translation_loss(logits, labels),
+            logits=logits,
+            **full_counts(attention_mask, self.config.num_hidden_layers),
+        )
+
+
+def translation_loss(
+    logits: Tensor | None, labels: Tensor | None, label_smoothing: float = 0.0
+) -> Tensor | None:
+    """Cross-entropy per target token of logits [B, N, V] and labels [B, N]; None without any."""
+    if logits is None or labels is None:
+        return None
+    flat = logits.flatten(0, 1).float()
+    return F.cross_entropy(
+        flat, labels.flatten(), ignore_index=IGNORED, label_smoothing=label_smoothing
+    )

@@ -1,0 +1,182 @@
+"""Lightning module for any pruned model: task loss, auxiliary loss, distillation, cost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import pytorch_lightning as pl
+import torch
+import torch.nn.functional as F
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torch.distributed.fsdp import FullyShardedDataParallel
+
+from tsdtp.models import PrunedModel, PrunedOutput
+from tsdtp.models.attribution import integrated_gradients
+from tsdtp.models.budget import inputs_of
+from tsdtp.tasks.metrics import PruningCost
+from tsdtp.tasks.optim import AdamW, matrices
+
+Model = TypeVar("Model", bound=PrunedModel)
+
+
+class PruningTask(pl.LightningModule, Generic[Model]):
+    """Trains; what it is judged by, a subclass measures.
+
+    The loss is (1 - w) * cross-entropy + w * KL to the teacher's logits, plus the pruner's
+    auxiliary loss; w = distillation where there is a teacher, 0 otherwise.
+
+    Args:
+        model: the pruned model.
+        optim: how to optimise.
+        teacher: an unpruned model of the same task, or None.
+        distillation: weight of the teacher's logits, 0 to 1.
+        temperature: of the distillation.
+        attribution_every: compute the teacher's attributions in every n-th step, for methods that
+            learn from them; 0: never.
+        attribution_steps: of the integrated gradients.
+        mask_id: token id of their baseline.
+        label_smoothing: of the cross-entropy.
+
+    Attributes:
+        metric: name of the figure that the task is judged by.
+        summary: sections `quality` and `cost` of a record, after validation.
+    """
+
+    model: Model
+    teacher: Model | None
+    metric: str
+
+    def __init__(
+        self,
+        model: Model,
+        optim: AdamW,
+        teacher: Model | None = None,
+        distillation: float = 0.5,
+        temperature: float = 1.0,
+        attribution_every: int = 1,
+        attribution_steps: int = 4,
+        mask_id: int = 0,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.model, self.optim = model, optim
+        self.__dict__["teacher"] = teacher  # not a submodule: stays out of checkpoints
+        self.distillation, self.temperature = distillation, temperature
+        self.attribution_every, self.attribution_steps = attribution_every, attribution_steps
+        self.mask_id, self.label_smoothing = mask_id, label_smoothing
+        self.matrices = matrices(model)  # to be known before a strategy flattens the weights
+        self.cost = PruningCost(model.shape, model.pruner)
+        self.summary: dict = {}
+
+    def forward(self, **inputs) -> PrunedOutput:
+        """The model's own forward."""
+        return self.model(**inputs)
+
+    def setup(self, stage: str) -> None:
+        """Every process begins with the pruner of the first one, which alone was taught."""
+        if self.trainer.world_size > 1:
+            taught = {k: v.cpu() for k, v in self.model.pruner.state_dict().items()}
+            self.model.pruner.load_state_dict(self.trainer.strategy.broadcast(taught))
+
+    def on_fit_start(self) -> None:
+        """The teacher follows the module to its device."""
+        if self.teacher is not None:
+            self.teacher.to(self.device).eval().requires_grad_(False)
+
+    def training_step(self, batch: dict, batch_index: int) -> Tensor:
+        """Loss of one batch."""
+        self.model.pruner.progress = self.global_step / self.trainer.estimated_stepping_batches
+        inputs, labels = inputs_of(batch), batch["labels"]
+        output = self.model(**inputs, labels=labels, target=self._target(batch))
+        assert output.logits is not None
+        share = self._share(int((labels >= 0).sum()))
+        loss = self._task_loss(output.logits, labels, inputs)
+        self.log("train/loss", share * loss.detach(), sync_dist=True)
+        self.log("train/lr", self.trainer.optimizers[0].param_groups[0]["lr"])
+        if output.auxiliary_loss is not None:
+            self.log("train/auxiliary_loss", share * output.auxiliary_loss.detach(), sync_dist=True)
+            loss = loss + self.model.auxiliary_weight * output.auxiliary_loss
+        return share * loss
+
+    def _share(self, labels: int) -> float:
+        """Labels here over the mean of all processes: averaging them is then fair to each."""
+        if self.trainer.world_size == 1:
+            return 1.0
+        mean = self.trainer.strategy.reduce(torch.tensor(float(labels), device=self.device))
+        return labels / float(mean)
+
+    def _task_loss(self, logits: Tensor, labels: Tensor, inputs: dict) -> Tensor:
+        """Of logits [..., C] and labels [...]; negative labels do not count."""
+        valid = labels >= 0
+        logits = logits[valid].float()
+        loss = F.cross_entropy(logits, labels[valid], label_smoothing=self.label_smoothing)
+        if self.teacher is None or self.distillation == 0:
+            return loss
+        with torch.no_grad():
+            goal = self.teacher(**inputs, labels=labels).logits[valid].float() / self.temperature
+        student = (logits / self.temperature).log_softmax(-1)
+        match = F.kl_div(student, goal.log_softmax(-1), reduction="batchmean", log_target=True)
+        return (1 - self.distillation) * loss + self.distillation * self.temperature**2 * match
+
+    def _target(self, batch: dict) -> Tensor | None:
+        """[B, S] the teacher's attributions; zeros (no opinion) in the steps without any."""
+        if self.teacher is None or not self.model.pruner.needs_target or not self.attribution_every:
+            return None
+        if self.global_step % self.attribution_every:
+            return torch.zeros_like(batch["input_ids"], dtype=torch.float32)
+        return integrated_gradients(
+            self.teacher,
+            **inputs_of(batch),
+            labels=batch["labels"],
+            mask_id=self.mask_id,
+            steps=self.attribution_steps,
+        )
+
+    def count(self, output: PrunedOutput, batch: dict) -> None:
+        """Adds what the model spent on a batch, and which tokens it kept."""
+        special = torch.isin(batch["input_ids"], self.model.special_ids)
+        eligible = batch["attention_mask"].bool() & ~special
+        eligible[:, 0] = False
+        decisive = batch.get("decisive")
+        self.cost.update(output, eligible, None if decisive is None else decisive.bool())
+
+    def summarise(self, quality: dict) -> None:
+        """Keeps the summary that a record is made of, and logs its scalars.
+
+        Args:
+            quality: of all processes together; `n` comes from the cost.
+        """
+        cost = self.cost.compute()
+        matched = {k: cost.pop(k) for k in ("keep_precision", "keep_recall") if k in cost}
+        self.summary = {"quality": {**quality, "n": cost.pop("n"), **matched}, "cost": cost}
+        self.cost.reset()
+        logged = {self.metric: quality[self.metric], "flops_ratio": cost["flops_ratio"]}
+        logged |= {f"tokens_kept/layer{i}": kept for i, kept in enumerate(cost["tokens_kept"])}
+        # Every process has computed the same from what all of them counted.
+        self.log_dict({f"val/{name}": value for name, value in logged.items()}, sync_dist=True)
+
+    def save_outputs(self, folder: Path) -> None:
+        """Writes what was measured, where it is worth reading, beside the record."""
+
+    def configure_gradient_clipping(
+        self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None
+    ) -> None:
+        """Clips the norm; Lightning's own refuses fused optimizers, bfloat16 or not."""
+        if not gradient_clip_val:
+            return
+        whole = self.trainer.strategy.model
+        if isinstance(whole, FullyShardedDataParallel):  # each process holds a part of the norm
+            whole.clip_grad_norm_(gradient_clip_val)
+        else:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), gradient_clip_val)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """AdamW with a per-step schedule over the whole training."""
+        steps = int(self.trainer.estimated_stepping_batches)
+        optimizer, scheduler = self.optim.build(self.model, steps, self.matrices)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }

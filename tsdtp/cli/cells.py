@@ -75,9 +75,9 @@ class TranslationCell(Cell[TranslationData]):
         )
 
     def final_task(self, model: Any) -> PruningTask:
-        """With a standard error of BLEU."""
-        bootstrap = self.config.task.bootstrap
-        return self.task(model, AdamW(), split=self.data.reported, bootstrap=bootstrap)
+        """With a standard error of BLEU, and compared with the run that this one starts from."""
+        extra = {"bootstrap": self.config.task.bootstrap, "baseline": self.start}
+        return self.task(model, AdamW(), split=self.data.reported, **extra)
 
     def wrap(self, weights: PreTrainedModel, pruner: TokenPruner, **settings) -> PrunedSeq2Seq:
         """A pruned encoder-decoder."""

@@ -75,8 +75,8 @@ class TranslationCell(Cell[TranslationData]):
         )
 
     def final_task(self, model: Any) -> PruningTask:
-        """With a standard error of BLEU, and compared with the run that this one starts from."""
-        extra = {"bootstrap": self.config.task.bootstrap, "baseline": self.start}
+        """With a standard error of BLEU, and compared with the baseline."""
+        extra = {"bootstrap": self.config.task.bootstrap, "baseline": self.baseline}
         return self.task(model, AdamW(), split=self.data.reported, **extra)
 
     def wrap(self, weights: PreTrainedModel, pruner: TokenPruner, **settings) -> PrunedSeq2Seq:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import pytorch_lightning as pl
 import torch
@@ -13,7 +14,7 @@ from omegaconf import DictConfig
 
 from tsdtp.benchmark import measure
 from tsdtp.cli.build import Cell
-from tsdtp.models import PrunedModel, calibrate
+from tsdtp.models import PrunedModel, PrunedSeq2Seq, calibrate
 from tsdtp.models.budget import INPUTS, inputs_of
 from tsdtp.pruning.none import NoPruning
 
@@ -72,8 +73,8 @@ def benchmark(model: PrunedModel, cell: Cell) -> tuple[dict | None, dict | None]
     )
     device = next(model.parameters()).device
     batches = [{k: v.to(device) for k, v in inputs_of(b).items()} for b in loader]
-    packed, plain = (_runner(unpruned, execution) for execution in ("packed", "hf"))
-    runners = [_runner(model, model.execution), packed, plain]
+    candidates = (model, model.execution), (unpruned, "packed"), (unpruned, "hf")
+    runners = [_runner(*candidate) for candidate in candidates]
     how = {
         "device": device,
         "dtype": cell.config.hardware.dtype,
@@ -82,15 +83,15 @@ def benchmark(model: PrunedModel, cell: Cell) -> tuple[dict | None, dict | None]
         "threads": cell.config.hardware.threads or torch.get_num_threads(),
         "batch_size": settings.batch_size,
     }
-    forwards = [_unpack(runner) for runner in runners]
-    speed, memory = measure(*forwards, batches, **how, module=model)
+    pruned, packed, plain = (_of_batch(runner) for runner in runners)
+    speed, memory = measure(pruned, packed, plain, batches, **how, module=model)
     if cell.writes:
         speed["generation"], memory["generation"] = generation(runners, batches, how, cell)
     return speed, memory
 
 
 def generation(
-    runners: list[PrunedModel], batches: list[dict], how: dict, cell: Cell
+    runners: Sequence[PrunedModel], batches: list[dict], how: dict, cell: Cell
 ) -> tuple[dict, dict]:
     """Speed and memory of writing targets: each candidate the same number of tokens, as forced.
 
@@ -103,8 +104,9 @@ def generation(
     tokens = cell.config.benchmark.new_tokens
     length = {"min_new_tokens": tokens, "max_new_tokens": tokens}
     settings = {"do_sample": False, **cell.config.task.generation, **length}
-    writers = [_unpack(partial(runner.generate, **settings)) for runner in runners]  # pyright: ignore[reportArgumentType]
-    speed, memory = measure(*writers, batches, **how)
+    writers = [partial(cast(PrunedSeq2Seq, runner).generate, **settings) for runner in runners]
+    pruned, packed, plain = (_of_batch(writer) for writer in writers)
+    speed, memory = measure(pruned, packed, plain, batches, **how)
     figures = ("examples_per_second", "latency_ms", "vs_packed", "vs_hf", "spread")
     chosen = {name: speed[name] for name in figures}
     chosen["tokens_per_second"] = tokens * speed["examples_per_second"]
@@ -119,6 +121,6 @@ def _runner(model: PrunedModel, execution: str) -> PrunedModel:
     return runner
 
 
-def _unpack(function: Callable) -> Callable[[dict], object]:
+def _of_batch(function: Callable) -> Callable[[dict], object]:
     """The same function of a batch instead of keyword arguments."""
     return lambda batch: function(**batch)

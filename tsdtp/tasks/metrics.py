@@ -90,6 +90,7 @@ class TranslationCost(Metric):
     """
 
     full_state_update = False
+    pruner: TokenPruner
     spent: Tensor
     full: Tensor
     cross_spent: Tensor

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from sacrebleu.metrics.bleu import BLEU
@@ -148,12 +149,11 @@ def paired_p_value(
     """
     if list(hypotheses) == list(baseline):
         return 1.0  # sacrebleu counts resamplings beyond the difference, and finds none
-    systems = [("baseline", list(baseline)), ("judged", list(hypotheses))]
+    systems: list[tuple[str, Sequence[str]]] = [("baseline", baseline), ("judged", hypotheses)]
     metrics = {"BLEU": BLEU(references=[list(references)])}
     test = PairedTest(systems, metrics, references=None, test_type="bs", n_samples=samples)
-    value = test()[1]["BLEU"][1].p_value
-    assert value is not None
-    return value
+    judged: Any = test()[1]["BLEU"][1]
+    return judged.p_value
 
 
 def _line(text: str) -> str:

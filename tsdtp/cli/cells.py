@@ -70,6 +70,9 @@ class TranslationCell(Cell[TranslationData]):
     ) -> PruningTask:
         """See `Cell.task`."""
         references, generation = self.data.references(split), dict(self.config.task.generation)
+        if self.data.language_tokens is not None:
+            target = self.tokenizer.convert_tokens_to_ids(self.data.language_tokens[1])
+            generation = {"forced_bos_token_id": target, **generation}
         return TranslationTask(
             model, self.tokenizer, references, optim, teacher, generation, **settings
         )

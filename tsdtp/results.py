@@ -42,8 +42,8 @@ class RunRecord:
             where known, code (digest of the source), seconds that the run took, startup_seconds (of
             them, before it read its config), slots (cells that ran at a time), start (the run that
             it started from).
-        quality: accuracy, or bleu, chrf and signature; stderr; n; split; keep_precision,
-            keep_recall.
+        quality: accuracy, or bleu, chrf, signature and p_vs_start (of a paired bootstrap against
+            the run that it started from); stderr; n; split; keep_precision, keep_recall.
         cost: flops_per_example, flops_ratio, tokens_kept (a fraction per layer),
             budget_spent_train, hf_flops_per_example; of a translation, translation_flops_ratio
             and cross_attention_flops_ratio.

@@ -74,6 +74,8 @@ class Cell(ABC, Generic[Data]):
         config: of the run, complete.
 
     Attributes:
+        start: folder of the run whose weights come first, or None.
+        baseline: folder of the run to compare with, the same unless told otherwise.
         writes: whether its models are encoder-decoders.
         models: names of some that fit.
     """
@@ -84,7 +86,7 @@ class Cell(ABC, Generic[Data]):
     def __init__(self, config: DictConfig) -> None:
         self.config = config
         self.device = device_of(config)
-        self.start = start_folder(config)
+        self.start = self.baseline = start_folder(config)
         check_settings(config.model.execution, config.model.pooling, config.model.attention)
         self.data: Data = instantiate(config.task.data)
         self.architecture = self._architecture()

@@ -70,14 +70,17 @@ class TranslationCell(Cell[TranslationData]):
     ) -> PruningTask:
         """See `Cell.task`."""
         references, generation = self.data.references(split), dict(self.config.task.generation)
+        if self.data.language_tokens is not None:
+            target = self.tokenizer.convert_tokens_to_ids(self.data.language_tokens[1])
+            generation = {"forced_bos_token_id": target, **generation}
         return TranslationTask(
             model, self.tokenizer, references, optim, teacher, generation, **settings
         )
 
     def final_task(self, model: Any) -> PruningTask:
-        """With a standard error of BLEU."""
-        bootstrap = self.config.task.bootstrap
-        return self.task(model, AdamW(), split=self.data.reported, bootstrap=bootstrap)
+        """With a standard error of BLEU, and compared with the baseline."""
+        extra = {"bootstrap": self.config.task.bootstrap, "baseline": self.baseline}
+        return self.task(model, AdamW(), split=self.data.reported, **extra)
 
     def wrap(self, weights: PreTrainedModel, pruner: TokenPruner, **settings) -> PrunedSeq2Seq:
         """A pruned encoder-decoder."""

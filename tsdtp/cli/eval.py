@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from tsdtp.cli.check import check_command, exit_with
 from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, config_dir
+from tsdtp.cli.identity import start_path
 from tsdtp.provenance import code_state, now
 from tsdtp.results import RunRecord, read_record, write_record
 
@@ -34,11 +35,13 @@ def evaluate(config: DictConfig, command: str, folder: Path) -> RunRecord:
     quiet_libraries()
     record = read_record(config.run)
     trained = cast(DictConfig, OmegaConf.create(record.provenance["config"]))
+    baseline = start_path(trained)
     trained.model.init_from = config.run
     trained.model.execution = config.execution
     for key in ("hardware", "benchmark", "eval_batch_size"):
         trained[key] = config[key]
     cell = build_cell(trained)
+    cell.baseline = baseline  # it starts from the run itself, which is no comparison
     model = cell.model()
     load_weights(model, Path(config.run))
     model = measure.as_measured(model, trained, cell.device)

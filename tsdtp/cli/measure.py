@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import pytorch_lightning as pl
 import torch
@@ -13,7 +14,7 @@ from omegaconf import DictConfig
 
 from tsdtp.benchmark import measure
 from tsdtp.cli.build import Cell
-from tsdtp.models import PrunedModel, calibrate
+from tsdtp.models import PrunedModel, PrunedSeq2Seq, calibrate
 from tsdtp.models.budget import INPUTS, inputs_of
 from tsdtp.pruning.none import NoPruning
 
@@ -95,8 +96,10 @@ def generation(model: PrunedModel, batches: list[dict], how: dict, cell: Cell) -
     tokens = cell.config.benchmark.new_tokens
     length = {"min_new_tokens": tokens, "max_new_tokens": tokens}
     settings = {"do_sample": False, **cell.config.task.generation, **length}
-    runners = candidates(model).items()
-    writers = {name: _unpack(partial(each.generate, **settings)) for name, each in runners}  # pyright: ignore[reportArgumentType]
+    writers = {
+        name: _unpack(partial(cast(PrunedSeq2Seq, each).generate, **settings))
+        for name, each in candidates(model).items()
+    }
     speed, memory = measure(**writers, batches=batches, **how)
     figures = ("examples_per_second", "latency_ms", "vs_packed", "vs_hf", "spread", "confidence")
     chosen = {name: speed[name] for name in figures}

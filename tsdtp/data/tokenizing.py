@@ -7,7 +7,7 @@ settings in it). So the key is made here, from content.
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,6 +90,7 @@ def encode_pairs(
     tokenizer: PreTrainedTokenizerBase,
     max_length: int,
     prefix: str = "",
+    language_tokens: Sequence[str] | None = None,
 ) -> dict[str, list[Any]]:
     """Tokenises a batch of sentence pairs, each side truncated to `max_length` tokens.
 
@@ -101,12 +102,15 @@ def encode_pairs(
         tokenizer: any; a fast one if the rows have `decisive`.
         max_length: limit in tokens, special tokens included.
         prefix: text before each source, as T5 is told its task.
+        language_tokens: of source and target, as mBART is told them.
 
     Returns:
         Columns `input_ids`, `labels`, `length` and `target_length` in tokens, `cut` (whether
         the source was truncated), `index`, and per-token `decisive` (if the rows have it).
     """
     words = "decisive" in batch
+    if language_tokens is not None:
+        tokenizer.src_lang, tokenizer.tgt_lang = language_tokens  # pyright: ignore
     sources = [prefix + text for text in batch["source"]]
     encoded = tokenizer(
         [text.split() for text in sources] if words else sources,

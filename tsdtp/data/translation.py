@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,7 @@ class TranslationData(TaskData):
         languages: of source and target, as local files end and as the hub names them.
         max_length: limit in tokens of each side; longer ones are cut, and counted in `cut`.
         prefix: text before each source (T5).
+        language_tokens: of source and target, for a tokenizer that has such (mBART).
         batch_tokens: training batches of about so many tokens, see `batching.TokenBatchSampler`;
             None: of so many rows.
         hub_path: data set on the Hugging Face hub, with a column `translation`.
@@ -68,6 +70,7 @@ class TranslationData(TaskData):
     languages: Sequence[str]
     max_length: int = 128
     prefix: str = ""
+    language_tokens: Sequence[str] | None = None
     batch_tokens: int | None = None
     hub_path: str | None = None
     hub_name: str | None = None
@@ -138,17 +141,22 @@ class TranslationData(TaskData):
             max_positions: of the model; None checks nothing.
 
         Raises:
-            ValueError: if `max_length` is more than `max_positions`, or as `load`.
+            ValueError: if `max_length` is more than `max_positions`, a language token is not
+                known, or as `load`.
         """
         if max_positions is not None and self.max_length > max_positions:
             raise ValueError(
                 f"{self.name}: max_length={self.max_length} is more than the {max_positions} "
                 "positions of the model"
             )
+        for token in self.language_tokens or ():
+            check_language(token, tokenizer, self.name)
         from datasets import config
 
         cache = Path(self.cache_dir or config.HF_DATASETS_CACHE / "tsdtp").expanduser()
         settings: dict[str, Any] = {"function": encode_pairs, "prefix": self.prefix}
+        if self.language_tokens is not None:
+            settings["language_tokens"] = list(self.language_tokens)
         for split, rows in self.load().items():
             encoded = encode(rows, tokenizer, self.max_length, cache, **settings)
             self._encoded[str(split)] = encoded
@@ -191,3 +199,11 @@ class TranslationData(TaskData):
         ]
         if parts:
             print(f"{self.name}: {'; '.join(parts)}", flush=True)
+
+
+def check_language(token: str, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
+    """Raises ValueError for a language token that the tokenizer does not have; lists the valid."""
+    known = [t for t in tokenizer.all_special_tokens if re.fullmatch(r"[a-z]{2,3}_\w+", t)]
+    if token not in known:
+        valid = ", ".join(sorted(known)) or "none, this tokenizer has no languages"
+        raise ValueError(f"{name}: unknown language token {token!r}; valid: {valid}")

@@ -54,10 +54,14 @@ def load_tokenizer(path: str, local_dir: str | None = None) -> PreTrainedTokeniz
     """The tokenizer that belongs to a pretrained model.
 
     Raises:
-        ValueError: it is not found or damaged.
+        ValueError: it is not found or damaged, or needs a package that is not installed.
     """
     with source_of(path, local_dir) as source:
-        return AutoTokenizer.from_pretrained(source)
+        try:
+            return AutoTokenizer.from_pretrained(source)
+        except ImportError as error:
+            needed = " ".join(str(error).split()).partition(".")[0]
+            raise ValueError(f"cannot load the tokenizer of {path}: {needed}") from error
 
 
 def load_model(

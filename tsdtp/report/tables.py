@@ -30,7 +30,6 @@ _WRITING = {
     "translation_flops_ratio": ("Whole", "{:.3f}"),
     "writing_vs_packed": ("Writing vs packed", "{:.2f}×"),
     "writing_vs_hf": ("Writing vs HF", "{:.2f}×"),
-    "tokens_per_second": ("Tokens/s", "{:.0f}"),
 }
 _UNITS = (("GFLOPs", 1e9), ("MFLOPs", 1e6), ("kFLOPs", 1e3), ("FLOPs", 1))
 

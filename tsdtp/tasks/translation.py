@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
+from sacrebleu.significance import PairedTest
 from transformers import PreTrainedTokenizerBase
 
 from tsdtp.models import PrunedSeq2Seq
@@ -18,7 +20,7 @@ from tsdtp.tasks.metrics import TranslationCost
 from tsdtp.tasks.optim import AdamW
 from tsdtp.tasks.pruning_task import PruningTask
 
-TRANSLATIONS = "translations.txt"
+TRANSLATIONS, REFERENCES = "translations.txt", "references.txt"
 
 
 class TranslationTask(PruningTask[PrunedSeq2Seq]):
@@ -32,6 +34,7 @@ class TranslationTask(PruningTask[PrunedSeq2Seq]):
         teacher: an unpruned model of the same task, or None.
         generation: settings of transformers' `generate`, such as num_beams and max_new_tokens.
         bootstrap: resamplings of the corpus for the standard error of BLEU; 0: none is given.
+        baseline: folder of a run to compare with; looked at only where it translated the same.
         **settings: see `PruningTask`.
     """
 
@@ -46,12 +49,13 @@ class TranslationTask(PruningTask[PrunedSeq2Seq]):
         teacher: PrunedSeq2Seq | None = None,
         generation: dict | None = None,
         bootstrap: int = 0,
+        baseline: Path | None = None,
         **settings,
     ) -> None:
         super().__init__(model, optim, teacher, **settings)
         self.tokenizer, self.references = tokenizer, references
         self.generation = {"do_sample": False, **(generation or {})}
-        self.bootstrap = bootstrap
+        self.bootstrap, self.baseline = bootstrap, baseline
         self.written: dict[int, str] = {}
         self.whole = TranslationCost(model.shape, DecoderShape.of(model.config), model.pruner)
 
@@ -79,14 +83,19 @@ class TranslationTask(PruningTask[PrunedSeq2Seq]):
         self.written = dict(sorted(self.written.items()))
         references = [self.references[row] for row in self.written]
         hypotheses = list(self.written.values())
-        self.summarise(translation_quality(hypotheses, references, self.bootstrap))
+        quality = translation_quality(hypotheses, references, self.bootstrap)
+        known = baseline_translations(self.baseline, references)
+        if known and self.bootstrap > 1:
+            quality["p_vs_start"] = paired_p_value(hypotheses, known, references, self.bootstrap)
+        self.summarise(quality)
         self.summary["cost"] |= self.whole.compute()
         self.whole.reset()
 
     def save_outputs(self, folder: Path) -> None:
-        """Writes the translations, one a line."""
-        lines = [" ".join(text.split()) + "\n" for text in self.written.values()]
-        write_atomic(folder / TRANSLATIONS, "".join(lines))
+        """Writes the translations and their references, one a line."""
+        references = [self.references[row] for row in self.written]
+        for name, texts in ((TRANSLATIONS, self.written.values()), (REFERENCES, references)):
+            write_atomic(folder / name, "".join(f"{_line(text)}\n" for text in texts))
 
 
 def translation_quality(
@@ -114,3 +123,42 @@ def translation_quality(
     if bootstrap > 1:
         quality["stderr"] = score._ci / 1.96  # sacrebleu gives half of a 95 % interval
     return quality
+
+
+def baseline_translations(folder: Path | None, references: Sequence[str]) -> list[str] | None:
+    """What a run wrote for these very references; None if it did not translate them."""
+    if folder is None or not (folder / REFERENCES).is_file():
+        return None
+    known, written = (_lines(folder / name) for name in (REFERENCES, TRANSLATIONS))
+    return written if known == [_line(text) for text in references] else None
+
+
+def paired_p_value(
+    hypotheses: Sequence[str], baseline: Sequence[str], references: Sequence[str], samples: int
+) -> float:
+    """Probability of a difference in BLEU as large as this one if there were none.
+
+    Paired bootstrap resampling, Koehn, "Statistical Significance Tests for Machine Translation
+    Evaluation", EMNLP 2004, as sacrebleu implements it.
+
+    Args:
+        hypotheses: translations to judge.
+        baseline: those of the system to compare with.
+        references: one for each.
+        samples: resamplings.
+    """
+    if list(hypotheses) == list(baseline):
+        return 1.0  # sacrebleu counts resamplings beyond the difference, and finds none
+    systems: list[tuple[str, Sequence[str]]] = [("baseline", baseline), ("judged", hypotheses)]
+    metrics = {"BLEU": BLEU(references=[list(references)])}
+    test = PairedTest(systems, metrics, references=None, test_type="bs", n_samples=samples)
+    judged: Any = test()[1]["BLEU"][1]
+    return judged.p_value
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").split("\n")[:-1]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from transformers import MBart50Tokenizer
 
 from tsdtp.data import TranslationData
 from tsdtp.data.synthetic_translation import ADJECTIVES, NOUNS, VERBS, generate_translation
@@ -157,6 +158,24 @@ def test_a_prefix_comes_before_each_source(make):
         [t for t, f in zip(row["input_ids"], row["decisive"], strict=True) if f]
     )
     assert all(word in LEXICON for word in words.split())
+
+
+def test_language_tokens_tell_a_multilingual_model(make):
+    pieces = ["<s>", "<pad>", "</s>", "<unk>", "▁", *"abcdefghijklmnopqrstuvwxyz"]
+    tokenizer = MBart50Tokenizer(vocab=[(piece, -1.0) for piece in pieces])
+    arguments = {"source": "synthetic", "train_examples": 20, "eval_examples": 3}
+    firsts = []
+    for target in ("de_DE", "fr_XX"):
+        data = make(**arguments, language_tokens=["en_XX", target])
+        data.prepare(tokenizer)
+        row = data._encoded["test"][0]
+        firsts += [row["input_ids"][0], row["labels"][0]]
+    names = ["en_XX", "de_DE", "en_XX", "fr_XX"]
+    assert firsts == tokenizer.convert_tokens_to_ids(names)
+    with pytest.raises(ValueError, match="pairs: unknown language token 'xx_YY'; valid: .*de_DE"):
+        make(**arguments, language_tokens=["en_XX", "xx_YY"]).prepare(tokenizer)
+    with pytest.raises(ValueError, match="valid: none, this tokenizer has no languages"):
+        make(**arguments, language_tokens=["en_XX", "de_DE"]).prepare(train_bpe(["a"], 270))
 
 
 def test_the_tokenizer_is_repeatable_and_loses_nothing():

@@ -16,6 +16,7 @@ from tsdtp.models.loading import (
     check_weights,
     load_config,
     load_model,
+    load_tokenizer,
     load_weights,
     save_weights,
 )
@@ -116,6 +117,16 @@ def test_tied_weights_are_written_once_and_stay_tied(family, batch, tmp_path):
     assert other.hf_model.lm_head.weight is other.hf_model.get_input_embeddings().weight
     settings = {"max_new_tokens": 5}
     assert torch.equal(other.generate(**batch, **settings), model.generate(**batch, **settings))
+
+
+def test_a_tokenizer_that_needs_a_package_says_which(tmp_path, monkeypatch):
+    def load(source):
+        raise ImportError("MarianTokenizer requires the SentencePiece library. Check it out")
+
+    make_model("bert").save_pretrained(tmp_path)
+    monkeypatch.setattr(loading.AutoTokenizer, "from_pretrained", load)
+    with pytest.raises(ValueError, match=r"cannot load the tokenizer of .*SentencePiece library$"):
+        load_tokenizer(str(tmp_path))
 
 
 def test_an_encoder_decoder_from_its_config():

@@ -13,7 +13,13 @@ from tsdtp.models.attribution import integrated_gradients
 from tsdtp.models.seq2seq import IGNORED
 from tsdtp.tasks.optim import AdamW
 from tsdtp.tasks.teaching import teach
-from tsdtp.tasks.translation import TRANSLATIONS, TranslationTask, translation_quality
+from tsdtp.tasks.translation import (
+    TRANSLATIONS,
+    TranslationTask,
+    baseline_translations,
+    paired_p_value,
+    translation_quality,
+)
 
 
 class Words:
@@ -84,6 +90,29 @@ def test_validation_translates_and_scores_each_row_by_its_own_reference(tmp_path
     assert 0 < task.summary["cost"]["flops_ratio"] < 1
     task.save_outputs(tmp_path)
     assert (tmp_path / TRANSLATIONS).read_text().splitlines() == expected
+
+
+def test_a_difference_to_the_baseline_is_tested_in_pairs(tmp_path):
+    model, long = model_of("none").eval(), {"min_new_tokens": 12, "max_new_tokens": 12}
+    batch = batch_of()
+    task = task_of(model, bootstrap=100, generation=long)
+    task.references = Words().batch_decode(model.generate(batch["input_ids"], **long), True)
+    trainer().validate(task, loader(batch), verbose=False)
+    assert "p_vs_start" not in task.summary["quality"], "there is nothing to compare with"
+    task.save_outputs(tmp_path)
+    worse = task_of(
+        model_of("topk", fraction=0.2).eval(), bootstrap=100, generation=long, baseline=tmp_path
+    )
+    worse.references = task.references
+    trainer().validate(worse, loader(batch), verbose=False)
+    assert worse.summary["quality"]["p_vs_start"] < 0.05
+    references = task.references
+    assert paired_p_value(references, references, references, 100) == 1
+    first, last = ["w1 w2 w3 w4", *references[1:]], [*references[:-1], "w1 w2 w3 w4"]
+    assert paired_p_value(first, last, references, 100) > 0.05
+    assert baseline_translations(tmp_path, references) == references
+    assert baseline_translations(tmp_path, references[::-1]) is None, "other sentences"
+    assert baseline_translations(tmp_path / "none", references) is None
 
 
 def test_training_learns_to_translate_pruned():

@@ -165,3 +165,17 @@ def test_a_copy_translates_alike_and_moves_whole(family, batch):
 
 def test_every_family_is_here():
     assert sorted(KNOWN) == sorted(SEQ2SEQ_FAMILIES)
+
+
+@pytest.mark.parametrize("execution", ["masked", "packed"])
+def test_full_keep_learns_as_the_plain_model(family, batch, labels, execution):
+    """The same gradient for every weight, so that training may take either execution."""
+    plain, model = make_seq2seq(family), build("none", family)
+    model.execution = execution
+    plain(**batch, labels=labels).loss.backward()
+    model(**batch, labels=labels).loss.backward()
+    expected = {name: p.grad for name, p in plain.named_parameters() if p.grad is not None}
+    assert len(expected) > 20
+    for name, parameter in model.hf_model.named_parameters():
+        if name in expected:
+            torch.testing.assert_close(parameter.grad, expected[name], atol=1e-4, rtol=1e-3)

@@ -22,8 +22,15 @@ def fast(command: str) -> list[str]:
     _, name, *arguments = shlex.split(command)
     if name == "report":
         return [name, *arguments]
+    brief = ["benchmark.rounds=2", "benchmark.min_time=0.001"]
     if name == "eval":
-        return [name, *arguments, "benchmark.rounds=2", "benchmark.min_time=0.001"]
+        return [name, *arguments, *brief]
+    if name == "bench":
+        return [name, *arguments, *brief, "benchmark.examples=4", "task.data.train_examples=500"]
+    if name == "sweep":
+        return [name, *arguments, "dry_run=true"]
+    if "model=tiny_marian" in arguments:
+        return [name, *arguments, *FAST, "overwrite=true"]
     replaced = {"model", "task.data.source", "hardware"}
     kept = [a for a in arguments if a.split("=")[0] not in replaced]
     # In one process: starting an interpreter for each of two dozen runs takes minutes.

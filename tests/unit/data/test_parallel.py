@@ -47,7 +47,11 @@ def test_unequal_line_counts_are_named(tmp_path):
         read_parallel(tmp_path, ["a"], ["en", "de"])
 
 
-@pytest.mark.parametrize("content", [b"\xff\xfe\n", gzip.compress(b"one\n" * 99)[:15]])
+@pytest.mark.parametrize(
+    "content",
+    [b"\xff\xfe\n", gzip.compress(b"one\n" * 99)[:15]],
+    ids=["no utf-8", "half a gzip file"],
+)
 def test_what_is_no_text_is_named(tmp_path, content):
     name = "a.en" if content[:2] == b"\xff\xfe" else "a.en.gz"
     (tmp_path / name).write_bytes(content)

@@ -50,7 +50,9 @@ def flip(data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "spoil", [lambda d: d[:-1000], lambda d: d[:10], lambda d: b"", flip], ids=str
+    "spoil",
+    [lambda d: d[:-1000], lambda d: d[:10], lambda d: b"", flip],
+    ids=["shorter", "a beginning", "empty", "a bit flipped"],
 )
 def test_damage_is_found(tmp_path, spoil):
     path = tmp_path / "last.ckpt"

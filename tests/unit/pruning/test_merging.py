@@ -1,0 +1,92 @@
+"""Tokens merged into others: ToMe and summary tokens, by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tsdtp.attention import attend
+from tsdtp.packing import Packed
+from tsdtp.pruning.merging import bipartite_match, merge, summary_rows
+
+
+def kept(decision) -> list[int]:
+    return decision.keep.int().tolist()
+
+
+def test_merging_averages_by_mass_and_adds_the_masses():
+    hidden = torch.tensor([[1.0], [3.0], [9.0], [5.0]])
+    mass = torch.tensor([1.0, 2.0, 1.0, 4.0])
+    merged, total = merge(hidden, mass, torch.tensor([0, 0, 2, 0]))
+    assert merged[0].item() == pytest.approx((1 * 1 + 3 * 2 + 5 * 4) / 7)
+    assert merged[2].item() == 9, "nothing came in"
+    assert total.tolist() == [7, 0, 1, 0]
+
+
+def test_a_token_without_mass_does_not_count():
+    hidden, mass = torch.tensor([[1.0], [3.0]]), torch.tensor([1.0, 0.0])
+    assert merge(hidden, mass, torch.tensor([0, 0]))[0][0].item() == 1
+
+
+def test_every_second_token_points_to_the_most_similar_of_the_others():
+    angle = torch.tensor([0.0, 1.0, 0.9, 0.1, 2.0, 3.0]) * 0.5
+    features = torch.stack([angle.cos(), angle.sin()], 1) * torch.arange(1, 7)[:, None]
+    alive = torch.ones(6).bool()
+    segments, ends = torch.zeros(6).long(), torch.tensor([0, 6])
+    source, similarity, partner = bipartite_match(features, alive, segments, ends)
+    assert source.tolist() == [True, False, True, False, True, False]
+    assert partner[source].tolist() == [3, 1, 1], "by angle, whatever the length"
+    expected = (torch.tensor([0.1, 0.1, 1.0]) * 0.5).cos()
+    torch.testing.assert_close(similarity[source], expected)
+
+
+def test_tome_merges_the_most_similar_pairs(make, state_of):
+    angle = torch.tensor([0.0, 2.0, 1.0, 1.1, 3.0, 2.9, 0.3])
+    key = torch.stack([angle.cos(), angle.sin()], 1)[:, None]
+    pruner = make("tome", fraction=0.5).eval()
+    decision = pruner(state_of([0.1] * 7, key=key))
+    # Pairs 2 -> 3 (0.1 apart), 4 -> 5 (0.1 apart), 6 -> 3 (0.8 apart); 0 is protected.
+    assert kept(decision) == [1, 1, 0, 1, 1, 1, 1] or kept(decision) == [1, 1, 1, 1, 0, 1, 1]
+    whole = make("tome", fraction=1.0).eval()(state_of([0.1] * 7, key=key))
+    assert kept(whole) == [1, 1, 0, 1, 0, 1, 0]
+    assert whole.into.tolist() == [0, 1, 3, 3, 5, 5, 3]
+    assert whole.mass.tolist() == [1] * 7
+
+
+def test_a_token_that_stands_for_two_is_attended_to_as_two_are():
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = torch.randn(3, 3, 2, 4, generator=generator)
+    once = Packed(torch.arange(3.0), torch.tensor([0, 3]), 3, torch.arange(3))
+    twice = Packed(torch.arange(4.0), torch.tensor([0, 4]), 4, torch.arange(4))
+    again = torch.tensor([0, 1, 1, 2])
+    mass = torch.tensor([1.0, 2.0, 1.0])
+    weighed, _ = attend(q, k, v, once, gate=mass, backend="reference")
+    doubled, _ = attend(q[again], k[again], v[again], twice, backend="reference")
+    torch.testing.assert_close(weighed[again], doubled)
+
+
+def test_the_most_important_of_the_dropped_becomes_the_summary():
+    dropped = torch.tensor([0, 1, 1, 0, 1, 0]).bool()
+    importance = torch.tensor([0.9, 0.1, 0.3, 0.5, 0.2, 0.7])
+    segments, ends = torch.tensor([0, 0, 0, 0, 1, 1]), torch.tensor([0, 4, 6])
+    nothing = torch.zeros(6).bool()
+    into, summary = summary_rows(dropped, importance, nothing, segments, ends)
+    assert into.tolist() == [0, 2, 2, 3, 4, 5]
+    assert summary.tolist() == [False, False, True, False, True, False]
+    more = torch.tensor([0, 0, 0, 1, 0, 0]).bool()
+    into, after = summary_rows(more, importance, summary, segments, ends)
+    assert into.tolist() == [0, 1, 2, 2, 4, 5], "the one that there is gathers the rest"
+    assert torch.equal(after, summary)
+
+
+def test_fusing_averages_by_importance_and_keeps_one_token_more(make, state_of):
+    state = state_of([0.9, 1.0, 2.0, 3.0, 4.0])
+    plain = make("dtp", k=0, log_scores=False).eval()(state)
+    fused = make("dtp", k=0, log_scores=False, fuse=True).eval()(state)
+    assert kept(plain) == [1, 0, 0, 1, 1]
+    assert kept(fused) == [1, 0, 1, 1, 1]
+    assert fused.summary.tolist() == [False, False, True, False, False]
+    hidden, mass = merge(state.hidden, fused.mass, fused.into)
+    expected = (1 * state.hidden[1] + 2 * state.hidden[2]) / 3
+    torch.testing.assert_close(hidden[2], expected)
+    assert mass[2].item() == pytest.approx(3)

@@ -19,8 +19,9 @@ $(STAMP): pyproject.toml constraints.txt
 tables: install
 	$(BIN)/tsdtp sweep sweep=smoke
 
+# Two processes: a test file stays in one of them, and no test uses more than a core.
 test: install
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: install
 	$(BIN)/ruff check .
@@ -30,7 +31,8 @@ lint: install
 	$(BIN)/tsdtp validate
 
 check: lint
-	$(BIN)/python -m pytest tests/unit tests/contract -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests/unit tests/contract \
+	-m "not slow and not slurm"
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

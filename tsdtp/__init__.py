@@ -7,10 +7,36 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tsdtp.models import PrunedClassifier, PrunedOutput, PrunedSeq2Seq, calibrate, prune
+    from tsdtp.models import (
+        Prediction,
+        PrunedClassifier,
+        PrunedOutput,
+        PrunedSeq2Seq,
+        calibrate,
+        from_pretrained,
+        predict,
+        prune,
+        push_to_hub,
+        save_pretrained,
+        tokenizer_of,
+        unprune,
+    )
 
 __version__ = "0.1.0"
-__all__ = ["PrunedClassifier", "PrunedOutput", "PrunedSeq2Seq", "calibrate", "prune"]
+__all__ = [
+    "Prediction",
+    "PrunedClassifier",
+    "PrunedOutput",
+    "PrunedSeq2Seq",
+    "calibrate",
+    "from_pretrained",
+    "predict",
+    "prune",
+    "push_to_hub",
+    "save_pretrained",
+    "tokenizer_of",
+    "unprune",
+]
 
 
 def __getattr__(name: str):

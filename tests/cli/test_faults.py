@@ -40,7 +40,7 @@ def test_a_loss_that_is_no_number_stops_and_leaves_its_batch(tsdtp, monkeypatch)
         patch.setattr(ClassificationTask, "_task_loss", broken)
         line = one_line(tsdtp("train", *FAST))
     assert "loss is nan at step 1" in line and str(RUN / "nan_batch.pt") in line
-    assert not (RUN / "metrics.json").exists() and not (RUN / "weights.safetensors").exists()
+    assert not (RUN / "metrics.json").exists() and not (RUN / "model.safetensors").exists()
     saved = torch.load(RUN / "nan_batch.pt", weights_only=True)
     assert saved["step"] == 1 and saved["epoch"] == 0 and saved["loss"] != saved["loss"]
     batch = saved["batch"]
@@ -96,7 +96,7 @@ def test_a_new_training_replaces_the_old_checkpoint(tsdtp):
 @pytest.mark.parametrize("size", [0, 5, 1000])
 def test_damaged_weights_are_named(tsdtp, size):
     assert tsdtp("train", *FAST).code == 0
-    weights = RUN / "weights.safetensors"
+    weights = RUN / "model.safetensors"
     os.truncate(weights, size)
     for command in (
         ["train", *FAST, "pruning=topk", "pruning.budget=0.6", f"model.init_from={RUN}"],
@@ -141,7 +141,7 @@ def test_a_full_disk_at_the_record(tsdtp, monkeypatch, first):
         patch.setattr(os, "replace", full)
         line = one_line(tsdtp("train", *FAST, "overwrite=true"))
     assert f"cannot write {RUN / 'metrics.json'}: No space left on device" in line
-    assert (RUN / "weights.safetensors").is_file()
+    assert (RUN / "model.safetensors").is_file()
     assert not list(RUN.glob("*metrics.json*")), "no half record, none of other weights"
     assert tsdtp("train", *FAST).code == 0
     assert read_record(RUN).provenance["config"]["batch_size"] == 32

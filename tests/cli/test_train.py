@@ -118,4 +118,4 @@ def test_a_killed_run_leaves_no_half_record(tmp_path):
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not list(tmp_path.rglob("metrics.json"))
-    assert not list(tmp_path.rglob("weights.safetensors"))
+    assert not list(tmp_path.rglob("model.safetensors"))

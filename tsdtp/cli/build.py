@@ -14,6 +14,7 @@ from tsdtp.cli.config import ConfigError, instantiate
 from tsdtp.cli.identity import start_path
 from tsdtp.data.task_data import TaskData
 from tsdtp.models import PrunedModel
+from tsdtp.models.cost import max_positions
 from tsdtp.models.loading import (
     TOKENIZER,
     WEIGHTS,
@@ -93,7 +94,7 @@ class Cell(ABC, Generic[Data]):
         self.pruner: TokenPruner = self._pruner()
         self.data.load()
         self.tokenizer = self._tokenizer()
-        self.data.prepare(self.tokenizer, self._positions())
+        self.data.prepare(self.tokenizer, max_positions(self.architecture))
 
     def _architecture(self):
         model = self.config.model
@@ -112,16 +113,12 @@ class Cell(ABC, Generic[Data]):
 
     def _pruner(self) -> TokenPruner:
         shape = self.architecture
-        return instantiate(
+        pruner = instantiate(
             self.config.pruning, num_layers=shape.num_hidden_layers, hidden_size=shape.hidden_size
         )
-
-    def _positions(self) -> int | None:
-        """How long a sequence may be; None: T5's positions are relative, and do not end."""
-        # RoBERTa numbers positions from the padding index on and so has fewer than it says.
-        reserved = 2 if self.architecture.model_type == "roberta" else 0
-        positions = getattr(self.architecture, "max_position_embeddings", None)
-        return positions and positions - reserved
+        arguments = cast(dict[str, Any], OmegaConf.to_container(self.config.pruning, resolve=True))
+        pruner.arguments = {k: v for k, v in arguments.items() if not k.startswith("_")}
+        return pruner
 
     def _tokenizer(self) -> PreTrainedTokenizerBase:
         """The start run's, else the pretrained model's, else one trained on the task's texts."""

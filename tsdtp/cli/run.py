@@ -29,6 +29,7 @@ from tsdtp.cli.training import resume_path, train
 from tsdtp.jobs.progress import enter_stage
 from tsdtp.models import PrunedModel
 from tsdtp.models.loading import TOKENIZER, save_weights
+from tsdtp.models.pretrained import save_config
 from tsdtp.provenance import code_state, now
 from tsdtp.results import RunRecord, write_record
 
@@ -129,6 +130,7 @@ def measure_and_save(cell: Cell, model: PrunedModel) -> dict:
     model.pruner.strictness.copy_(evaluated.pruner.strictness)
     put_aside(folder)
     save_weights(model, folder)
+    save_config(model, folder)
     cell.tokenizer.save_pretrained(folder / TOKENIZER)
     summary = measure.evaluate(evaluated, cell, folder)
     summary["cost"]["budget_spent_train"] = spent

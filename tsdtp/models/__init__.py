@@ -2,15 +2,30 @@
 
 from tsdtp.models.budget import calibrate
 from tsdtp.models.classifier import PrunedClassifier
+from tsdtp.models.prediction import Prediction, predict
+from tsdtp.models.pretrained import (
+    from_pretrained,
+    push_to_hub,
+    save_pretrained,
+    tokenizer_of,
+    unprune,
+)
 from tsdtp.models.prune import prune
 from tsdtp.models.pruned import PrunedModel, PrunedOutput
 from tsdtp.models.seq2seq import PrunedSeq2Seq
 
 __all__ = [
+    "Prediction",
     "PrunedClassifier",
     "PrunedModel",
     "PrunedOutput",
     "PrunedSeq2Seq",
     "calibrate",
+    "from_pretrained",
+    "predict",
     "prune",
+    "push_to_hub",
+    "save_pretrained",
+    "tokenizer_of",
+    "unprune",
 ]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import contextmanager
+from typing import cast
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from tsdtp.models.cost import encoder_flops, unpruned_flops
 from tsdtp.models.pruned import PrunedModel
+from tsdtp.models.texts import Text, tokenised
 
 Batch = Mapping[str, Tensor]
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -51,18 +54,21 @@ def packed_evaluation(model: PrunedModel):
 
 def calibrate(
     model: PrunedModel,
-    batches: Iterable[Batch],
+    data: Iterable[Batch] | Iterable[Text],
     budget: float | None = None,
+    tokenizer: PreTrainedTokenizerBase | None = None,
     tolerance: float = 0.005,
     max_steps: int = 20,
 ) -> float:
-    """Sets the pruner's strictness by bisection so that the budget is spent on these batches.
+    """Sets the pruner's strictness by bisection so that the budget is spent on this data.
 
     Args:
         model: the pruned model; changed in place.
-        batches: dictionaries with input_ids, attention_mask and, if any, token_type_ids. Training
-            data: thresholds must not see what is evaluated on.
+        data: batches, dictionaries with input_ids, attention_mask and, if any, token_type_ids; or
+            texts (or pairs of them), with a tokenizer. No labels are needed. Training data:
+            thresholds must not see what is evaluated on.
         budget: fraction of the unpruned encoder's FLOPs; default: the pruner's own.
+        tokenizer: of the model, where data are texts.
         tolerance: absolute, on that fraction; or the pruner's `resolution` where that is coarser.
         max_steps: bisections at most.
 
@@ -77,7 +83,17 @@ def calibrate(
     budget = pruner.budget if budget is None else budget
     if budget is None or pruner.search is None:
         raise ValueError(f"{type(pruner).__name__} has no budget to calibrate to")
-    batches = list(batches)
+    batches = [data] if isinstance(data, str) else list(data)
+    if tokenizer is not None:
+        texts = cast(list[Text], batches)
+        batches = [inputs_of(b.to(model.device)) for b in tokenised(texts, tokenizer)]
+    batches = cast(list[Batch], batches)
+    if not batches:
+        raise ValueError("no data to calibrate on; valid: batches, or texts and a tokenizer")
+    if not isinstance(batches[0], Mapping):
+        raise ValueError("texts need their tokenizer: calibrate(model, texts, tokenizer=...)")
+    if not 0 < budget <= 1:
+        raise ValueError(f"budget={budget}: valid is a fraction in (0, 1]")
     if budget >= 1:
         return _spend(model, batches, pruner.keep_all)
     low, high = pruner.search

@@ -22,7 +22,7 @@ from transformers.utils import logging
 from tsdtp.models.hub import source_of
 from tsdtp.models.pruned import PrunedModel
 
-WEIGHTS = "weights.safetensors"
+WEIGHTS = "model.safetensors"
 TOKENIZER = "tokenizer"
 
 
@@ -141,6 +141,10 @@ def load_weights(model: PrunedModel, folder: Path, strict: bool = True) -> None:
     try:
         result = model.load_state_dict(weights, strict=strict)
     except RuntimeError as error:
-        raise ValueError(f"{path} does not fit {type(model.hf_model).__name__}") from error
+        method = type(model.pruner).__name__
+        raise ValueError(
+            f"{path} does not fit {type(model.hf_model).__name__} with {method}: "
+            f"{str(error).splitlines()[-1].strip()}"
+        ) from error
     if missing := [k for k in result.missing_keys if not k.startswith("pruner.")]:
         raise ValueError(f"{path} lacks {', '.join(missing[:3])}")

@@ -5,16 +5,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.generic import ModelOutput
 
 from tsdtp.attention import SETTINGS
 from tsdtp.models.blocks import Family
-from tsdtp.models.cost import EncoderShape
+from tsdtp.models.cost import EncoderShape, max_positions
 from tsdtp.models.encoder import Encoding, PackedEncoder
 from tsdtp.packing import Packed, pack
 from tsdtp.pruning import TokenPruner
@@ -95,10 +96,35 @@ class PrunedModel(nn.Module, ABC):
         self.register_buffer("special_ids", ids, persistent=False)
         self.train(model.training)
 
+    def save_pretrained(self, folder: str | Path, tokenizer: PreTrainedTokenizerBase | None = None):
+        """Writes a folder for `tsdtp.from_pretrained`, see `tsdtp.save_pretrained`."""
+        from tsdtp.models.pretrained import save_pretrained
+
+        return save_pretrained(self, folder, tokenizer)
+
     @property
     @abstractmethod
     def base_model(self) -> nn.Module:
         """The encoder with its embeddings."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights."""
+        return next(self.parameters()).dtype
+
+    def can_generate(self) -> bool:
+        """Whether it writes text; a pipeline asks."""
+        return self.hf_model.can_generate()
+
+    @property
+    def max_positions(self) -> int | None:
+        """How long a sequence may be; None: T5's positions are relative, and do not end."""
+        return max_positions(self.config)
 
     @property
     def shape(self) -> EncoderShape:

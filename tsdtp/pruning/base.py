@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -101,6 +103,7 @@ class TokenPruner(nn.Module, ABC):
         proportional_attention: a token that others were merged into weighs their sum in every
             softmax and in the mean that a head may read (`Decision.mass` is the count of tokens).
         fuse: dropped tokens are averaged, weighted by memory, into one summary token a sequence.
+        arguments: what it was built with, beyond the sizes of the model.
         progress: the part of the training that is done, 0 to 1, for methods that anneal.
         resolution: half the step between the FLOPs ratios that it can spend; 0: any can be met.
         keep_all: the strictness at which nothing is dropped.
@@ -124,6 +127,7 @@ class TokenPruner(nn.Module, ABC):
     needs_target: bool = False
     proportional_attention: bool = False
     fuse: bool = False
+    arguments: Mapping[str, Any] = MappingProxyType({})
     progress: float = 0.0
     resolution: float = 0.0
     keep_all: float = -math.inf

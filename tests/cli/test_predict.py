@@ -1,0 +1,71 @@
+"""`tsdtp predict`: a run's answers on the command line."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+
+import pytest
+from tiny import FAST
+
+LINE = "the film is brilliant and not dull"
+
+
+@pytest.fixture
+def run(tsdtp):
+    train = tsdtp("train", *FAST, "pruning=topk", "pruning.budget=0.6", "hydra.run.dir=run")
+    assert train.code == 0, train.err
+    return "run=run"
+
+
+def rows(outcome) -> list[dict]:
+    assert outcome.code == 0, outcome.err
+    return [json.loads(line) for line in outcome.out.splitlines()]
+
+
+def test_texts_files_and_standard_input_give_the_same(tsdtp, run, monkeypatch, tmp_path):
+    by_argument = rows(tsdtp("predict", run, LINE, "a\tb"))
+    assert [row["text"] for row in by_argument] == [LINE, ["a", "b"]]
+    for row in by_argument:
+        assert row["label"] == max(row["probabilities"], key=row["probabilities"].get)
+        assert set(row["probabilities"]) == {"negative", "positive"}
+        assert len(row["kept"]) == row["tokens_kept"][-1] and row["kept"][0] == "[CLS]"
+    text = f"{LINE}\r\na\tb\n".encode()
+    (tmp_path / "texts").write_bytes(text)
+    assert rows(tsdtp("predict", run, "--file", "texts", "--batch-size", "1")) == by_argument
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
+    assert rows(tsdtp("predict", run)) == by_argument
+    (row,) = rows(tsdtp("predict", run, LINE, "--max-length", "4"))
+    assert row["truncated"] and row["tokens_kept"][0] <= 4
+
+
+def test_explained_tokens_say_which_block_dropped_them(tsdtp, run):
+    (row,) = rows(tsdtp("predict", run, LINE))
+    outcome = tsdtp("predict", run, LINE, "--explain")
+    assert outcome.code == 0 and outcome.out.startswith(f"{row['label']} (")
+    line = " ".join(outcome.out.splitlines()[1:-1]).split()  # a narrow terminal folds it
+    assert [token for token in line if "·" not in token] == row["kept"]
+    assert sum(token.endswith("·1") for token in line) == len(line) - row["tokens_kept"][0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "which run?"),
+        (("run=nowhere", "a"), "no such folder"),
+        (("RUN", ""), "empty"),
+        (("RUN", "a\0b"), "NUL"),
+        (("RUN", "a\tb\tc"), "more than one tab"),
+        (("RUN", "a", "--batch-size", "0"), "1 or more"),
+        (("RUN", "a", "--file", "texts"), "not both"),
+        (("RUN", "--file", "missing"), "no such file"),
+        (("RUN", "--file", "latin1"), "latin1, line 2: 'utf-8' codec"),
+    ],
+)
+def test_what_cannot_be_read_is_named(tsdtp, run, tmp_path, arguments, message):
+    (tmp_path / "texts").write_text("a\n")
+    (tmp_path / "latin1").write_bytes(b"fine\ncaf\xe9\n")
+    outcome = tsdtp("predict", *[run if a == "RUN" else a for a in arguments])
+    assert outcome.code == 2 and message in outcome.err
+    assert "Traceback" not in outcome.err

@@ -1,0 +1,78 @@
+"""A pruned model in the hands of transformers: its pipeline, its Trainer, a plain loop."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny import make_model
+from transformers import DataCollatorWithPadding, Trainer, TrainingArguments, pipeline
+
+import tsdtp
+from tsdtp.data.synthetic import generate
+from tsdtp.data.tokenizer import train_tokenizer
+
+ROWS = generate("sentence", 64)
+TEXTS = [row["text"] for row in ROWS]
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return train_tokenizer(TEXTS, 100, max_length=64)
+
+
+@pytest.fixture
+def model(tokenizer):
+    arguments = {"special_ids": tokenizer.all_special_ids, "task_feature_dim": 16}
+    model = tsdtp.prune(make_model("bert"), "ts_dtp", 0.6, **arguments)
+    tsdtp.calibrate(model, TEXTS, tokenizer=tokenizer)
+    return model
+
+
+@pytest.fixture
+def examples(tokenizer):
+    encoded = [tokenizer(text, truncation=True) for text in TEXTS]
+    return [{**e, "label": row["label"]} for e, row in zip(encoded, ROWS, strict=True)]
+
+
+def test_the_pipeline_classifies_with_it(model, tokenizer):
+    classify = pipeline("text-classification", model=model, tokenizer=tokenizer)
+    found = classify(TEXTS[:6], batch_size=4, truncation=True)
+    expected = list(tsdtp.predict(model, tokenizer, TEXTS[:6]))
+    assert [f["label"] for f in found] == [e.label for e in expected]
+    scores = [max(e.probabilities.values()) for e in expected]
+    assert [f["score"] for f in found] == pytest.approx(scores, abs=1e-5)
+
+
+def test_the_trainer_trains_it_pruned(model, tokenizer, examples, tmp_path):
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    settings = {"max_steps": 4, "per_device_train_batch_size": 16, "report_to": "none"}
+    trainer = Trainer(
+        model,
+        TrainingArguments(tmp_path, use_cpu=True, disable_tqdm=True, seed=0, **settings),
+        train_dataset=examples,
+        eval_dataset=examples,
+        data_collator=DataCollatorWithPadding(tokenizer),
+    )
+    assert trainer.train().training_loss > 0
+    changed = {n for n, p in model.named_parameters() if not torch.equal(p, before[n])}
+    assert {"pruner.task_attention.0.query", "classifier.weight"} <= changed
+    predicted = trainer.predict(examples)
+    logits = predicted.predictions[0]
+    assert logits.shape == (len(examples), model.config.num_labels)
+    assert torch.isfinite(torch.tensor(trainer.evaluate()["eval_loss"]))
+
+
+def test_a_plain_loop_trains_it_to_its_budget(model, tokenizer, examples):
+    collate = DataCollatorWithPadding(tokenizer)
+    batch = collate(examples[:32])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4)
+    model.train()
+    losses = []
+    for _ in range(30):
+        output = model(**batch)
+        optimizer.zero_grad()
+        output.loss.backward()
+        optimizer.step()
+        losses.append(output.loss.item())
+    assert sum(losses[-5:]) < sum(losses[:5])
+    assert tsdtp.calibrate(model, TEXTS, tokenizer=tokenizer) == pytest.approx(0.6, abs=0.03)

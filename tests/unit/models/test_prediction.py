@@ -1,0 +1,77 @@
+"""Texts in, answers out: whatever the batch, the same; and what cannot be read is refused."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny import make_model
+
+import tsdtp
+from tsdtp.data.tokenizer import train_tokenizer
+from tsdtp.models.texts import tokenised
+
+TEXTS = ["a good film", "bad", "the the the long and winding film of the year", "good bad"]
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return train_tokenizer(TEXTS, 100)
+
+
+@pytest.fixture(scope="module")
+def model(tokenizer):
+    model = tsdtp.prune(make_model("bert"), "topk", 0.5, special_ids=tokenizer.all_special_ids)
+    tsdtp.calibrate(model, TEXTS, tokenizer=tokenizer)
+    return model
+
+
+def test_a_text_has_the_same_answer_in_any_batch(model, tokenizer):
+    alone = list(tsdtp.predict(model, tokenizer, TEXTS, batch_size=1))
+    together = list(tsdtp.predict(model, tokenizer, iter(TEXTS), batch_size=3))
+    for one, other in zip(alone, together, strict=True):
+        assert one.label == other.label and one.kept_layers == other.kept_layers
+        assert one.probabilities == pytest.approx(other.probabilities, abs=1e-5)
+        assert sum(one.probabilities.values()) == pytest.approx(1)
+
+
+def test_an_answer_says_what_was_kept(model, tokenizer):
+    (answer,) = tsdtp.predict(model, tokenizer, [TEXTS[2]])
+    assert answer.tokens[0] == tokenizer.cls_token == answer.kept[0]
+    assert len(answer.kept) == answer.tokens_kept[-1] < len(answer.tokens)
+    stayed = torch.tensor(answer.kept_layers)
+    assert answer.tokens_kept == [int((stayed > layer).sum()) for layer in range(4)]
+
+
+def test_what_is_too_long_is_cut_and_says_so(model, tokenizer):
+    answers = list(tsdtp.predict(model, tokenizer, TEXTS, max_length=6))
+    assert [len(a.tokens) <= 6 for a in answers] == [True] * 4
+    assert [a.truncated for a in answers] == [
+        len(tokenizer(text)["input_ids"]) > 6 for text in TEXTS
+    ]
+    (huge,) = tsdtp.predict(model, tokenizer, ["film " * 100_000])
+    assert huge.truncated and len(huge.tokens) == 64, "no more than the model's positions"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("", "empty"), (" \n", "empty"), ("a\0b", "NUL"), (7, "not int"), (("a", ""), "empty")],
+)
+def test_what_is_no_text_is_refused(model, tokenizer, text, message):
+    with pytest.raises(ValueError, match=message):
+        list(tsdtp.predict(model, tokenizer, [text]))
+
+
+def test_calibration_on_texts_meets_the_budget_as_on_batches(model, tokenizer):
+    batches = list(tokenised(TEXTS * 8, tokenizer))
+    on_batches = tsdtp.calibrate(model, batches, 0.6)
+    assert tsdtp.calibrate(model, TEXTS * 8, 0.6, tokenizer=tokenizer) == on_batches
+    assert on_batches == pytest.approx(0.6, abs=0.08), "few short texts leave few choices"
+
+
+def test_calibration_says_what_it_lacks(model, tokenizer):
+    with pytest.raises(ValueError, match="texts need their tokenizer"):
+        tsdtp.calibrate(model, TEXTS)
+    with pytest.raises(ValueError, match="no data"):
+        tsdtp.calibrate(model, [], tokenizer=tokenizer)
+    with pytest.raises(ValueError, match="budget=1.5: valid is a fraction"):
+        tsdtp.calibrate(model, TEXTS, 1.5, tokenizer=tokenizer)

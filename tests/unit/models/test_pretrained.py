@@ -1,0 +1,135 @@
+"""Saved models come back as they were, and load as the plain model; nothing else is loaded."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+from methods import METHODS, build_pruner
+from tiny import FAMILIES, SEQ2SEQ_FAMILIES, SPECIAL, make_batch, make_model, make_seq2seq
+from transformers import AutoModelForSequenceClassification
+
+import tsdtp
+from tsdtp.models.loading import WEIGHTS
+from tsdtp.models.pretrained import CONFIG, push_to_hub
+from tsdtp.pruning import find_method
+
+
+def pruned(method: str = "ts_dtp", family: str = "bert"):
+    """A calibrated model; METHOD:OPTION has that option set."""
+    name, _, option = method.partition(":")
+    arguments = {option: True} if option else {}
+    if build_pruner(method).search is not None:
+        arguments["budget"] = 0.6
+    if "task_feature_dim" in inspect.signature(find_method(name)).parameters:
+        arguments["task_feature_dim"] = 16
+    model = tsdtp.prune(make_model(family), name, special_ids=[SPECIAL], **arguments)
+    if model.pruner.search is not None:
+        tsdtp.calibrate(model, [make_batch()])
+    return model.eval()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_saved_model_comes_back(method, tmp_path, batch):
+    model = pruned(method)
+    again = tsdtp.from_pretrained(model.save_pretrained(tmp_path))
+    assert not again.training and type(again.pruner) is type(model.pruner)
+    torch.manual_seed(0)
+    expected = model(**batch)
+    torch.manual_seed(0)
+    out = again(**batch)
+    assert torch.equal(out.logits, expected.logits)
+    assert torch.equal(out.kept_layers, expected.kept_layers)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_comes_back_also_as_the_plain_model(family, tmp_path, batch):
+    model = pruned(family=family)
+    model.save_pretrained(tmp_path)
+    assert torch.equal(tsdtp.from_pretrained(tmp_path)(**batch).logits, model(**batch).logits)
+    plain = AutoModelForSequenceClassification.from_pretrained(tmp_path).eval()
+    assert torch.equal(plain(**batch).logits, tsdtp.unprune(model)(**batch).logits)
+
+
+@pytest.mark.parametrize("family", SEQ2SEQ_FAMILIES)
+def test_a_translator_comes_back(family, tmp_path, batch):
+    model = tsdtp.prune(make_seq2seq(family), "topk", budget=0.7, special_ids=[SPECIAL])
+    tsdtp.calibrate(model, [batch])
+    model.save_pretrained(tmp_path)
+    again = tsdtp.from_pretrained(tmp_path)
+    settings = {**batch, "max_new_tokens": 5}
+    assert torch.equal(again.generate(**settings), model.generate(**settings))
+
+
+def test_unprune_gives_the_plain_model_back(batch):
+    plain = make_model("bert")
+    expected = plain(**batch).logits
+    model = tsdtp.prune(plain, "topk", budget=0.6, special_ids=[SPECIAL])
+    tsdtp.calibrate(model, [batch])
+    model(**batch)
+    assert tsdtp.unprune(model) is plain
+    assert torch.equal(plain(**batch).logits, expected)
+    assert not any("pruner" in name for name in plain.state_dict())
+
+
+def test_threads_share_a_model():
+    model, batches = pruned(), [make_batch(seed=s) for s in range(8)]
+    with torch.inference_mode():
+        expected = [model(**b).logits for b in batches]
+
+    def run(b):
+        with torch.inference_mode():
+            return model(**b).logits
+
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(run, batches * 3))
+    assert all(torch.equal(a, b) for a, b in zip(found, expected * 3, strict=True))
+
+
+def test_what_is_no_pruned_model_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"/nowhere: no such folder, and no hub id"):
+        tsdtp.from_pretrained("/nowhere")
+    with pytest.raises(ValueError, match="no config.json"):
+        tsdtp.from_pretrained(tmp_path)
+    make_model("bert").save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"a plain bert model; tsdtp.prune\(\) prunes it"):
+        tsdtp.from_pretrained(tmp_path)
+
+
+def test_pickled_weights_are_refused_unopened(tmp_path):
+    pruned().save_pretrained(tmp_path)
+    (tmp_path / WEIGHTS).unlink()
+    (tmp_path / "pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'touch pwned'\ntR.")
+    with pytest.raises(ValueError, match="pytorch_model.bin may run code"):
+        tsdtp.from_pretrained(tmp_path)
+
+
+def test_a_config_of_another_version_or_method_is_refused(tmp_path):
+    pruned().save_pretrained(tmp_path)
+    config = json.loads((tmp_path / CONFIG).read_text())
+    config["tsdtp"]["version"] = 99
+    (tmp_path / CONFIG).write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=r"another version of tsdtp \(99, not 1\)"):
+        tsdtp.from_pretrained(tmp_path)
+    config["tsdtp"] = {"version": 1, "method": "topk", "method_arguments": {"budget": 0.5}}
+    (tmp_path / CONFIG).write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="does not fit BertForSequenceClassification"):
+        tsdtp.from_pretrained(tmp_path)
+
+
+def test_uploads_what_it_saved(tmp_path):
+    calls = []
+
+    class Api:
+        def create_repo(self, name, exist_ok):
+            calls.append(name)
+
+        def upload_folder(self, repo_id, folder_path):
+            calls.append(sorted(p.name for p in folder_path.iterdir()))
+            return "address"
+
+    assert push_to_hub(pruned(), "me/mine", tmp_path, card="# Mine", api=Api()) == "address"
+    assert calls == ["me/mine", ["README.md", CONFIG, WEIGHTS]]

@@ -1,0 +1,162 @@
+"""``tsdtp predict run=FOLDER "text"``: a finished run's answer to texts, one line of JSON each."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.style import Style
+from rich.text import Text as RichText
+
+# From the tokens dropped first to those kept to the end; bold and underline tell them apart, too.
+_FADE = ("grey42", "grey54", "grey66", "grey78", "grey89")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Classifies texts given as arguments, in a file, or on standard input.
+
+    Args:
+        argv: arguments after ``tsdtp predict``; those of the process by default.
+
+    Returns:
+        0; 2 for a run or text that cannot be used; 1 where the reader of the output has gone.
+    """
+    options = _options(argv)
+    try:
+        _predict(options)
+    except BrokenPipeError:
+        sys.stderr.close()  # or Python complains of it at exit
+        return 1
+    except (ValueError, OSError) as error:
+        print(f"tsdtp predict: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _predict(options: argparse.Namespace) -> None:
+    texts = _texts(options)
+    from tsdtp.cli.run import quiet_libraries
+    from tsdtp.models import PrunedClassifier, from_pretrained, predict, tokenizer_of
+
+    quiet_libraries()
+    model = from_pretrained(options.run, execution="packed")
+    if not isinstance(model, PrunedClassifier):
+        raise ValueError(f"{options.run} holds no classifier; a translator has generate()")
+    tokenizer = tokenizer_of(options.run)
+    limits = {"batch_size": options.batch_size, "max_length": options.max_length}
+    show = _explained if options.explain else _json
+    for text, prediction in _zip(texts, lambda rows: predict(model, tokenizer, rows, **limits)):
+        show(text, prediction)
+
+
+def _zip(texts: Iterator, predict) -> Iterator[tuple]:
+    """Texts with their predictions; reads no further than one batch ahead."""
+    seen: list = []
+
+    def remembered():
+        for text in texts:
+            seen.append(text)
+            yield text
+
+    for prediction in predict(remembered()):
+        yield seen.pop(0), prediction
+
+
+def _texts(options: argparse.Namespace) -> Iterator[str | tuple[str, str]]:
+    if options.texts and options.file:
+        raise ValueError("texts as arguments or --file, not both")
+    if options.texts:
+        return map(_parts, options.texts)
+    if options.file and options.file != "-":
+        if not Path(options.file).is_file():
+            raise ValueError(f"--file {options.file}: no such file")
+        return _lines(open(options.file, "rb"), options.file)
+    return _lines(sys.stdin.buffer, "standard input")
+
+
+def _lines(source, name: str) -> Iterator[str | tuple[str, str]]:
+    with source:
+        for number, line in enumerate(source, 1):
+            try:
+                text = line.decode("utf-8").rstrip("\r\n")
+                yield _parts(text)
+            except ValueError as error:
+                raise ValueError(f"{name}, line {number}: {error}") from error
+
+
+def _parts(line: str) -> str | tuple[str, str]:
+    """A line, or the two texts of a pair with a tab between them."""
+    from tsdtp.models.texts import check_text
+
+    first, *rest = line.split("\t")
+    if len(rest) > 1:
+        raise ValueError("more than one tab; valid: a text, or two with one tab between them")
+    return check_text((first, rest[0]) if rest else first)
+
+
+def _json(text, prediction) -> None:
+    row = {
+        "text": text,
+        "label": prediction.label,
+        "probabilities": {k: round(v, 4) for k, v in prediction.probabilities.items()},
+        "tokens_kept": prediction.tokens_kept,
+        "kept": prediction.kept,
+    }
+    if prediction.truncated:
+        row["truncated"] = True
+    print(json.dumps(row, ensure_ascii=False), flush=True)
+
+
+def _explained(text, prediction) -> None:
+    """The tokens, fainter the earlier they were dropped, with the block that dropped them."""
+    layers, line = len(prediction.tokens_kept), RichText()
+    for token, stayed in zip(prediction.tokens, prediction.kept_layers, strict=True):
+        kept = stayed == layers
+        shade = _FADE[min(stayed * len(_FADE) // layers, len(_FADE) - 1)]
+        line.append(token, Style(bold=True, underline=True) if kept else Style(color=shade))
+        line.append(" " if kept else f"·{stayed + 1} ", Style(dim=True))
+    percent = 100 * prediction.probabilities[prediction.label]
+    console = Console(highlight=False)
+    console.print(RichText(f"{prediction.label} ({percent:.1f} %)", style="bold"))
+    console.print(line)
+    console.print(RichText("·n: dropped in block n; underlined: kept to the end", style="dim"))
+
+
+def _options(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = _parser()
+    options = parser.parse_args(argv)
+    runs = [text for text in options.texts if text.startswith("run=")]
+    if len(runs) != 1:
+        parser.error("which run? valid: one run=FOLDER of a finished run or a saved model")
+    options.run = runs[0].removeprefix("run=")
+    options.texts = [text for text in options.texts if text is not runs[0]]
+    return options
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} (valid: 1 or more)")
+    return int(text)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="tsdtp predict", description=__doc__)
+    parser.add_argument(
+        "texts",
+        nargs="*",
+        metavar="run=FOLDER | TEXT",
+        help="the run, and texts; of a pair, with a tab between the two",
+    )
+    parser.add_argument("--file", help="a text a line; - or no text at all: standard input")
+    parser.add_argument("--explain", action="store_true", help="show where each token was dropped")
+    parser.add_argument("--batch-size", type=_positive, default=32)
+    parser.add_argument("--max-length", type=_positive, help="in tokens; longer texts are cut")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,93 @@
+"""What a pruned classifier says of texts, and which tokens it read to the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, cast
+
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from tsdtp.models.budget import inputs_of, packed_evaluation
+from tsdtp.models.classifier import PrunedClassifier
+from tsdtp.models.texts import Text, length_limit, tokenised
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a classifier says of one text.
+
+    Attributes:
+        label: the most probable class.
+        probabilities: of each class.
+        tokens: of the text, special tokens included.
+        kept_layers: in how many blocks each of them stayed.
+        tokens_kept: tokens left after each block's dropping.
+        truncated: whether the text was longer than the limit, and its end was not read.
+    """
+
+    label: str
+    probabilities: dict[str, float]
+    tokens: list[str]
+    kept_layers: list[int]
+    tokens_kept: list[int]
+    truncated: bool
+
+    @property
+    def kept(self) -> list[str]:
+        """The tokens that stayed to the end."""
+        pairs = zip(self.tokens, self.kept_layers, strict=True)
+        return [token for token, layers in pairs if layers == len(self.tokens_kept)]
+
+
+def predict(
+    model: PrunedClassifier,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Iterable[Text],
+    *,
+    batch_size: int = 32,
+    max_length: int | None = None,
+) -> Iterator[Prediction]:
+    """Classifies texts, packed, one prediction each in their order.
+
+    Args:
+        model: as `tsdtp.from_pretrained` gives it.
+        tokenizer: of the model.
+        texts: strings, or pairs of them for a pair task; read batch by batch.
+        batch_size: texts in a batch; no prediction depends on it.
+        max_length: see `tokenised`; never beyond the model's positions.
+
+    Raises:
+        ValueError: for what `check_text` refuses.
+    """
+    limit = min(filter(None, (max_length, length_limit(tokenizer), model.max_positions)))
+    source = iter(texts)
+    while chunk := list(islice(source, batch_size)):
+        (batch,) = tokenised(chunk, tokenizer, len(chunk), limit)
+        inputs = {k: v.to(model.device) for k, v in inputs_of(batch).items()}
+        with packed_evaluation(model):
+            output = model(**inputs)
+        probabilities = output.logits.float().softmax(-1)
+        for row in range(len(chunk)):
+            valid = inputs["attention_mask"][row].bool()
+            ids = inputs["input_ids"][row][valid]
+            yield Prediction(
+                **_scores(model, probabilities[row]),
+                tokens=cast(list[str], tokenizer.convert_ids_to_tokens(ids.tolist())),
+                kept_layers=output.kept_layers[row][valid].tolist(),
+                tokens_kept=output.tokens_kept[:, row].tolist(),
+                truncated=len(ids) == limit and _length(tokenizer, chunk[row]) > limit,
+            )
+
+
+def _scores(model: PrunedClassifier, probabilities: Tensor) -> dict[str, Any]:
+    names = cast(dict[int, str], model.config.id2label)
+    by_name = {names[i]: value for i, value in enumerate(probabilities.tolist())}
+    return {"label": names[int(probabilities.argmax())], "probabilities": by_name}
+
+
+def _length(tokenizer: PreTrainedTokenizerBase, text: Text) -> int:
+    first, second = text if isinstance(text, tuple) else (text, None)
+    return len(cast(list[int], tokenizer(first, second, verbose=False)["input_ids"]))

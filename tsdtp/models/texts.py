@@ -1,0 +1,61 @@
+"""Texts as the padded batches that a model reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import cast
+
+from transformers import BatchEncoding, PreTrainedTokenizerBase
+
+Text = str | tuple[str, str]
+
+
+def check_text(text: Text) -> Text:
+    """The text itself.
+
+    Raises:
+        ValueError: it is no string (or pair of strings), empty, or holds a NUL character.
+    """
+    for part in text if isinstance(text, tuple) else (text,):
+        if not isinstance(part, str):
+            raise ValueError(f"a text is a str or a pair of them, not {type(part).__name__}")
+        if not part.strip():
+            raise ValueError("an empty text has nothing to predict from")
+        if "\0" in part:
+            raise ValueError(f"a text with a NUL character: {part[:40]!r}")
+    return text
+
+
+def tokenised(
+    texts: Iterable[Text],
+    tokenizer: PreTrainedTokenizerBase,
+    batch_size: int = 32,
+    max_length: int | None = None,
+) -> Iterator[BatchEncoding]:
+    """Texts (or pairs) as padded batches in their order, each text checked and cut to the limit.
+
+    Args:
+        texts: any number; read batch by batch.
+        tokenizer: of the model.
+        batch_size: texts in a batch.
+        max_length: in tokens, special tokens included; default: the tokenizer's own limit.
+
+    Raises:
+        ValueError: for what `check_text` refuses.
+    """
+    source = iter(texts)
+    while chunk := [check_text(text) for text in islice(source, batch_size)]:
+        yield tokenizer(
+            cast(list[str], chunk),
+            padding=True,
+            truncation=True,
+            max_length=max_length or length_limit(tokenizer),
+            return_tensors="pt",
+        )
+
+
+def length_limit(tokenizer: PreTrainedTokenizerBase) -> int:
+    """Tokens that the tokenizer's model can take; 512 where it does not say."""
+    limit = tokenizer.model_max_length
+    return limit if limit < 1_000_000 else 512

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from torch import Tensor
 from tsdtp.models import PrunedModel
 from tsdtp.models.attribution import integrated_gradients
 from tsdtp.models.budget import inputs_of
+from tsdtp.pruning import TokenPruner, TokenState
 
 Batch = dict[str, Tensor]
 
@@ -25,11 +27,13 @@ def teach(
     lr: float = 2e-3,
     steps: int = 4,
     seed: int = 0,
+    cache_gib: float = 2.0,
 ) -> list[float]:
     """Trains the pruner alone, on the auxiliary loss against the teacher's attributions.
 
     The attributions are computed once; the model is frozen, in evaluation mode, and keeps every
-    token, so that each pruning layer learns to rank all of them.
+    token, so that each pruning layer learns to rank all of them. What the pruner sees is then the
+    same in every epoch, and kept in memory as far as allowed.
 
     Args:
         model: whose pruner learns; on the batches' device.
@@ -41,6 +45,7 @@ def teach(
         lr: highest learning rate; it falls linearly.
         steps: of the integrated gradients.
         seed: of the order of the batches.
+        cache_gib: GiB of hidden states to keep; batches beyond are encoded anew in each epoch.
 
     Returns:
         Mean auxiliary loss of each epoch.
@@ -51,12 +56,15 @@ def teach(
     optimizer = torch.optim.AdamW(parameters, lr=lr)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.05, epochs * len(batches))
     generator = torch.Generator().manual_seed(seed)
-    history = []
+    history, cache, room = [], {}, cache_gib * 2**30
     with _frozen_and_whole(model):
         for _ in range(epochs):
             total = 0.0
             for i in torch.randperm(len(batches), generator=generator).tolist():
-                loss = model(**inputs_of(batches[i]), target=targets[i]).auxiliary_loss
+                states = cache.get(i) or _states(model, batches[i], targets[i])
+                if i not in cache and room > 0:
+                    cache[i], room = states, room - sum(s.hidden.nbytes for s in states)
+                loss = _loss(pruner, states)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -64,6 +72,28 @@ def teach(
                 total += loss.item()
             history.append(total / len(batches))
     return history
+
+
+def _states(model: PrunedModel, batch: Batch, target: Tensor) -> list[TokenState]:
+    """What the pruner sees of a batch, layer by layer."""
+    states: list[TokenState] = []
+    hook = model.pruner.register_forward_pre_hook(lambda _, args: states.append(args[0]))
+    try:
+        with torch.no_grad():
+            model(**inputs_of(batch), target=target)
+    finally:
+        hook.remove()
+    return states
+
+
+def _loss(pruner: TokenPruner, states: list[TokenState]) -> Tensor:
+    """Mean auxiliary loss over the layers, each with the memory that the one before leaves."""
+    losses, memory = [], None
+    for state in states:
+        decision = pruner(replace(state, memory=memory))
+        memory = decision.memory
+        losses += [] if decision.loss is None else [decision.loss]
+    return torch.stack(losses).mean()
 
 
 @contextmanager

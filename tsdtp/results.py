@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 RECORD_NAME = "metrics.json"
+PREDICTIONS, EXAMPLES = "predictions.csv.gz", "examples.json"  # beside it, of a classifier
 
 _REQUIRED = {
     "identity": ("task", "pruning", "model", "seed", "budget", "run_id", "execution"),

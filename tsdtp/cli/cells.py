@@ -13,6 +13,7 @@ from tsdtp.data import TextClassificationData, TranslationData
 from tsdtp.models import PrunedClassifier, PrunedSeq2Seq
 from tsdtp.pruning import TokenPruner
 from tsdtp.tasks.classification import ClassificationTask
+from tsdtp.tasks.examples import ExampleLog
 from tsdtp.tasks.optim import AdamW
 from tsdtp.tasks.pruning_task import PruningTask
 from tsdtp.tasks.translation import TranslationTask
@@ -39,6 +40,10 @@ class ClassificationCell(Cell[TextClassificationData]):
     ) -> PruningTask:
         """See `Cell.task`; its labels come with every batch, whatever the split."""
         return ClassificationTask(model, self.num_labels, optim, teacher, **settings)
+
+    def final_task(self, model: Any) -> PruningTask:
+        """With a log of every answer."""
+        return self.task(model, AdamW(), log=ExampleLog(self.tokenizer, self.data.label_names))
 
     def wrap(self, weights: PreTrainedModel, pruner: TokenPruner, **settings) -> PrunedClassifier:
         """A pruned classifier, whose config names the classes."""

@@ -7,13 +7,14 @@ import sys
 from collections.abc import Sequence
 
 from tsdtp.report.figures import save_figures
+from tsdtp.report.html import save_page
 from tsdtp.report.render import load_report, print_report, save_report
 from tsdtp.report.speed import save_speed
 from tsdtp.results import read_records
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Prints the tables of a folder and writes tables.md, tables.tex, tables.csv and plots.
+    """Prints the tables of a folder and writes tables (md, tex, csv), plots and report.html.
 
     Args:
         argv: Arguments after ``tsdtp report``; those of the process by default.
@@ -26,6 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         report = load_report(options.folder)
         out = options.out or options.folder
         paths = [*save_report(report, out), *save_figures(report, out)]
+        paths.append(save_page(report, options.folder, out))
         paths += save_speed(read_records(options.folder, strict=False)[0], out)
     except (OSError, ValueError) as error:
         print(f"tsdtp report: {error}", file=sys.stderr)

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import matplotlib
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from tsdtp.report.render import Report
+from tsdtp.report.tables import Table
 
 Point = tuple[float, float]
+KINDS = ("png", "svg", "pdf")
+# Okabe and Ito's colours, which the colour-blind tell apart; markers tell lines apart in print.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_MARKERS = "osD^vP*Xh<>"
 
 
 def save_trade_off(
@@ -35,42 +41,96 @@ def save_trade_off(
 
 
 def save_figures(report: Report, out: str | Path) -> list[Path]:
-    """Writes `frontier_TASK_MODEL.png` for each table that has something to draw."""
+    """Writes `NAME_TASK_MODEL.png`, `.svg` and `.pdf` for each figure of each table."""
     paths = []
     for table in report.tables:
         place = re.sub(r"[^\w.-]", "_", f"{table.task}_{table.model}")
-        path = Path(out) / f"frontier_{place}.png"
-        metric = "bleu" if list(table.numbers["bleu_mean"].dropna()) else "accuracy"
-        measured = table.numbers.dropna(subset=[f"{metric}_mean", "flops_ratio_mean"])
-        if len(measured):
-            save_frontier(path, measured, metric)
-            paths.append(path)
+        for name, figure in draw(table, report.runs).items():
+            for kind in KINDS:
+                paths.append(Path(out) / f"{name}_{place}.{kind}")
+                save(figure, paths[-1])
     return paths
 
 
-def save_frontier(path: Path, measured: pd.DataFrame, metric: str) -> None:
-    """Draws each method's quality against the FLOPs it spent, with deviation or standard error.
+def save(figure: Figure, path: Path) -> None:
+    """The same figure gives the same bytes, whenever it is drawn."""
+    date = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[path.suffix[1:]]
+    with matplotlib.rc_context({"svg.hashsalt": path.stem, "svg.fonttype": "none"}):
+        figure.savefig(path, dpi=150, metadata=date)
+
+
+def draw(table: Table, runs: pd.DataFrame) -> dict[str, Figure]:
+    """The figures of one table that have something to show, by name.
+
+    `frontier`: quality against FLOPs; `seconds`: quality against measured time; `speedup`: measured
+    speed-up against FLOPs saved; `kept`: tokens kept, layer by layer.
 
     Args:
-        path: of the picture.
+        table: what is drawn.
+        runs: of all tables, with their `tokens_kept`.
+    """
+    rows = table.numbers
+    metric = "bleu" if list(rows["bleu_mean"].dropna()) else "accuracy"
+    rows = rows.dropna(subset=[f"{metric}_mean"])
+    spent = rows.dropna(subset=["flops_ratio_mean"])
+    timed = spent.dropna(subset=["speed_vs_packed_mean"])
+    figures = {}
+    if len(spent):
+        figures["frontier"] = frontier(spent, metric)
+    if len(timed):
+        timed = timed.assign(seconds_mean=1 / timed["speed_vs_packed_mean"])
+        label = "measured time, as a fraction of the unpruned packed model's"
+        figures["seconds"] = frontier(timed, metric, "seconds", label)
+        figures["speedup"] = speed_up(timed)
+    if len(runs) and (kept := _kept(table, runs)):
+        figures["kept"] = kept_tokens(kept)
+    return figures
+
+
+def frontier(
+    measured: pd.DataFrame,
+    metric: str,
+    cost: str = "flops_ratio",
+    label: str = "FLOPs spent, as a fraction of the unpruned model's",
+) -> Figure:
+    """Each method's quality against a cost, with deviation or standard error.
+
+    Args:
         measured: one row for each method and budget, as `Table.numbers` has them.
         metric: name of the quality.
+        cost: name of the cost.
+        label: of its axis.
     """
-    figure, axes = blank(("FLOPs spent, as a fraction of the unpruned model's", metric))
-    variant = measured["variant"].map(lambda name: f", {name}" if isinstance(name, str) else "")
-    for name, rows in measured.groupby(measured["method"] + variant, sort=False):
-        line = rows.sort_values("flops_ratio_mean")
+    figure, axes = blank((label, metric))
+    for number, (name, rows) in enumerate(_methods(measured)):
+        line = rows.sort_values(f"{cost}_mean")
         deviation = line[f"{metric}_std"].fillna(line["stderr_mean"]).fillna(0)
-        axes.errorbar(
-            line["flops_ratio_mean"],
-            line[f"{metric}_mean"],
-            yerr=deviation,
-            marker="o",
-            capsize=2,
-            label=str(name),
-        )
-    axes.legend(fontsize="small")
-    figure.savefig(path, dpi=150)
+        x, y = line[f"{cost}_mean"], line[f"{metric}_mean"]
+        axes.errorbar(x, y, yerr=deviation, capsize=2, label=name, **_style(number))
+    axes.legend(fontsize="x-small")
+    return figure
+
+
+def speed_up(timed: pd.DataFrame) -> Figure:
+    """Measured speed-up over the unpruned packed model against the FLOPs saved; ideal: diagonal."""
+    figure, axes = blank(("FLOPs saved (unpruned ÷ spent)", "measured speed-up"))
+    for number, (name, rows) in enumerate(_methods(timed)):
+        x, y = 1 / rows["flops_ratio_mean"], rows["speed_vs_packed_mean"]
+        axes.plot(x, y, label=name, **{**_style(number), "linestyle": ""})
+    most = max(1.2, *(1 / timed["flops_ratio_mean"]), *timed["speed_vs_packed_mean"])
+    axes.plot([1, most], [1, most], color="0.6", linewidth=1)
+    axes.legend(fontsize="x-small")
+    return figure
+
+
+def kept_tokens(kept: dict[str, list[float]]) -> Figure:
+    """Fraction of the tokens left after each layer's dropping, by method and budget."""
+    figure, axes = blank(("layer", "tokens kept, as a fraction"))
+    for number, (name, fractions) in enumerate(kept.items()):
+        axes.plot(range(1, len(fractions) + 1), fractions, label=name, **_style(number))
+    axes.set_ylim(0, 1.05)
+    axes.legend(fontsize="x-small")
+    return figure
 
 
 def blank(labels: tuple[str, str]) -> tuple[Figure, Axes]:
@@ -80,3 +140,31 @@ def blank(labels: tuple[str, str]) -> tuple[Figure, Axes]:
     axes = figure.subplots()
     axes.set(xlabel=labels[0], ylabel=labels[1])
     return figure, axes
+
+
+def _methods(rows: pd.DataFrame) -> Iterable[tuple[str, pd.DataFrame]]:
+    variant = rows["variant"].map(lambda n: f", {n}" if isinstance(n, str) and n else "")
+    return ((str(k), v) for k, v in rows.groupby(rows["method"] + variant, sort=False))
+
+
+def _kept(table: Table, runs: pd.DataFrame) -> dict[str, list[float]]:
+    """Mean over seeds, for what drops anything."""
+    here = runs.query("task == @table.task and model == @table.model")
+    runs = here.loc[here["tokens_kept"].map(lambda kept: isinstance(kept, list) and min(kept) < 1)]
+    names = [_name(run) for run in runs.to_dict("records")]
+    grouped = runs["tokens_kept"].groupby(names, sort=False)
+    return {str(k): pd.DataFrame(rows.tolist()).mean().tolist() for k, rows in grouped}
+
+
+def _name(run: dict) -> str:
+    budget = "" if pd.isna(run["budget"]) else f"{run['budget']:g}"
+    return " ".join(filter(None, (run["pruning"], budget, run["variant"])))
+
+
+def _style(number: int) -> dict:
+    return {
+        "color": _COLOURS[number % len(_COLOURS)],
+        "marker": _MARKERS[number % len(_MARKERS)],
+        "linestyle": ("-", "--", ":")[number // len(_COLOURS) % 3],
+        "markersize": 5,
+    }

@@ -16,7 +16,7 @@ FINE_TUNED = "fine_tuned"
 # column -> section.key of the record
 _TEXT = {
     **{key: f"identity.{key}" for key in ("run_id", "execution")},
-    **{key: f"provenance.{key}" for key in ("commit", "dirty", "date", "config_hash")},
+    **{key: f"provenance.{key}" for key in ("command", "commit", "dirty", "date", "config_hash")},
     **{key: f"quality.{key}" for key in ("split", "signature")},
     **{key: f"speed.{key}" for key in ("device", "dtype")},
 }
@@ -49,7 +49,7 @@ def to_frame(records: Iterable[RunRecord]) -> pd.DataFrame:
     Raises:
         ValueError: A value that should be a number is none; the run and the key are named.
     """
-    columns = [*KEYS, "seed", *_TEXT, "hardware", *_NUMBERS, "tokens_kept_last"]
+    columns = [*KEYS, "seed", *_TEXT, "hardware", *_NUMBERS, "tokens_kept_last", "tokens_kept"]
     frame = pd.DataFrame([_row(record) for record in records], columns=columns)
     numbers = dict.fromkeys(["budget", *_NUMBERS, "tokens_kept_last"], float)
     frame = frame.astype({"seed": int, **numbers})
@@ -71,6 +71,7 @@ def _row(record: RunRecord) -> dict[str, Any]:
         **{name: _number(record, place) for name, place in _NUMBERS.items()},
         "hardware": _hardware(record.provenance["hardware"]),
         "tokens_kept_last": _kept_last(record),
+        "tokens_kept": record.cost.get("tokens_kept"),
     }
 
 

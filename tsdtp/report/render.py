@@ -32,11 +32,12 @@ _LATEX = str.maketrans(
 
 @dataclass(frozen=True)
 class Report:
-    """Tables of one folder, the state of its sweep, and what was left out and why."""
+    """Tables of one folder, the state of its sweep, what was left out and why, and its runs."""
 
     tables: list[Table]
     heading: str = ""
     warnings: list[str] = field(default_factory=list)
+    runs: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 def load_report(folder: str | Path) -> Report:
@@ -56,7 +57,7 @@ def load_report(folder: str | Path) -> Report:
     frame, repeated = unique_runs(to_frame(records))
     sweep = read_sweep(folder)
     tables = build_tables(frame, sweep and sweep.cells)
-    return Report(tables, _heading(sweep, frame), warnings + repeated)
+    return Report(tables, _heading(sweep, frame), warnings + repeated, frame)
 
 
 def _heading(sweep: Sweep | None, frame: pd.DataFrame) -> str:

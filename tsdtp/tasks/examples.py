@@ -63,7 +63,7 @@ class ExampleLog:
                 self.examples.append(answer | {"tokens": tokens, "kept_layers": stays})
 
     def save(self, folder: Path, layers: int) -> None:
-        """Writes `predictions.csv.gz`, one row an example, and `examples.json`, some with tokens."""
+        """Writes `predictions.csv.gz`, a row an example, and `examples.json`, some with tokens."""
         if not self.rows:
             return
         table = pd.DataFrame(self.rows).sort_values("index").to_csv(index=False)

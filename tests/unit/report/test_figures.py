@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import pandas as pd
+import pytest
 from matplotlib.figure import Figure
 
 from tsdtp.report import figures
+from tsdtp.report.frame import to_frame
 from tsdtp.report.render import Report
-from tsdtp.report.tables import Table
+from tsdtp.report.tables import build_tables
 
+WHOLE = {"tokens_kept": [1.0, 1.0]}
 NUMBERS = pd.DataFrame(
     {
         "method": ["Top-k", "Top-k", "TS-DTP"],
@@ -30,24 +33,46 @@ def drawn(monkeypatch, draw) -> Figure:
     return seen[0]
 
 
-def test_the_frontier_has_a_line_for_each_method_from_cheap_to_dear(monkeypatch, tmp_path):
-    path = tmp_path / "frontier.png"
-    figure = drawn(monkeypatch, lambda: figures.save_frontier(path, NUMBERS, "accuracy"))
-    (axes,) = figure.axes
+def test_the_frontier_has_a_line_for_each_method_from_cheap_to_dear():
+    (axes,) = figures.frontier(NUMBERS, "accuracy").axes
     lines = {c.get_label(): c.lines[0] for c in axes.containers}
     assert lines["Top-k"].get_xdata().tolist() == [0.4, 0.6]
     assert lines["Top-k"].get_ydata().tolist() == [0.8, 0.9]
     assert lines["TS-DTP, alone"].get_xdata().tolist() == [0.5]
-    assert path.read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_plot_for_each_table_that_has_something_to_draw(tmp_path):
-    numbers = NUMBERS.assign(bleu_mean=None)
-    nothing = numbers.assign(accuracy_mean=None)
-    tables = [Table("sst2", m, "", n, n) for m, n in (("bert", numbers), ("none", nothing))]
-    paths = figures.save_figures(Report(tables), tmp_path)
-    assert [path.name for path in paths] == ["frontier_sst2_bert.png"]
-    assert list(tmp_path.glob("*.png")) == paths
+def test_the_speed_up_stands_against_what_was_saved_with_the_ideal_drawn():
+    timed = NUMBERS.assign(speed_vs_packed_mean=[1.5, 2.0, 1.8])
+    (axes,) = figures.speed_up(timed).axes
+    lines = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
+    assert lines["Top-k"] == [pytest.approx([1 / 0.6, 1.5]), [2.5, 2.0]]
+    (ideal,) = [points for name, points in lines.items() if name.startswith("_")]
+    assert ideal == [[1, 1], [2.5, 2.5]]
+
+
+def test_kept_tokens_are_means_over_seeds_of_what_drops_any(make_record):
+    records = [
+        make_record(seed=s, cost={"tokens_kept": [1.0, kept]}) for s, kept in ((1, 0.2), (2, 0.4))
+    ]
+    records.append(make_record("none", budget=None, cost=WHOLE))
+    frame = to_frame(records)
+    (table,) = build_tables(frame)
+    (axes,) = figures.draw(table, frame)["kept"].axes
+    (line,) = axes.lines
+    assert line.get_label() == "ts_dtp 0.5"
+    assert line.get_xydata().tolist() == [[1, 1], [2, pytest.approx(0.3)]]
+
+
+def test_each_figure_in_each_kind_and_always_the_same_bytes(tmp_path, make_record):
+    frame = to_frame([make_record(), make_record("none", budget=None, model="b/c", cost=WHOLE)])
+    report = Report(build_tables(frame), runs=frame)
+    paths = figures.save_figures(report, tmp_path)
+    names = {path.name for path in paths}
+    assert {"frontier_sst2_tiny.png", "seconds_sst2_b_c.svg", "kept_sst2_tiny.pdf"} <= names
+    assert "kept_sst2_b_c.png" not in names, "nothing was dropped"
+    before = [path.read_bytes() for path in paths]
+    assert figures.save_figures(report, tmp_path) == paths
+    assert [path.read_bytes() for path in paths] == before
 
 
 def test_the_trade_off_shows_every_trial_and_the_front(monkeypatch, tmp_path):

@@ -105,8 +105,8 @@ def test_command_prints_and_writes(folder, tmp_path, capsys):
     assert main([str(folder), "--out", str(tmp_path / "out")]) == 0
     assert "my_method" in capsys.readouterr().out
     written = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert [name for name in written if not name.endswith(".png")] == [
-        *("tables.csv", "tables.md", "tables.tex")
+    assert [name for name in written if name.startswith(("tables", "report"))] == [
+        *("report.html", "tables.csv", "tables.md", "tables.tex")
     ]
     assert "frontier_mn_li_a_b_.png" in written, "names hold no odd characters"
     assert not list(folder.glob("tables.*"))

@@ -1,0 +1,63 @@
+"""Paired differences: known answers, and only what can be paired."""
+
+from __future__ import annotations
+
+import gzip
+
+import pandas as pd
+import pytest
+
+from tsdtp.report.answers import Run, compare, read_examples, read_runs
+from tsdtp.results import EXAMPLES, PREDICTIONS, write_record
+
+
+def run(pruning: str, right: list[int], seed: int = 0, budget: float | None = 0.4, **keys) -> Run:
+    """A run that answers the examples rightly where `right` says so; every label is 1."""
+    identity = {"task": "t", "model": "m", "pruning": pruning, "budget": budget, "seed": seed}
+    table = pd.DataFrame({"index": range(len(right)), "label": 1, "prediction": right})
+    return Run(identity | keys, table)
+
+
+def test_one_seed_is_tested_by_mcnemar():
+    # 9 examples are right with the first alone, 1 with the second alone:
+    # 2 * (1 + 10) / 2 ** 10 = 0.0215
+    first, second = [1] * 9 + [0] + [1] * 10, [0] * 9 + [1] + [1] * 10
+    table = compare([run("ts_dtp", first), run("dtp", second)])
+    (row,) = table.to_dict("records")
+    assert (row["first"], row["second"]) == ("ts_dtp 0.4", "dtp 0.4")
+    assert row["difference"] == pytest.approx(0.4)
+    assert row["p"] == pytest.approx(22 / 1024)
+    assert row["low"] < 0.4 < row["high"] and (row["seeds"], row["n"]) == (1, 20)
+
+
+def test_seeds_are_averaged_by_example():
+    runs = [run("ts_dtp", [1, 1, 1, 0], seed) for seed in (0, 1)]
+    runs += [run("dtp", [0, 1, 1, 0], 0), run("dtp", [0, 1, 0, 0], 1), run("dtp", [1] * 4, 2)]
+    (row,) = compare(runs).to_dict("records")
+    assert row["seeds"] == 2, "a seed without a partner is left out"
+    assert row["difference"] == pytest.approx((1 + 0 + 0.5 + 0) / 4)
+
+
+def test_equal_answers_differ_by_nothing():
+    (row,) = compare([run("topk", [1, 0]), run("none", [1, 0], budget=None)]).to_dict("records")
+    assert (row["difference"], row["p"]) == (0, 1.0)
+
+
+def test_only_what_was_asked_of_the_same_examples_is_compared():
+    assert compare([run("dtp", [1, 0]), run("topk", [1, 0])]).empty, "no rival with a rival"
+    assert compare([run("ts_dtp", [1, 0]), run("dtp", [1, 0], budget=0.5)]).empty
+    assert compare([run("ts_dtp", [1, 0]), run("dtp", [1, 0, 1])]).empty, "other examples"
+    assert compare([run("ts_dtp", [1, 0]), run("none", [1, 0], task="u")]).empty
+
+
+def test_answers_are_found_beside_their_records(tmp_path, make_record):
+    for number in range(3):
+        write_record(tmp_path / f"run{number}", make_record(seed=number + 1))
+    answers = b"index,label,prediction\n0,1,1\n"
+    (tmp_path / "run0" / PREDICTIONS).write_bytes(gzip.compress(answers))
+    (tmp_path / "run1" / PREDICTIONS).write_bytes(b"damaged")
+    (found,) = read_runs(tmp_path)
+    assert found.identity["seed"] == 1 and len(found.answers) == 1
+    (tmp_path / "run0" / EXAMPLES).write_text('{"labels": ["a"], "layers": 2, "examples": []}')
+    (tmp_path / "run1" / EXAMPLES).write_text('{"labels"')
+    assert [each["layers"] for each in read_examples(tmp_path)] == [2]

@@ -1,0 +1,105 @@
+"""The page: whole in one file, hostile text harmless, and alive in a real browser."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import shutil
+
+import pytest
+
+from tsdtp.cli.report import main
+from tsdtp.report.html import PAGE
+from tsdtp.results import EXAMPLES, PREDICTIONS, write_record
+
+HOSTILE = "</script><script>window.hacked=1</script><img src=x onerror=window.hacked=1>"
+
+
+def example(index: int, prediction: int, kept_layers: list[int]) -> dict:
+    tokens = ["[CLS]", HOSTILE if index == 0 else "word", "[SEP]"]
+    answer = {"index": index, "label": 1, "prediction": prediction, "probability": 0.75}
+    return {**answer, "tokens": tokens, "kept": 2, "kept_layers": kept_layers}
+
+
+@pytest.fixture
+def page(tmp_path, make_record):
+    """The address of a report on two methods with examples, TS-DTP right where DTP is wrong."""
+    records = [make_record("none", budget=None), make_record("topk", quality={"accuracy": 0.5})]
+    for method, prediction in (("ts_dtp", 1), ("dtp", 0)):
+        records.append(make_record(method, variant=HOSTILE if method == "dtp" else None))
+        folder = tmp_path / f"run{len(records) - 1}"
+        folder.mkdir()
+        shown = [example(0, prediction, [3, 1, 3]), example(1, 1, [3, 0, 3])]
+        content = {"labels": ["bad", "good"], "layers": 3, "examples": shown}
+        (folder / EXAMPLES).write_text(json.dumps(content))
+        rows = f"index,label,prediction\n0,1,{prediction}\n1,1,1\n".encode()
+        (folder / PREDICTIONS).write_bytes(gzip.compress(rows))
+    for number, record in enumerate(records):
+        write_record(tmp_path / f"run{number}", record)
+    assert main([str(tmp_path), "--quiet"]) == 0
+    return tmp_path / PAGE
+
+
+def test_the_page_needs_nothing_but_itself(page):
+    text = page.read_text(encoding="utf-8")
+    addresses = re.findall(r"""(?:src|href|url)\s*[=(]\s*["']?([^"')\s>]+)""", text)
+    assert addresses and all(a.startswith(("data:", "#")) for a in addresses if a != "x")
+    assert "http://" not in re.sub(r"data:[^\"]*", "", text)
+    assert text.count("<table") == 2, "a task, and the paired tests"
+    assert "tsdtp train" in text and "a" * 40 in text, "where the numbers come from"
+
+
+def test_hostile_text_is_text(page):
+    text = page.read_text(encoding="utf-8")
+    assert text.count("<script") == 2 and "<img src=x" not in text
+
+
+@pytest.fixture(scope="module")
+def browser():
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    if path is None:
+        pytest.skip("no chromium: apt-get install chromium")
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+
+
+@pytest.mark.slow
+def test_it_sorts_filters_and_explains_in_a_browser(browser, page):
+    tab = browser.new_page(viewport={"width": 390, "height": 800}, color_scheme="dark")
+    problems = []
+    tab.on("console", lambda message: problems.append(message.text))
+    tab.on("pageerror", lambda error: problems.append(str(error)))
+    tab.goto(page.as_uri())
+
+    def column(number: int) -> list[str]:
+        return (
+            tab.locator("table").first.locator(f"tbody tr > :nth-child({number})").all_inner_texts()
+        )
+
+    names = tab.locator("table").first.locator("thead button").all_inner_texts()
+    accuracy = names.index("Accuracy (%)") + 1
+    tab.get_by_role("button", name="Accuracy (%)").press("Enter")
+    values = [float(text.split()[0]) for text in column(accuracy)]
+    assert values == sorted(values) and len(set(values)) > 1
+    tab.get_by_role("button", name="Accuracy (%)").click()
+    assert [float(text.split()[0]) for text in column(accuracy)] == sorted(values, reverse=True)
+
+    assert tab.locator("#list > li").count() == 2
+    tab.get_by_label("Show").select_option("differ")
+    assert tab.locator("#list > li").count() == 1
+    first, second = tab.locator("#list .reading").all()
+    assert "ts_dtp 0.5 seed 1: good" in first.inner_text() and "right" in first.inner_text()
+    assert "wrong, it is good" in second.inner_text() and HOSTILE in second.inner_text()
+    assert first.locator(".dropped").get_attribute("title") == "dropped in layer 2"
+    assert first.locator(".kept").count() == 2
+    tab.get_by_label("Method").select_option(index=1)
+    tab.get_by_label("Show").select_option("wrong")
+    assert tab.locator("#list > li").count() == 1
+
+    tab.locator("details summary").first.click()
+    assert tab.locator("dl:visible").first.locator("dd").first.inner_text()
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 390, "fits a phone"
+    assert tab.evaluate("window.hacked") is None and not problems
+    tab.close()

@@ -1,0 +1,121 @@
+"""One self-contained page of a folder's results: tables, figures, examples, provenance."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib.figure import Figure
+
+from tsdtp.report.answers import compare, read_examples, read_runs
+from tsdtp.report.caption import LEGEND
+from tsdtp.report.figures import draw
+from tsdtp.report.frame import FINE_TUNED, KEYS
+from tsdtp.report.render import Report
+from tsdtp.report.tables import Table
+from tsdtp.results import write_atomic
+
+PAGE = "report.html"
+_FIGURES = {
+    "frontier": "Quality against FLOPs, with deviation over seeds or the standard error",
+    "seconds": "Quality against measured time",
+    "speedup": "Measured speed-up against FLOPs saved; the line is where every FLOP saved is time",
+    "kept": "Tokens kept, layer by layer",
+}
+_PROVENANCE = ("run_id", "seed", "command", "commit", "dirty", "hardware", "date", "config_hash")
+
+
+def save_page(report: Report, folder: str | Path, out: str | Path) -> Path:
+    """Writes `report.html`; it loads nothing from anywhere.
+
+    Args:
+        report: of the folder.
+        folder: of the runs, whose answers and examples lie beside their records.
+        out: folder of the page.
+    """
+    environment = Environment(
+        loader=PackageLoader("tsdtp.report", "page"), autoescape=True, undefined=StrictUndefined
+    )
+    text = environment.get_template("page.html").render(
+        title=Path(folder).resolve().name,
+        heading=report.heading,
+        warnings=report.warnings,
+        legend=LEGEND,
+        sections=[_section(table, report.runs) for table in report.tables],
+        pairs=_pairs(compare(read_runs(folder))),
+        examples=_json([_shown(found) for found in read_examples(folder)]),
+    )
+    return write_atomic(Path(out) / PAGE, text)
+
+
+def _section(table: Table, runs: pd.DataFrame) -> dict[str, Any]:
+    """What the page says of one task and model."""
+    figures = draw(table, runs)
+    shown = table.cells.to_dict("split")
+    rows = zip(shown["data"], table.numbers.to_dict("records"), strict=True)
+    return {
+        "title": f"{table.task} · {table.model}",
+        "caption": table.caption,
+        "columns": shown["columns"],
+        "rows": [{"cells": cells, "runs": _runs(numbers, runs)} for cells, numbers in rows],
+        "figures": [(_image(figures[k]), text) for k, text in _FIGURES.items() if k in figures],
+    }
+
+
+def _runs(row: Mapping, runs: pd.DataFrame) -> list[dict[str, str]]:
+    """Where the numbers of one row come from, run by run."""
+    keys = {key: row[key] for key in KEYS}
+    if keys["pruning"] == FINE_TUNED:  # read off the unpruned runs
+        keys["pruning"] = "none"
+    chosen = runs
+    for key, value in keys.items():
+        same = chosen[key].isna() if pd.isna(value) else chosen[key].eq(value)
+        chosen = chosen.loc[same]
+    return [{k: str(run[k]) for k in _PROVENANCE} for run in chosen.to_dict("records")]
+
+
+def _image(figure: Figure) -> str:
+    """The figure as an address that holds it."""
+    target = io.BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": "page", "svg.fonttype": "none"}):
+        figure.savefig(target, format="svg", metadata={"Date": None}, transparent=True)
+    return f"data:image/svg+xml;base64,{base64.b64encode(target.getvalue()).decode()}"
+
+
+def _pairs(table: pd.DataFrame) -> list[list[str]]:
+    """Differences as they are shown, in points of accuracy."""
+    return [
+        [
+            f"{row['task']} · {row['model']}",
+            f"{row['first']} − {row['second']}",
+            f"{100 * row['difference']:+.2f}",
+            f"{100 * row['low']:+.2f} to {100 * row['high']:+.2f}",
+            f"{row['p']:.4f}" if row["p"] >= 0.0001 else "< 0.0001",
+            f"{row['seeds']}",
+            f"{row['n']}",
+        ]
+        for row in table.to_dict("records")
+    ]
+
+
+def _shown(found: dict[str, Any]) -> dict[str, Any]:
+    identity = found["run"].identity
+    budget, variant = identity.get("budget"), identity.get("variant")
+    parts = (identity["pruning"], budget, variant, f"seed {identity['seed']}")
+    return {
+        "task": f"{identity['task']} · {identity['model']}",
+        "method": " ".join(str(part) for part in parts if part is not None),
+        **{key: found[key] for key in ("labels", "layers", "examples")},
+    }
+
+
+def _json(value: Any) -> str:
+    """JSON that no browser takes for the end of a script."""
+    return json.dumps(value, ensure_ascii=False).replace("<", "\\u003c").replace("&", "\\u0026")

@@ -3,39 +3,16 @@
 from __future__ import annotations
 
 import re
-import shlex
 
 import pytest
-from tiny import FAST, REPOSITORY
+from shown import fast
+from tiny import REPOSITORY
 
 README = (REPOSITORY / "README.md").read_text()
 BLOCKS = re.findall(r"```bash\n(.*?)```", README, flags=re.DOTALL)
 LINES = [line.split("#")[0].strip() for block in BLOCKS for line in block.splitlines()]
 COMMANDS = [line for line in LINES if line.startswith("tsdtp ")]
 TARGETS = [line.split()[1] for line in LINES if line.startswith("make ")]
-# What stands in for real data and weights, which no test may need.
-STAND_IN = ("model=tiny_bert", "task.data.source=synthetic", "hardware=cpu")
-
-
-def fast(command: str) -> list[str]:
-    """The same command on generated data with a tiny model."""
-    _, name, *arguments = shlex.split(command)
-    if name == "report":
-        return [name, *arguments]
-    brief = ["benchmark.rounds=2", "benchmark.min_time=0.001"]
-    if name == "eval":
-        return [name, *arguments, *brief]
-    if name == "bench":
-        return [name, *arguments, *brief, "benchmark.examples=4", "task.data.train_examples=500"]
-    if name == "sweep":
-        return [name, *arguments, "dry_run=true"]
-    if "model=tiny_marian" in arguments:
-        return [name, *arguments, *FAST, "overwrite=true"]
-    replaced = {"model", "task.data.source", "hardware"}
-    kept = [a for a in arguments if a.split("=")[0] not in replaced]
-    # In one process: starting an interpreter for each of two dozen runs takes minutes.
-    launcher = ["hydra/launcher=basic"] if "-m" in kept else []
-    return [name, *kept, *STAND_IN, *FAST, *launcher, "overwrite=true"]
 
 
 @pytest.mark.slow

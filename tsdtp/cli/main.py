@@ -13,6 +13,7 @@ COMMANDS = {
     "sweep": "run every cell of a sweep and print its tables",
     "tune": "search settings for quality against cost",
     "report": "tables from all records under a folder",
+    "completion": "a script that completes commands and settings in bash or zsh",
     "validate": "check every config, without running anything",
 }
 
@@ -34,5 +35,5 @@ def main() -> None:
 
 
 def _usage() -> str:
-    lines = [f"  {name:10}{what}" for name, what in COMMANDS.items()]
+    lines = [f"  {name:12}{what}" for name, what in COMMANDS.items()]
     return "\n".join(["usage: tsdtp COMMAND [ARGUMENTS]", "", *lines])

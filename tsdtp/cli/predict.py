@@ -128,7 +128,7 @@ def _explained(text, prediction) -> None:
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = _parser()
-    options = parser.parse_args(argv)
+    options = parser.parse_intermixed_args(argv)
     runs = [text for text in options.texts if text.startswith("run=")]
     if len(runs) != 1:
         parser.error("which run? valid: one run=FOLDER of a finished run or a saved model")

@@ -1,0 +1,68 @@
+"""What the docs show runs: their Python as it stands, their commands in a fast variant."""
+
+from __future__ import annotations
+
+import re
+import shutil
+
+import pytest
+from shown import fast
+from tiny import REPOSITORY, make_model
+
+from tsdtp.data.synthetic import generate
+from tsdtp.data.tokenizer import train_tokenizer
+
+DOCS = sorted((REPOSITORY / "docs").glob("*.md"))
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
+
+
+def test_the_library_page_runs_from_top_to_bottom(monkeypatch, tmp_path):
+    """With a tiny model in place of the one on the hub."""
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    texts = [row["text"] for row in generate("sentence", 32)]
+    (tmp_path / "texts.txt").write_text("\n".join(texts))
+    tokenizer, real = train_tokenizer(texts, 100, max_length=64), {}
+    for auto, tiny in (
+        (AutoModelForSequenceClassification, make_model("bert")),
+        (AutoTokenizer, tokenizer),
+    ):
+        real[auto] = auto.from_pretrained
+        monkeypatch.setattr(
+            auto,
+            "from_pretrained",
+            lambda name, auto=auto, tiny=tiny, **k: (
+                tiny if "/" in str(name) and "pruned" not in str(name) else real[auto](name, **k)
+            ),
+        )
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    for block in blocks((REPOSITORY / "docs" / "library.md").read_text(), "python"):
+        exec(block, names)
+    assert 0.4 < names["spent"] < 0.8
+    assert type(names["plain"]).__name__ == "BertForSequenceClassification"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [page.name for page in DOCS])
+def test_the_commands_of_a_page_run(page, tsdtp, reference):
+    text = (REPOSITORY / "docs" / page).read_text()
+    for line in "\n".join(blocks(text, "bash")).splitlines():
+        name, *arguments = fast(line.split("#")[0])
+        outcome = tsdtp(name, *arguments)
+        assert outcome.code == 0, f"{line}\n{outcome.err}"
+
+
+@pytest.fixture
+def reference(tsdtp, tmp_path):
+    """The folder that one command reports on."""
+    shutil.copytree(REPOSITORY / "outputs" / "reference", tmp_path / "outputs" / "reference")
+
+
+def test_links_lead_somewhere():
+    for page in [*DOCS, REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md"]:
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"

@@ -10,7 +10,7 @@ import torch
 from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoModelForSequenceClassification
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-FAMILIES = ("bert", "roberta", "electra", "distilbert")
+FAMILIES = ("bert", "roberta", "electra", "distilbert", "modernbert", "gpt2", "llama", "qwen2")
 SEQ2SEQ_FAMILIES = ("marian", "bart", "mbart", "t5")
 VOCABULARY, PAD, SPECIAL = 100, 1, 2  # ids 0 to 4 are no words; 2 closes a sequence
 LENGTHS = (24, 3, 17, 1, 9, 15)
@@ -25,8 +25,14 @@ def shape_of(family: str) -> dict:
     if family == "distilbert":
         return {"dim": 32, "n_layers": 4, "n_heads": 4, "hidden_dim": 64}
     sizes = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4}
-    sizes |= {"intermediate_size": 64}
-    return sizes | ({"embedding_size": 16} if family == "electra" else {})
+    special = {
+        "electra": {"embedding_size": 16},
+        "modernbert": {"local_attention": 8, "global_attn_every_n_layers": 2},
+        "gpt2": {"n_inner": 64},
+        "llama": {"num_key_value_heads": 2},
+        "qwen2": {"num_key_value_heads": 1},
+    }
+    return sizes | {"intermediate_size": 64} | special.get(family, {})
 
 
 def make_seq2seq(family: str, seed: int = 0):

@@ -10,7 +10,7 @@ import torch
 from methods import BUDGET, METHODS, build_pruner
 from tiny import FAMILIES, LENGTHS, PAD, SPECIAL, make_batch, make_model
 
-from tsdtp.models import PrunedClassifier, blocks, calibrate
+from tsdtp.models import PrunedClassifier, calibrate, families
 from tsdtp.models.budget import spent_ratio
 
 
@@ -111,6 +111,8 @@ def test_budget_is_spent(method, family, budget):
         pytest.skip(f"{method} has no budget to honour")
     batches = [make_batch(seed=s) for s in range(8)]
     off = max(0.03, model.pruner.resolution)  # a block more or less is a whole step
+    if method == "tome":  # it takes the same number of tokens, a whole one, from each sequence
+        off = 0.04
     assert spent_ratio(model, batches) == pytest.approx(budget, abs=off)
 
 
@@ -140,13 +142,13 @@ def test_the_task_loss_alone_reaches_the_pruner(method, batch):
     assert total > 0
 
 
-@pytest.mark.parametrize("pooling", ["cls", "mean"])
+@pytest.mark.parametrize("pooling", [None, "mean"])
 def test_full_keep_is_the_plain_model(method, family, batch, pooling):
     model = build(method, family)
-    model.pooling = pooling
+    model.pooling = pooling or model.own_pooling
     model.pruner.strictness.fill_(model.pruner.keep_all)
     plain = outputs(model, batch, "hf").logits
-    if pooling == "cls":
+    if pooling is None:
         with torch.inference_mode():
             torch.testing.assert_close(model.hf_model(**batch).logits, plain)
     for execution in ("packed", "masked"):
@@ -158,7 +160,7 @@ def test_state_dict_round_trip(method, family, batch, tmp_path):
     model = build(method, family)
     expected = outputs(model, batch, "packed").logits
     torch.save(model.state_dict(), tmp_path / "weights.pt")
-    other = PrunedClassifier(make_model(family, seed=7), build_pruner(method), None, "cls", [2])
+    other = PrunedClassifier(make_model(family, seed=7), build_pruner(method), special_ids=[2])
     other.load_state_dict(torch.load(tmp_path / "weights.pt", weights_only=True))
     assert torch.equal(outputs(other.eval(), batch, "packed").logits, expected)
 
@@ -200,4 +202,4 @@ def test_reference_attention_agrees(method, batch):
 
 
 def test_every_family_is_here():
-    assert sorted(blocks.FAMILIES) == sorted(FAMILIES)
+    assert sorted(families.FAMILIES) == sorted(FAMILIES)

@@ -27,8 +27,11 @@ class Family:
         attention_output: (block, context [T, d], residual [T, d]) -> [T, d].
         feed_forward: (block, x [T, d]) -> [T, d].
         attention_dropout: block -> probability.
-        relative_bias: (base model, longest sequence) -> bias of attention by relative position,
-            see `tsdtp.attention.attend`; None for families without one.
+        relative_bias: (base model, longest sequence) -> for each block the bias of attention by
+            relative position, see `tsdtp.attention.attend`, or None; None for families without.
+        rotary: (base model, block, x [R, d], positions [T]) -> cosine and sine [T, D] that turn
+            queries and keys; None for families without.
+        finish: (base model, x [..., d]) -> [..., d], what follows the last block.
     """
 
     layers: Callable[[Module], Sequence[nn.Module]]
@@ -37,7 +40,9 @@ class Family:
     attention_output: Callable[[Module, Tensor, Tensor], Tensor]
     feed_forward: Callable[[Module, Tensor], Tensor]
     attention_dropout: Callable[[Module], float]
-    relative_bias: Callable[[Module, int], Tensor] | None = None
+    relative_bias: Callable[[Module, int], Sequence[Tensor | None]] | None = None
+    rotary: Callable[[Module, Module, Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
+    finish: Callable[[Module, Tensor], Tensor] = lambda base, x: x
 
 
 AnyFamily = TypeVar("AnyFamily", bound=Family)
@@ -49,9 +54,11 @@ class ClassifierFamily(Family):
 
     Attributes:
         head: (classifier, features [B, 1, d]) -> logits [B, C]; reads features[:, 0].
+        pooling: what the head reads unless told otherwise.
     """
 
     head: Callable[[Module, Tensor], Tensor]
+    pooling: str = "cls"
 
 
 def _bert_embed(base, input_ids, token_type_ids, positions):

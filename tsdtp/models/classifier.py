@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
+from inspect import signature
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from tsdtp.models.blocks import FAMILIES, ClassifierFamily, find_family
+from tsdtp.models.blocks import ClassifierFamily, find_family
 from tsdtp.models.encoder import Encoding
+from tsdtp.models.families import FAMILIES
 from tsdtp.models.pruned import PrunedModel, PrunedOutput, check_settings, counts, full_counts
 from tsdtp.packing import Packed, pack, unpack
 from tsdtp.pruning import TokenPruner
@@ -24,8 +27,10 @@ class PrunedClassifier(PrunedModel):
         model: the Hugging Face classifier, see `PrunedModel`.
         pruner: what decides.
         execution: see `PrunedModel`.
-        pooling: what the head reads, "cls" (the first token, as Hugging Face does) or "mean".
-        special_ids: token ids that are never dropped; the first token never is.
+        pooling: what the head reads: "cls" (the first token), "last" (the last one) or "mean";
+            None: what it reads in the plain model.
+        special_ids: token ids that are never dropped; the first token never is, nor a last one
+            that the head reads.
         backend: of attention, see `tsdtp.attention.attend`.
         auxiliary_weight: of the pruner's auxiliary loss in `loss`.
 
@@ -40,15 +45,17 @@ class PrunedClassifier(PrunedModel):
         model: PreTrainedModel,
         pruner: TokenPruner,
         execution: str | None = None,
-        pooling: str = "cls",
+        pooling: str | None = None,
         special_ids: Sequence[int] = (),
         backend: str = "auto",
         auxiliary_weight: float = 0.1,
     ) -> None:
-        check_settings(execution, pooling, backend)
         family = find_family(model.config.model_type, FAMILIES)
+        own_pooling: str = getattr(model.config, "classifier_pooling", family.pooling)
+        pooling = pooling or own_pooling
+        check_settings(execution, pooling, backend)
         super().__init__(model, family, pruner, execution, special_ids, backend, auxiliary_weight)
-        self.pooling = pooling
+        self.pooling, self.own_pooling = pooling, own_pooling
 
     @property
     def base_model(self) -> nn.Module:
@@ -80,7 +87,7 @@ class PrunedClassifier(PrunedModel):
         if self.execution == "hf":
             return self._plain(input_ids, attention_mask, token_type_ids, labels)
         encoding = self.encode(input_ids, attention_mask, token_type_ids, target)
-        logits = self.head(encoding)
+        logits = self.classify(encoding)
         loss = None if labels is None else F.cross_entropy(logits, labels)
         loss, auxiliary = self.add_auxiliary(loss, encoding)
         return PrunedOutput(
@@ -90,38 +97,55 @@ class PrunedClassifier(PrunedModel):
             **counts(encoding, attention_mask),
         )
 
-    def head(self, encoding: Encoding) -> Tensor:
+    def classify(self, encoding: Encoding) -> Tensor:
         """[B, C] logits from the encoded tokens."""
         hidden = encoding.hidden
-        if self.pooling == "cls":
-            features = hidden.values[hidden.cu_seqlens[:-1]]
-        else:
-            weights = encoding.weights if len(encoding.weights) == len(hidden.values) else None
-            features = _mean(hidden, weights)
-        return self.family.head(self.hf_model, features[:, None])
+        weights = encoding.weights if len(encoding.weights) == len(hidden.values) else None
+        finished = hidden.like(self.family.finish(self.base_model, hidden.values))
+        return self.family.head(self.hf_model, self._pool(finished, weights)[:, None])
+
+    def _pool(self, hidden: Packed, weights: Tensor | None) -> Tensor:
+        """[B, d] what the head reads."""
+        if self.pooling == "mean":
+            return _mean(hidden, weights)
+        bounds = hidden.cu_seqlens
+        return hidden.values[bounds[:-1] if self.pooling == "cls" else bounds[1:] - 1]
+
+    def protected(self, ids: Packed) -> Tensor:
+        """[T] bool: what no encoder may drop, and the last tokens where the head reads them."""
+        protected = super().protected(ids)
+        if self.pooling == "last":
+            protected[ids.cu_seqlens[1:] - 1] = True
+        return protected
 
     def goal(self, encoding: Encoding, labels: Tensor | None = None) -> Tensor:
         """[B, 1] the class predicted, whatever the labels."""
-        return self.head(encoding).float().argmax(-1, keepdim=True)
+        return self.classify(encoding).float().argmax(-1, keepdim=True)
 
     def certainty(self, encoding: Encoding, goal: Tensor) -> Tensor:
         """[B] margin of the goal's logit over those of the other classes."""
-        logits = self.head(encoding).float()
+        logits = self.classify(encoding).float()
         others = logits.scatter(-1, goal, float("-inf")).logsumexp(-1)
         return logits.gather(-1, goal).squeeze(-1) - others
 
     def _plain(self, input_ids, attention_mask, token_type_ids, labels) -> PrunedOutput:
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
-        if token_type_ids is not None and self.config.model_type != "distilbert":
+        if token_type_ids is not None and _takes(type(self.hf_model), "token_type_ids"):
             inputs["token_type_ids"] = token_type_ids
-        if self.pooling == "cls":
+        if self.pooling == self.own_pooling:
             logits = self.hf_model(**inputs).logits
         else:
             hidden = pack(self.base_model(**inputs).last_hidden_state, attention_mask)
-            logits = self.family.head(self.hf_model, _mean(hidden, None)[:, None])
+            logits = self.family.head(self.hf_model, self._pool(hidden, None)[:, None])
         loss = None if labels is None else F.cross_entropy(logits, labels)
         full = full_counts(attention_mask, self.config.num_hidden_layers)
         return PrunedOutput(loss=loss, logits=logits, **full)
+
+
+@cache
+def _takes(cls: type, name: str) -> bool:
+    """Whether a model's forward has this argument."""
+    return name in signature(cls.forward).parameters
 
 
 def _mean(hidden: Packed, weights: Tensor | None) -> Tensor:

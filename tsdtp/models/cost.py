@@ -23,6 +23,9 @@ def max_positions(config: Any) -> int | None:
     return positions and positions - reserved
 
 
+_GATED = ("modernbert", "llama", "qwen2")  # their configs do not say so
+
+
 @dataclass(frozen=True)
 class EncoderShape:
     """The sizes that decide the cost.
@@ -34,6 +37,7 @@ class EncoderShape:
         num_heads: of attention.
         attention_size: of all heads together; None: the hidden size.
         feed_forward_products: matrix products in a feed-forward; a gated one has three.
+        key_value_share: size of keys and values over that of queries, where heads share them.
     """
 
     num_layers: int
@@ -42,25 +46,33 @@ class EncoderShape:
     num_heads: int
     attention_size: int | None = None
     feed_forward_products: int = 2
+    key_value_share: float = 1.0
 
     @classmethod
     def of(cls, config: Any) -> EncoderShape:
         """The sizes of a Hugging Face config's encoder, under whatever names it has them."""
-        names = ("intermediate_size", "hidden_dim", "encoder_ffn_dim", "d_ff")
-        head_size = getattr(config, "d_kv", None)
+        names = ("intermediate_size", "hidden_dim", "encoder_ffn_dim", "d_ff", "n_inner")
+        head_size = getattr(config, "d_kv", None) or getattr(config, "head_dim", None)
+        gated = getattr(config, "is_gated_act", False) or config.model_type in _GATED
+        shared = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
         return cls(
             num_layers=config.num_hidden_layers,
             hidden_size=config.hidden_size,
-            intermediate_size=next(getattr(config, n) for n in names if hasattr(config, n)),
+            intermediate_size=next(
+                (getattr(config, n) for n in names if getattr(config, n, None)),
+                4 * config.hidden_size,  # GPT-2's, unless told otherwise
+            ),
             num_heads=config.num_attention_heads,
             attention_size=head_size and head_size * config.num_attention_heads,
-            feed_forward_products=3 if getattr(config, "is_gated_act", False) else 2,
+            feed_forward_products=3 if gated else 2,
+            key_value_share=shared / config.num_attention_heads,
         )
 
     def attention_flops(self, lengths: Tensor) -> Tensor:
         """Projections, scores and context for sequences of these lengths [...]."""
         size = self.attention_size or self.hidden_size
-        return 8 * lengths * self.hidden_size * size + 4 * lengths**2 * size
+        projections = 4 + 4 * self.key_value_share
+        return projections * lengths * self.hidden_size * size + 4 * lengths**2 * size
 
     def feed_forward_flops(self, lengths: Tensor) -> Tensor:
         """The matrix products for sequences of these lengths [...]."""

@@ -6,6 +6,7 @@ it stays with alive = False and weight 0 in every softmax, and the gates carry g
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from tsdtp.attention import attend
 from tsdtp.models.blocks import Family
+from tsdtp.models.rotary_blocks import turned
 from tsdtp.packing import Packed, aligned, select
 from tsdtp.pruning import Decision, TokenPruner, TokenState
 from tsdtp.pruning.merging import merge
@@ -57,7 +59,8 @@ class Tokens:
     key: Tensor | None = None
     mass: Tensor | None = None
     summary: Tensor | None = None
-    bias: Tensor | None = None  # of attention, not of a token: it does not shrink
+    # Of attention in each block, not of a token: it does not shrink.
+    biases: Sequence[Tensor | None] | None = None
 
     def apply(self, decision: Decision, masked: bool) -> Tensor | None:
         """What a decision says: merging first, then dropping; which stay, if others leave."""
@@ -161,7 +164,7 @@ class PackedEncoder:
         inputs = embeddings.values if self.pruner.needs_embeddings else None
         tokens = Tokens(hidden, inputs, input_ids, protected, alive, target=target)
         if self.family.relative_bias is not None:
-            tokens.bias = self.family.relative_bias(self.base, embeddings.max_seqlen)
+            tokens.biases = self.family.relative_bias(self.base, embeddings.max_seqlen)
         index = torch.arange(len(alive), device=alive.device)
         kept = torch.zeros_like(index)
         lengths, losses = [embeddings.lengths], []
@@ -188,6 +191,9 @@ class PackedEncoder:
         query, key, value = (
             y.unflatten(-1, (self.heads, -1)) for y in self.family.qkv(block, x.rows)
         )
+        if self.family.rotary is not None:
+            angles = self.family.rotary(self.base, block, x.rows, x.positions)
+            query, key = turned(query, key, angles)
         context, received = attend(
             query,
             key,
@@ -196,7 +202,7 @@ class PackedEncoder:
             gate=tokens.weights(self.pruner.proportional_attention),
             received=self.pruner.needs_attention and self.pruner.prunes(layer),
             dropout=self.family.attention_dropout(block) if block.training else 0.0,
-            bias=tokens.bias,
+            bias=None if tokens.biases is None else tokens.biases[layer],
             backend=self.backend,
         )
         tokens.hidden = x.like(self.family.attention_output(block, context.flatten(1), x.rows))

@@ -18,7 +18,7 @@ def prune(
     budget: float | None = None,
     *,
     execution: str | None = None,
-    pooling: str = "cls",
+    pooling: str | None = None,
     special_ids: Sequence[int] | None = None,
     auxiliary_weight: float = 0.1,
     **method_arguments,

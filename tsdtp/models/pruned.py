@@ -21,7 +21,7 @@ from tsdtp.packing import Packed, pack
 from tsdtp.pruning import TokenPruner
 
 EXECUTIONS = ("masked", "packed", "hf")
-POOLINGS = ("cls", "mean")
+POOLINGS = ("cls", "last", "mean")
 
 
 @dataclass
@@ -229,12 +229,12 @@ def full_counts(attention_mask: Tensor, layers: int) -> dict[str, Tensor]:
 
 
 def check_settings(
-    execution: str | None = None, pooling: str = "cls", backend: str = "auto"
+    execution: str | None = None, pooling: str | None = None, backend: str = "auto"
 ) -> None:
     """Raises ValueError for a value that is not known; needs no model."""
     settings = {
         "execution": (execution or "packed", EXECUTIONS),
-        "pooling": (pooling, POOLINGS),
+        "pooling": (pooling or "cls", POOLINGS),
         "attention": (backend, SETTINGS),
     }
     for key, (value, valid) in settings.items():

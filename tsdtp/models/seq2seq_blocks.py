@@ -7,20 +7,13 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
-from tsdtp.models.blocks import Family, Module
+from tsdtp.models.blocks import Family
 
 
 @dataclass(frozen=True, kw_only=True)
 class Seq2SeqFamily(Family):
-    """A family whose encoder feeds a decoder.
-
-    Attributes:
-        finish: (encoder, x [..., d]) -> [..., d], what follows the last block.
-    """
-
-    finish: Callable[[Module, Tensor], Tensor]
+    """A family whose encoder feeds a decoder."""
 
 
 def _marian_embed(encoder, input_ids, token_type_ids, positions):
@@ -120,7 +113,7 @@ def _t5_relative_bias(encoder, longest):
         num_buckets=attention.relative_attention_num_buckets,
         max_distance=attention.relative_attention_max_distance,
     )
-    return attention.relative_attention_bias(buckets)
+    return [attention.relative_attention_bias(buckets)] * len(encoder.block)
 
 
 SEQ2SEQ_FAMILIES: dict[str, Seq2SeqFamily] = {

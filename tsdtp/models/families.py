@@ -1,0 +1,36 @@
+"""Every family of classifiers, by the `model_type` of its Hugging Face config."""
+
+from __future__ import annotations
+
+from tsdtp.models.blocks import FAMILIES as BERT_LIKE
+from tsdtp.models.blocks import ClassifierFamily
+from tsdtp.models.rotary_blocks import ROTARY_FAMILIES, causal_bias
+
+
+def _gpt2_embed(base, input_ids, token_type_ids, positions):
+    return base.drop(base.wte(input_ids) + base.wpe(positions))
+
+
+def _gpt2_attention_output(block, context, residual):
+    return residual + block.attn.resid_dropout(block.attn.c_proj(context))
+
+
+def _gpt2_bias(base, longest):
+    bias = causal_bias(base.config.num_attention_heads, longest, base.ln_f.weight)
+    return [bias] * len(base.h)
+
+
+_GPT2 = ClassifierFamily(
+    layers=lambda base: base.h,
+    embed=_gpt2_embed,
+    qkv=lambda block, x: block.attn.c_attn(block.ln_1(x)).chunk(3, -1),
+    attention_output=_gpt2_attention_output,
+    feed_forward=lambda block, x: x + block.mlp(block.ln_2(x)),
+    attention_dropout=lambda block: block.attn.attn_dropout.p,
+    relative_bias=_gpt2_bias,
+    finish=lambda base, x: base.ln_f(x),
+    head=lambda classifier, features: classifier.score(features[:, 0]),
+    pooling="last",
+)
+
+FAMILIES: dict[str, ClassifierFamily] = {**BERT_LIKE, **ROTARY_FAMILIES, "gpt2": _GPT2}

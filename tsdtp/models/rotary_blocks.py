@@ -1,0 +1,126 @@
+"""How the blocks of families with rotary positions split: ModernBERT; Llama, Mistral, Qwen2."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
+
+from tsdtp.models.blocks import ClassifierFamily, Module
+
+
+def turned(query: Tensor, key: Tensor, angles: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Query and key [R, H, D], turned by their original positions (Su et al., RoFormer, 2021).
+
+    Args:
+        query: [R, H, D].
+        key: [R, H, D].
+        angles: cosine and sine [T, D]; rows beyond them are dead, and stay as they are.
+    """
+    cosine, sine = angles
+    live = len(cosine)
+    pair = apply_rotary_pos_emb(query[:live], key[:live], cosine, sine, unsqueeze_dim=1)
+    if live == len(query):
+        return pair
+    dead = (query[live:], key[live:])
+    return torch.cat([pair[0], dead[0]]), torch.cat([pair[1], dead[1]])
+
+
+def causal_bias(heads: int, longest: int, like: Tensor) -> Tensor:
+    """[2 * longest - 1, heads] that hides every key behind its query, see `attend`."""
+    distance = torch.arange(1 - longest, longest, device=like.device)
+    return _hidden(distance > 0, heads)
+
+
+def _hidden(hide: Tensor, heads: int) -> Tensor:
+    bias = torch.zeros(len(hide), device=hide.device).masked_fill(hide, float("-inf"))
+    return bias[:, None].expand(-1, heads)
+
+
+def _modernbert_qkv(block, x):
+    return block.attn.Wqkv(block.attn_norm(x)).chunk(3, -1)
+
+
+def _modernbert_bias(base, longest):
+    """Local blocks see so many tokens to each side."""
+    config = base.config
+    distance = torch.arange(1 - longest, longest, device=base.final_norm.weight.device)
+    local = _hidden(distance.abs() > config.sliding_window, config.num_attention_heads)
+    near = longest <= config.sliding_window + 1  # nothing is far
+    kinds = [block.attention_type for block in base.layers]
+    return [None if near or kind == "full_attention" else local for kind in kinds]
+
+
+def _modernbert_rotary(base, block, x, positions):
+    cosine, sine = base.rotary_emb(x, positions[None], block.attention_type)
+    return cosine[0], sine[0]
+
+
+def _modernbert_head(classifier, features):
+    return classifier.classifier(classifier.drop(classifier.head(features[:, 0])))
+
+
+def _llama_qkv(block, x):
+    """Keys and values are shared by groups of queries; each query gets its own copy."""
+    attention = block.self_attn
+    x = block.input_layernorm(x)
+
+    def copied(y: Tensor) -> Tensor:
+        groups = y.unflatten(-1, (-1, attention.head_dim))
+        return groups.repeat_interleave(attention.num_key_value_groups, -2).flatten(-2)
+
+    return attention.q_proj(x), copied(attention.k_proj(x)), copied(attention.v_proj(x))
+
+
+def _llama_feed_forward(block, x):
+    return x + block.mlp(block.post_attention_layernorm(x))
+
+
+def _llama_bias(base: Module, longest: int) -> list[Tensor]:
+    bias = causal_bias(base.config.num_attention_heads, longest, base.norm.weight)
+    return [bias] * len(base.layers)
+
+
+def _llama_rotary(base, block, x, positions):
+    cosine, sine = base.rotary_emb(x, positions[None])
+    return cosine[0], sine[0]
+
+
+def _token_embed(base, input_ids, token_type_ids, positions):
+    return base.embed_tokens(input_ids)
+
+
+_LLAMA = ClassifierFamily(
+    layers=lambda base: base.layers,
+    embed=_token_embed,
+    qkv=_llama_qkv,
+    attention_output=lambda block, context, residual: residual + block.self_attn.o_proj(context),
+    feed_forward=_llama_feed_forward,
+    attention_dropout=lambda block: block.self_attn.attention_dropout,
+    relative_bias=_llama_bias,
+    rotary=_llama_rotary,
+    finish=lambda base, x: base.norm(x),
+    head=lambda classifier, features: classifier.score(features[:, 0]),
+    pooling="last",
+)
+
+ROTARY_FAMILIES: dict[str, ClassifierFamily] = {
+    "modernbert": ClassifierFamily(
+        layers=lambda base: base.layers,
+        embed=lambda base, input_ids, token_type_ids, positions: base.embeddings(input_ids[None])[
+            0
+        ],
+        qkv=_modernbert_qkv,
+        attention_output=lambda block, context, residual: (
+            residual + block.attn.out_drop(block.attn.Wo(context))
+        ),
+        feed_forward=lambda block, x: x + block.mlp(block.mlp_norm(x)),
+        attention_dropout=lambda block: block.attn.attention_dropout,
+        relative_bias=_modernbert_bias,
+        rotary=_modernbert_rotary,
+        finish=lambda base, x: base.final_norm(x),
+        head=_modernbert_head,
+    ),
+    "llama": _LLAMA,
+    "qwen2": _LLAMA,
+}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -60,7 +61,12 @@ def offline_runs(folder: Path) -> list[OfflineRun]:
 def _read(path: Path) -> OfflineRun:
     from wandb.proto.wandb_internal_pb2 import Record
 
-    records = [Record.FromString(payload) for payload in payloads(path)]
+    until = time.monotonic() + 20  # W&B's writer is a process of its own, and may be late
+    while True:
+        records = [Record.FromString(payload) for payload in payloads(path)]
+        if any(r.HasField("exit") for r in records) or time.monotonic() > until:
+            break
+        time.sleep(0.1)
     run = next(r.run for r in records if r.HasField("run"))
     config: dict = _values(run.config.update)
     summary: dict = {}

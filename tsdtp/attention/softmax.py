@@ -8,6 +8,7 @@ from torch import Tensor
 # A dropped key may score far above every live one; capped, its gate's gradient stays of the size of
 # theirs. Live keys never reach the cap, so the value is untouched.
 _MAX_EXCESS = 5.0
+_TINY = 1e-6  # below every sum with a live key: its best one adds 1
 
 Attention = tuple[Tensor, Tensor | None]
 
@@ -35,8 +36,10 @@ def gated_softmax(
     if gate is None:
         return scores.softmax(-1)
     best = scores.detach().masked_fill(gate.detach() == 0, float("-inf")).amax(-1, keepdim=True)
+    # A dropped query with local attention may see no live key at all; no one reads what it gets.
+    best = best.masked_fill(best.isinf(), 0)
     weights = (scores - best).clamp(max=_MAX_EXCESS).exp() * gate
-    return weights / weights.sum(-1, keepdim=True)
+    return weights / weights.sum(-1, keepdim=True).clamp(min=_TINY)
 
 
 def received_by(weights: Tensor, live: Tensor | None) -> Tensor:

@@ -69,6 +69,7 @@ def save_config(model: PrunedModel, folder: Path) -> None:
     plain = model.hf_model
     config = type(plain.config).from_dict(plain.config.to_dict())
     config.architectures = [type(plain).__name__]
+    config.dtype = plain.dtype  # else transformers takes that of some weight, strictness at worst
     config.tsdtp = {"version": VERSION, **describe(model)}
     temporary = folder / f".{CONFIG}.tmp"
     config.to_json_file(temporary, use_diff=False)

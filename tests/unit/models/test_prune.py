@@ -43,10 +43,10 @@ def test_an_unknown_argument_lists_the_valid_ones():
 
 
 def test_an_unknown_architecture_lists_the_valid_ones():
-    config = AutoConfig.for_model("gpt2", n_embd=8, n_layer=2, n_head=2, vocab_size=10)
+    config = AutoConfig.for_model("xlnet", d_model=8, n_layer=1, n_head=2, vocab_size=10)
     model = AutoModelForSequenceClassification.from_config(config)
-    valid = "valid: bert, roberta, electra, distilbert"
-    with pytest.raises(ValueError, match=f"model type 'gpt2' cannot be pruned yet; {valid}"):
+    valid = "valid: bert, roberta, electra, distilbert, modernbert, llama, qwen2, gpt2"
+    with pytest.raises(ValueError, match=f"model type 'xlnet' cannot be pruned yet; {valid}"):
         tsdtp.prune(model)
 
 
@@ -54,7 +54,7 @@ def test_an_unknown_architecture_lists_the_valid_ones():
     ("arguments", "message"),
     [
         ({"execution": "fast"}, "model.execution='fast': valid are masked, packed, hf"),
-        ({"pooling": "max"}, "model.pooling='max': valid are cls, mean"),
+        ({"pooling": "max"}, "model.pooling='max': valid are cls, last, mean"),
         (
             {"backend": "flash"},
             "model.attention='flash': valid are auto, reference, padded, by_sequence, varlen",

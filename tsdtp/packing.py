@@ -140,6 +140,15 @@ def rounded(tokens: int) -> int:
     return -(-tokens // multiple) * multiple
 
 
+def one_each(packed: Packed, which: str) -> tuple[Packed, Tensor]:
+    """The "first" or the "last" token of each sequence, and [B] int64 which of the T they were."""
+    bounds = packed.cu_seqlens
+    chosen = bounds[:-1] if which == "first" else bounds[1:] - 1
+    offsets = torch.arange(len(bounds), device=bounds.device)
+    positions = packed.positions.index_select(0, chosen)
+    return Packed(packed.rows.index_select(0, chosen), offsets, 1, positions), chosen
+
+
 def select(packed: Packed, keep: Tensor, align: bool = False) -> tuple[Packed, Tensor]:
     """Drops every token whose keep flag is false; order and positions stay.
 

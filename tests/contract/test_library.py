@@ -64,12 +64,13 @@ def test_the_trainer_trains_it_pruned(model, tokenizer, examples, tmp_path):
 
 def test_a_plain_loop_trains_it_to_its_budget(model, tokenizer, examples):
     batch = DataCollatorWithPadding(tokenizer)(examples[:32])
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     before = model(**batch).loss.item()
-    for _ in range(20):
+    for _ in range(100):
         loss = model.train()(**batch).loss
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    assert model.eval()(**batch).loss < before, "in evaluation, packed and without dropout"
+    loss = model.eval()(**batch).loss.item()  # packed and without dropout
+    assert loss < before / 2
     assert tsdtp.calibrate(model, TEXTS, tokenizer=tokenizer) == pytest.approx(0.6, abs=0.03)

@@ -188,7 +188,7 @@ def test_auto_takes_one_sequence_after_the_other_on_a_cpu_and_the_grid_to_train_
     query, *_ = tensors()
     assert fastest(query, None, False, 0.0) == "by_sequence"
     assert fastest(query, GATE, True, 0.0) == "by_sequence"
-    assert fastest(query.requires_grad_(), None, False, 0.0) == "by_sequence"
+    assert fastest(query.requires_grad_(), None, False, 0.0) == "padded"
     assert fastest(query, GATE, False, 0.0) == "padded"
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.benchmark import Timer
 
-from tsdtp.models.cost import EncoderShape
+from tsdtp.models.cost import EncoderShape, block_tokens
 from tsdtp.pruning import TokenPruner
 
 _ROWS = 4096  # of the product that shows the rate; more is not faster
@@ -88,12 +88,12 @@ def encoder_work(
         itemsize: bytes of a number.
     """
     d, wide = shape.hidden_size, shape.intermediate_size
-    for layer in range(shape.num_layers if pruner is None else pruner.depth):
-        entering, staying = lengths[layer].double(), lengths[layer + 1].double()
-        tokens, kept = entering.sum().item(), staying.sum().item()
+    for layer, rows in enumerate(block_tokens(shape, lengths.double(), pruner)):
+        entering = rows[0]
+        tokens, projected, kept = (counts.sum().item() for counts in rows)
         yield _linear(tokens, d, 3 * d, itemsize)
         yield Work(4 * d * entering.square().sum().item(), 4 * tokens * d * itemsize)
-        yield _linear(tokens, d, d, itemsize)
+        yield _linear(projected, d, d, itemsize)
         yield _linear(kept, d, wide, itemsize)
         yield _linear(kept, wide, d, itemsize)
         if pruner is not None and pruner.prunes(layer):

@@ -15,7 +15,7 @@ from tsdtp.models.blocks import ClassifierFamily, find_family
 from tsdtp.models.encoder import Encoding
 from tsdtp.models.families import FAMILIES
 from tsdtp.models.pruned import PrunedModel, PrunedOutput, check_settings, counts, full_counts
-from tsdtp.packing import Packed, pack, unpack
+from tsdtp.packing import Packed, one_each, pack, unpack
 from tsdtp.pruning import TokenPruner
 from tsdtp.pruning.rules import segment_sum
 
@@ -61,6 +61,11 @@ class PrunedClassifier(PrunedModel):
     def base_model(self) -> nn.Module:
         """The encoder with its embeddings."""
         return self.hf_model.base_model
+
+    @property
+    def read(self) -> str | None:
+        """The one token that the head reads, unless it averages."""
+        return {"cls": "first", "last": "last"}.get(self.pooling)
 
     def forward(
         self,
@@ -108,8 +113,8 @@ class PrunedClassifier(PrunedModel):
         """[B, d] what the head reads."""
         if self.pooling == "mean":
             return _mean(hidden, weights)
-        bounds = hidden.cu_seqlens
-        return hidden.values[bounds[:-1] if self.pooling == "cls" else bounds[1:] - 1]
+        assert self.read is not None
+        return one_each(hidden, self.read)[0].values
 
     def protected(self, ids: Packed) -> Tensor:
         """[T] bool: what no encoder may drop, and the last tokens where the head reads them."""

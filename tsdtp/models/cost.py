@@ -6,6 +6,7 @@ normalisations and activations. Padding costs nothing here, scoring does.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +39,8 @@ class EncoderShape:
         attention_size: of all heads together; None: the hidden size.
         feed_forward_products: matrix products in a feed-forward; a gated one has three.
         key_value_share: size of keys and values over that of queries, where heads share them.
+        reads_one: one token of each sequence is read of the encoder; after the last attention
+            the others are not computed.
     """
 
     num_layers: int
@@ -47,6 +50,7 @@ class EncoderShape:
     attention_size: int | None = None
     feed_forward_products: int = 2
     key_value_share: float = 1.0
+    reads_one: bool = False
 
     @classmethod
     def of(cls, config: Any) -> EncoderShape:
@@ -69,10 +73,14 @@ class EncoderShape:
         )
 
     def attention_flops(self, lengths: Tensor) -> Tensor:
-        """Projections, scores and context for sequences of these lengths [...]."""
+        """Query, key, value, scores and context for sequences of these lengths [...]."""
         size = self.attention_size or self.hidden_size
-        projections = 4 + 4 * self.key_value_share
+        projections = 2 + 4 * self.key_value_share
         return projections * lengths * self.hidden_size * size + 4 * lengths**2 * size
+
+    def output_flops(self, lengths: Tensor) -> Tensor:
+        """The projection of the context."""
+        return 2 * lengths * self.hidden_size * (self.attention_size or self.hidden_size)
 
     def feed_forward_flops(self, lengths: Tensor) -> Tensor:
         """The matrix products for sequences of these lengths [...]."""
@@ -90,22 +98,43 @@ def encoder_flops(shape: EncoderShape, lengths: Tensor, pruner: TokenPruner | No
     Args:
         shape: of the encoder.
         lengths: [L + 1, B] live tokens entering block 0 and after each block's dropping.
-        pruner: whose scoring is counted; None counts the blocks alone.
+        pruner: whose scoring is counted; None counts the blocks alone, all of them on all tokens.
 
     Returns:
         [B] float64.
     """
     lengths = lengths.double()
     total = torch.zeros_like(lengths[0])
-    for layer in range(shape.num_layers if pruner is None else pruner.depth):
-        entering, staying = lengths[layer], lengths[layer + 1]
-        total += shape.attention_flops(entering) + shape.feed_forward_flops(staying)
+    for layer, (entering, projected, staying) in enumerate(block_tokens(shape, lengths, pruner)):
+        total += shape.attention_flops(entering) + shape.output_flops(projected)
+        total += shape.feed_forward_flops(staying)
         if pruner is not None and pruner.prunes(layer):
             total += pruner.flops(layer, entering)
             total += shape.received_flops(entering) if pruner.needs_attention else 0
     return total
 
 
+def block_tokens(
+    shape: EncoderShape, lengths: Tensor, pruner: TokenPruner | None
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """For each block computed: tokens entering, after attention, and in the feed-forward, each [B].
+
+    The arguments are those of `encoder_flops`.
+    """
+    depth = shape.num_layers if pruner is None else pruner.depth
+    for layer in range(depth):
+        entering, staying = lengths[layer], lengths[layer + 1]
+        last = layer == depth - 1
+        if shape.reads_one and last and pruner is not None and not pruner.prunes(layer):
+            one = torch.ones_like(entering)
+            yield entering, one, one
+        else:
+            yield entering, entering, staying
+
+
 def unpruned_flops(shape: EncoderShape, lengths: Tensor) -> Tensor:
-    """[B] FLOPs of the same encoder on all tokens; lengths as for `encoder_flops`."""
+    """[B] FLOPs of the plain encoder, which computes every block on all tokens.
+
+    What a head reads makes no difference to it; lengths as for `encoder_flops`.
+    """
     return encoder_flops(shape, lengths[:1].expand(shape.num_layers + 1, -1), None)

@@ -1,7 +1,9 @@
 """The loop over a Hugging Face encoder's blocks, with dropping between attention and feed-forward.
 
 Masked and packed execution are the same loop. Packed, a dropped token leaves every tensor; masked,
-it stays with alive = False and weight 0 in every softmax, and the gates carry gradients.
+it stays with alive = False and weight 0 in every softmax, and the gates carry gradients. In both,
+where a head reads one token of each sequence alone, nothing is computed for the others after the
+last attention.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from torch import Tensor, nn
 from tsdtp.attention import attend
 from tsdtp.models.blocks import Family
 from tsdtp.models.rotary_blocks import turned
-from tsdtp.packing import Packed, aligned, select
+from tsdtp.packing import Packed, aligned, one_each, select
 from tsdtp.pruning import Decision, TokenPruner, TokenState
 from tsdtp.pruning.merging import merge
 from tsdtp.pruning.rules import segment_sum
@@ -106,7 +108,8 @@ class Encoding:
     """What the encoder returns.
 
     Attributes:
-        hidden: the tokens after the last block; packed execution holds the kept ones alone.
+        hidden: the tokens after the last block; packed execution holds the kept ones alone, and
+            where a head reads one token of each sequence it is there alone.
         weights: [T] float32, 1 for a live and 0 for a dropped token, with the gates' gradient;
             under proportional attention how many tokens each one stands for.
         lengths: [L + 1, B] int64, live tokens entering block 0 and after each block's dropping.
@@ -130,13 +133,22 @@ class PackedEncoder:
         pruner: decides what to drop.
         heads: attention heads.
         backend: of attention.
+        read: "first" or "last" token of each sequence is all that is asked for; None: all tokens.
     """
 
     def __init__(
-        self, family: Family, base: nn.Module, pruner: TokenPruner, heads: int, backend: str
+        self,
+        family: Family,
+        base: nn.Module,
+        pruner: TokenPruner,
+        heads: int,
+        backend: str,
+        read: str | None = None,
     ) -> None:
         self.family, self.base, self.pruner = family, base, pruner
         self.heads, self.backend = heads, backend
+        # A pruner that decides after the last attention wants to see every token there.
+        self.read = None if pruner.prunes(pruner.depth - 1) else read
 
     def embed(self, input_ids: Packed, token_type_ids: Tensor | None) -> Tensor:
         """[T, d] what enters the first block."""
@@ -174,10 +186,12 @@ class PackedEncoder:
             if self.pruner.prunes(layer):
                 index, loss = self._prune(layer, tokens, received, masked, index)
                 losses += [] if loss is None else [loss]
+                lengths.append(_live_lengths(tokens) if masked else tokens.hidden.lengths)
+            else:
+                lengths.append(lengths[-1])
+            kept.index_add_(0, index, tokens.alive.long())
             hidden = tokens.hidden
             tokens.hidden = hidden.like(self.family.feed_forward(block, hidden.rows))
-            kept.index_add_(0, index, tokens.alive.long())
-            lengths.append(_live_lengths(tokens) if masked else tokens.hidden.lengths)
         skipped = len(blocks) - depth  # nothing is dropped there, and nothing computed
         kept[index[tokens.alive]] += skipped
         lengths += [lengths[-1]] * skipped
@@ -205,6 +219,9 @@ class PackedEncoder:
             bias=None if tokens.biases is None else tokens.biases[layer],
             backend=self.backend,
         )
+        if self.read is not None and layer == self.pruner.depth - 1:
+            x, chosen = one_each(x, self.read)
+            context = context.index_select(0, chosen)
         tokens.hidden = x.like(self.family.attention_output(block, context.flatten(1), x.rows))
         if self.pruner.needs_projections and self.pruner.prunes(layer):
             tokens.query, tokens.key = query[: x.size], key[: x.size]

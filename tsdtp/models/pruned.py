@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -127,9 +127,14 @@ class PrunedModel(nn.Module, ABC):
         return max_positions(self.config)
 
     @property
+    def read(self) -> str | None:
+        """Which token of a sequence is read of the encoder: "first", "last"; None: all of them."""
+        return None
+
+    @property
     def shape(self) -> EncoderShape:
         """The sizes that the cost depends on."""
-        return EncoderShape.of(self.config)
+        return replace(EncoderShape.of(self.config), reads_one=self.read is not None)
 
     @property
     def execution(self) -> str:
@@ -188,7 +193,9 @@ class PrunedModel(nn.Module, ABC):
     def packed_encoder(self) -> PackedEncoder:
         """The loop over this model's blocks."""
         heads = self.config.num_attention_heads
-        return PackedEncoder(self.family, self.base_model, self.pruner, heads, self.backend)
+        return PackedEncoder(
+            self.family, self.base_model, self.pruner, heads, self.backend, self.read
+        )
 
     def protected(self, ids: Packed) -> Tensor:
         """[T] bool: first tokens, which a head may read, and special tokens."""

@@ -48,7 +48,7 @@ def test_batches_may_be_a_generator():
 def test_the_whole_budget_keeps_all(method):
     model = pruned(method, budget=1.0)
     spent = tsdtp.calibrate(model, BATCHES)
-    assert spent > 1, "scoring costs something"
+    assert spent > spent_ratio(pruned("none"), BATCHES), "scoring costs something"
     assert model.pruner.strictness.item() == model.pruner.keep_all
     out = model.eval()(**BATCHES[0])
     assert torch.equal(out.tokens_kept[-1], out.tokens_entered)

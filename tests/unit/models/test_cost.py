@@ -36,7 +36,13 @@ def test_no_pruning_costs_what_torch_counts(family, batch):
     lengths = lengths_of(model, batch)
     analytic = encoder_flops(model.shape, lengths, model.pruner)
     assert analytic.sum().item() == counted(model, batch)
-    assert torch.equal(analytic, unpruned_flops(model.shape, lengths))
+    model.pooling = "mean"
+    everything = encoder_flops(model.shape, lengths, model.pruner)
+    assert everything.sum().item() == counted(model, batch)
+    assert torch.equal(everything, unpruned_flops(model.shape, lengths))
+    spared = model.shape.output_flops(lengths[0] - 1)
+    spared = spared + model.shape.feed_forward_flops(lengths[0] - 1)
+    assert torch.equal(everything - analytic, spared.double()), "a head that reads one token"
 
 
 def test_packed_pruning_costs_what_torch_counts(batch):
@@ -64,7 +70,9 @@ def test_a_block_by_hand():
 def test_scoring_is_counted_where_it_happens():
     model = prune(make_model("bert"), "topk", layers=[1])
     lengths = torch.full((5, 1), 10)
-    extra = encoder_flops(model.shape, lengths, model.pruner) - unpruned_flops(model.shape, lengths)
+    unpruned = prune(make_model("bert"), "none").pruner
+    extra = encoder_flops(model.shape, lengths, model.pruner)
+    extra -= encoder_flops(model.shape, lengths, unpruned)
     assert extra.item() == 2 * 4 * 10**2, "attention received, of four heads, in one layer"
 
 
@@ -78,7 +86,7 @@ def test_padding_costs_nothing():
 def test_the_shape_is_the_models():
     for family in ("bert", "distilbert"):
         shape = prune(make_model(family), "none").shape
-        assert shape == EncoderShape(4, 32, 64, 4)
+        assert shape == EncoderShape(4, 32, 64, 4, reads_one=True)
 
 
 @pytest.mark.parametrize("family", SEQ2SEQ_FAMILIES)

@@ -7,10 +7,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoModelForSequenceClassification
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoModelForSequenceClassification,
+)
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 FAMILIES = ("bert", "roberta", "electra", "distilbert", "modernbert", "gpt2", "llama", "qwen2")
+CAUSAL_FAMILIES = ("gpt2", "llama", "qwen2")
 SEQ2SEQ_FAMILIES = ("marian", "bart", "mbart", "t5")
 VOCABULARY, PAD, SPECIAL = 100, 1, 2  # ids 0 to 4 are no words; 2 closes a sequence
 LENGTHS = (24, 3, 17, 1, 9, 15)
@@ -57,8 +63,8 @@ def larger(model):
     return model
 
 
-def make_model(family: str, seed: int = 0):
-    """A plain Hugging Face classifier with random weights large enough to tell tokens apart."""
+def make_model(family: str, seed: int = 0, auto=AutoModelForSequenceClassification):
+    """A plain Hugging Face model with random weights large enough to tell tokens apart."""
     torch.manual_seed(seed)
     config = AutoConfig.for_model(
         family,
@@ -69,7 +75,12 @@ def make_model(family: str, seed: int = 0):
         eos_token_id=None,
         **shape_of(family),
     )
-    return larger(AutoModelForSequenceClassification.from_config(config).eval())
+    return larger(auto.from_config(config).eval())
+
+
+def make_lm(family: str):
+    """The same as a language model."""
+    return make_model(family, auto=AutoModelForCausalLM)
 
 
 def make_batch(lengths=LENGTHS, seed: int = 0, width: int | None = None) -> dict:
@@ -83,6 +94,13 @@ def make_batch(lengths=LENGTHS, seed: int = 0, width: int | None = None) -> dict
         ids[row, n - 1], ids[row, 0] = SPECIAL, 0
         mask[row, :n] = 1
     return {"input_ids": ids, "attention_mask": mask}
+
+
+def on_the_left(batch: dict) -> dict:
+    """The same sequences with their padding before them."""
+    rows, width = zip(*(batch[k] for k in batch), strict=True), batch["input_ids"].shape[1]
+    ids, masks = zip(*((i.roll(width - int(m.sum())), m.flip(0)) for i, m in rows), strict=True)
+    return {"input_ids": torch.stack(ids), "attention_mask": torch.stack(masks)}
 
 
 def shared_folder(variable: str, name: str) -> Path:

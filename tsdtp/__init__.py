@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tsdtp.models import (
         Prediction,
+        PrunedCausalLM,
         PrunedClassifier,
         PrunedOutput,
         PrunedSeq2Seq,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "Prediction",
+    "PrunedCausalLM",
     "PrunedClassifier",
     "PrunedOutput",
     "PrunedSeq2Seq",

@@ -1,6 +1,7 @@
 """Pruned transformers around Hugging Face models."""
 
 from tsdtp.models.budget import calibrate
+from tsdtp.models.causal_lm import PrunedCausalLM
 from tsdtp.models.classifier import PrunedClassifier
 from tsdtp.models.prediction import Prediction, predict
 from tsdtp.models.pretrained import (
@@ -16,6 +17,7 @@ from tsdtp.models.seq2seq import PrunedSeq2Seq
 
 __all__ = [
     "Prediction",
+    "PrunedCausalLM",
     "PrunedClassifier",
     "PrunedModel",
     "PrunedOutput",

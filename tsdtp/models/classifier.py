@@ -137,14 +137,16 @@ class PrunedClassifier(PrunedModel):
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
         if token_type_ids is not None and _takes(type(self.hf_model), "token_type_ids"):
             inputs["token_type_ids"] = token_type_ids
-        if self.pooling == self.own_pooling:
-            logits = self.hf_model(**inputs).logits
-        else:
-            hidden = pack(self.base_model(**inputs).last_hidden_state, attention_mask)
-            logits = self.family.head(self.hf_model, self._pool(hidden, None)[:, None])
+        logits = self._plain_logits(inputs)
         loss = None if labels is None else F.cross_entropy(logits, labels)
         full = full_counts(attention_mask, self.config.num_hidden_layers)
         return PrunedOutput(loss=loss, logits=logits, **full)
+
+    def _plain_logits(self, inputs: dict[str, Tensor]) -> Tensor:
+        if self.pooling == self.own_pooling:
+            return self.hf_model(**inputs).logits
+        hidden = pack(self.base_model(**inputs).last_hidden_state, inputs["attention_mask"])
+        return self.family.head(self.hf_model, self._pool(hidden, None)[:, None])
 
 
 @cache

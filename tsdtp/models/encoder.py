@@ -124,6 +124,23 @@ class Encoding:
     losses: list[Tensor] = field(default_factory=list)
 
 
+@dataclass
+class Entering:
+    """What a block attended to: T tokens, their layout, and which of them were alive.
+
+    Attributes:
+        layout: of the tokens.
+        alive: [T] bool.
+        key: [T, H, D] as attention saw it; value likewise.
+        value: [T, H, D].
+    """
+
+    layout: Packed
+    alive: Tensor
+    key: Tensor
+    value: Tensor
+
+
 class PackedEncoder:
     """Runs a base model's blocks on packed tokens; holds no weights of its own.
 
@@ -161,6 +178,7 @@ class PackedEncoder:
         protected: Tensor,
         masked: bool,
         target: Tensor | None = None,
+        cache: list[Entering] | None = None,
     ) -> Encoding:
         """Encodes.
 
@@ -170,6 +188,7 @@ class PackedEncoder:
             protected: [T] bool; at least one token of every sequence.
             masked: keep dropped tokens in place (training) instead of removing them.
             target: [T] or None, a teacher's attributions for the auxiliary loss.
+            cache: gathers what each block attends to.
         """
         alive = torch.ones_like(protected)
         hidden = aligned(embeddings) if wants_alignment(embeddings.rows) else embeddings
@@ -182,7 +201,7 @@ class PackedEncoder:
         lengths, losses = [embeddings.lengths], []
         blocks, depth = self.family.layers(self.base), self.pruner.depth
         for layer, block in enumerate(blocks[:depth]):
-            received = self._attention(layer, block, tokens)
+            received = self._attention(layer, block, tokens, cache)
             if self.pruner.prunes(layer):
                 index, loss = self._prune(layer, tokens, received, masked, index)
                 losses += [] if loss is None else [loss]
@@ -199,7 +218,9 @@ class PackedEncoder:
         weights = tokens.alive.float() if weights is None else weights
         return Encoding(tokens.hidden, weights, torch.stack(lengths), kept, losses)
 
-    def _attention(self, layer: int, block: nn.Module, tokens: Tokens) -> Tensor | None:
+    def _attention(
+        self, layer: int, block: nn.Module, tokens: Tokens, cache: list[Entering] | None
+    ) -> Tensor | None:
         """Replaces the hidden states by those after attention; returns attention received."""
         x = tokens.hidden
         query, key, value = (
@@ -208,6 +229,8 @@ class PackedEncoder:
         if self.family.rotary is not None:
             angles = self.family.rotary(self.base, block, x.rows, x.positions)
             query, key = turned(query, key, angles)
+        if cache is not None:
+            cache.append(Entering(x, tokens.alive, key, value))
         context, received = attend(
             query,
             key,

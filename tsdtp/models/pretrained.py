@@ -11,6 +11,7 @@ from typing import Any
 from huggingface_hub import HfApi, snapshot_download
 from transformers import (
     AutoConfig,
+    AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
     PreTrainedConfig,
@@ -107,17 +108,23 @@ def from_pretrained(source: str | Path, execution: str | None = None) -> PrunedM
     folder = _folder(str(source))
     config = AutoConfig.from_pretrained(folder)
     settings = _settings(config, folder)
-    auto = (
-        AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForSequenceClassification
-    )
+    auto = _auto_class(config)
     del config.tsdtp  # pyright: ignore
     arguments = settings.pop("method_arguments")
     settings["execution"] = execution or settings.get("execution")
-    if config.is_encoder_decoder:
+    if auto is not AutoModelForSequenceClassification:
         settings.pop("pooling", None)
     model = prune(auto.from_config(config).eval(), **settings, **arguments)
     load_weights(model, folder)
     return model.eval()
+
+
+def _auto_class(config: PreTrainedConfig):
+    """The class of transformers that makes a model of the saved one's kind."""
+    if config.is_encoder_decoder:
+        return AutoModelForSeq2SeqLM
+    writes = (config.architectures or [""])[0].endswith(("ForCausalLM", "LMHeadModel"))
+    return AutoModelForCausalLM if writes else AutoModelForSequenceClassification
 
 
 def _folder(source: str) -> Path:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from transformers import PreTrainedModel
 
+from tsdtp.models.causal_lm import PrunedCausalLM
 from tsdtp.models.classifier import PrunedClassifier
 from tsdtp.models.seq2seq import PrunedSeq2Seq
 from tsdtp.pruning import TokenPruner, find_method
@@ -23,14 +24,14 @@ def prune(
     auxiliary_weight: float = 0.1,
     **method_arguments,
 ) -> PrunedClassifier | PrunedSeq2Seq:
-    """Wraps a Hugging Face sequence classifier or encoder-decoder so that it drops tokens.
+    """Wraps a Hugging Face classifier, encoder-decoder or language model so that it drops tokens.
 
     A new pruner keeps every token until its threshold is set: `tsdtp.calibrate` meets the budget
     on batches of training data. Without a budget the method's own arguments decide.
 
     Args:
-        hf_model: a `*ForSequenceClassification`, `*ForConditionalGeneration` or `*MTModel` model;
-            its weights are shared, not copied.
+        hf_model: a `*ForSequenceClassification`, `*ForConditionalGeneration`, `*MTModel` or
+            `*ForCausalLM` (`GPT2LMHeadModel`) model; its weights are shared, not copied.
         method: name of a pruning method.
         budget: fraction of the unpruned encoder's FLOPs to spend, or None.
         execution: see `PrunedModel`.
@@ -53,13 +54,12 @@ def prune(
         names = ("bos_token_id", "cls_token_id", "eos_token_id", "sep_token_id")
         ids = [getattr(hf_model.config, name, None) for name in names]
         special_ids = [i for i in ids if isinstance(i, int)]
+    settings = {"special_ids": special_ids, "auxiliary_weight": auxiliary_weight}
     if hf_model.config.is_encoder_decoder:
-        return PrunedSeq2Seq(
-            hf_model, pruner, execution, special_ids, auxiliary_weight=auxiliary_weight
-        )
-    return PrunedClassifier(
-        hf_model, pruner, execution, pooling, special_ids, auxiliary_weight=auxiliary_weight
-    )
+        return PrunedSeq2Seq(hf_model, pruner, execution, **settings)
+    if hf_model.can_generate():
+        return PrunedCausalLM(hf_model, pruner, execution, **settings)
+    return PrunedClassifier(hf_model, pruner, execution, pooling, **settings)
 
 
 def build_pruner(cls: type[TokenPruner], model: PreTrainedModel, arguments: dict) -> TokenPruner:

@@ -16,7 +16,7 @@ from transformers.utils.generic import ModelOutput
 from tsdtp.attention import SETTINGS
 from tsdtp.models.blocks import Family
 from tsdtp.models.cost import EncoderShape, max_positions
-from tsdtp.models.encoder import Encoding, PackedEncoder
+from tsdtp.models.encoder import Encoding, Entering, PackedEncoder
 from tsdtp.packing import Packed, pack
 from tsdtp.pruning import TokenPruner
 
@@ -165,6 +165,7 @@ class PrunedModel(nn.Module, ABC):
         attention_mask: Tensor,
         token_type_ids: Tensor | None = None,
         target: Tensor | None = None,
+        cache: list[Entering] | None = None,
     ) -> Encoding:
         """Embeds and encodes a padded batch.
 
@@ -173,6 +174,7 @@ class PrunedModel(nn.Module, ABC):
             attention_mask: [B, S], 1 for tokens.
             token_type_ids: [B, S] or None.
             target: [B, S] float or None, a teacher's attributions (training).
+            cache: gathers what each block attends to, where somebody asks for it.
 
         Raises:
             ValueError: for a sequence without a token.
@@ -188,6 +190,7 @@ class PrunedModel(nn.Module, ABC):
             self.protected(ids),
             masked=self.execution == "masked",
             target=None if target is None else target[valid].float(),
+            cache=cache,
         )
 
     def packed_encoder(self) -> PackedEncoder:

@@ -1,0 +1,107 @@
+"""A Hugging Face decoder-only language model that drops tokens of its prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from tsdtp.models.classifier import PrunedClassifier
+from tsdtp.models.encoder import Encoding
+from tsdtp.models.prompt_cache import BY_BLOCK, Entering, prompt_cache
+from tsdtp.packing import pack
+from tsdtp.pruning import TokenPruner
+
+
+class PrunedCausalLM(PrunedClassifier):
+    """Wraps a `*ForCausalLM` model of a known family around a pruner.
+
+    Tokens are dropped while the prompt is read; the cache of keys and values that writing goes on
+    from holds in each block what that block still saw. What is written is never dropped. As a
+    classifier it names the token that follows the prompt: `logits` are [B, V] of the vocabulary,
+    `labels` [B] the next tokens.
+
+    Args:
+        model: the Hugging Face model, see `PrunedModel`.
+        pruner: what decides.
+        execution: see `PrunedModel`.
+        special_ids: token ids that are never dropped; the first and the last token never are.
+        backend: of attention, see `tsdtp.attention.attend`.
+        auxiliary_weight: of the pruner's auxiliary loss in `loss`.
+
+    Raises:
+        ValueError: for an architecture, execution or back end that is not known.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        pruner: TokenPruner,
+        execution: str | None = None,
+        special_ids: Sequence[int] = (),
+        backend: str = "auto",
+        auxiliary_weight: float = 0.1,
+    ) -> None:
+        super().__init__(model, pruner, execution, "last", special_ids, backend, auxiliary_weight)
+        model.set_attn_implementation(BY_BLOCK)
+
+    def classify(self, encoding: Encoding) -> Tensor:
+        """[B, V] logits of the token that follows."""
+        hidden = encoding.hidden
+        finished = hidden.like(self.family.finish(self.base_model, hidden.values))
+        return self.hf_model.get_output_embeddings()(self._pool(finished, None))
+
+    @torch.no_grad()
+    def generate(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, **settings
+    ) -> Tensor:
+        """Goes on from padded prompts.
+
+        Args:
+            input_ids: [B, S] int64, padded on the left; two tokens or more a prompt.
+            attention_mask: [B, S], 1 for tokens; default: all ones.
+            **settings: of transformers' `generate`, such as num_beams and max_new_tokens.
+
+        Returns:
+            [B, N] int64 prompts and what follows, as `generate` of the plain model gives them.
+
+        Raises:
+            ValueError: for prompts that are padded on the right, or shorter than two tokens.
+        """
+        if attention_mask is None:
+            attention_mask = torch.ones_like(input_ids)
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
+        if self.execution != "hf":
+            if not attention_mask[:, -2:].all() or input_ids.shape[1] < 2:
+                raise ValueError(
+                    "prompts to go on from need padding on the left (tokenizer.padding_side="
+                    "'left') and two tokens or more"
+                )
+            cache = self.read_prompt(input_ids[:, :-1], attention_mask[:, :-1])
+            cache.batch_repeat_interleave(self._copies(settings))
+            inputs["past_key_values"] = cache
+        writer: Any = self.hf_model
+        return writer.generate(**inputs, **settings)
+
+    def _copies(self, settings: dict) -> int:
+        """How many times `generate` will repeat each prompt."""
+        config = settings.get("generation_config") or self.hf_model.generation_config
+        names = ("num_beams", "num_return_sequences")
+        return max(settings.get(name) or getattr(config, name) or 1 for name in names)
+
+    def read_prompt(self, input_ids: Tensor, attention_mask: Tensor):
+        """The cache of a padded batch of prompts [B, S], see `prompt_cache`."""
+        blocks: list[Entering] = []
+        self.encode(input_ids, attention_mask, cache=blocks)
+        config = self.config
+        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        return prompt_cache(blocks, heads, input_ids.shape[1])
+
+    def _plain_logits(self, inputs: dict[str, Tensor]) -> Tensor:
+        places = (inputs["attention_mask"].cumsum(1) - 1).clamp(min=0)
+        states = self.base_model(**inputs, position_ids=places, use_cache=False).last_hidden_state
+        hidden = pack(states, inputs["attention_mask"])
+        return self.hf_model.get_output_embeddings()(self._pool(hidden, None))

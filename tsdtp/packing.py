@@ -78,6 +78,7 @@ class Packed:
         return other
 
 
+_EMPTY = "a sequence may not lose its last token; protect at least one"
 _DERIVED = ("bounds", "lengths", "segments", "grid")
 
 
@@ -164,11 +165,13 @@ def select(packed: Packed, keep: Tensor, align: bool = False) -> tuple[Packed, T
     Raises:
         ValueError: if a sequence would lose its last token.
     """
+    if packed.batch_size == 1:
+        return _select_of_one(packed, keep, align)
     offsets = pad(keep.cumsum(0), (1, 0))[packed.cu_seqlens]
     bounds = list(pairwise(offsets.tolist()))  # the one wait for the device
     lengths = [end - start for start, end in bounds]
     if min(lengths) == 0:
-        raise ValueError("a sequence may not lose its last token; protect at least one")
+        raise ValueError(_EMPTY)
     size = sum(lengths)
     rows = rounded(size) if align else size
     index = torch.nonzero_static(keep, size=rows, fill_value=0).squeeze(1)
@@ -179,3 +182,28 @@ def select(packed: Packed, keep: Tensor, align: bool = False) -> tuple[Packed, T
     chosen = Packed(packed.rows.index_select(0, index), offsets, max(lengths), positions)
     vars(chosen)["bounds"] = bounds
     return chosen, tokens
+
+
+def _select_of_one(packed: Packed, keep: Tensor, align: bool) -> tuple[Packed, Tensor]:
+    """The same for a batch of one, in few operators; an export has no branch on what is kept."""
+    tokens = keep.nonzero().squeeze(1)
+    size = tokens.shape[0]
+    torch._check_value(size >= 1, lambda: _EMPTY)
+    if not torch.compiler.is_exporting() and size == packed.size:
+        return packed, tokens
+    chosen = _one(packed.rows.index_select(0, tokens), packed.positions.index_select(0, tokens))
+    return (aligned(chosen) if align else chosen), tokens
+
+
+def _one(rows: Tensor, positions: Tensor) -> Packed:
+    """A batch of one, whose bounds are known without a look at the device."""
+    size = positions.shape[0]
+    offsets = torch.arange(2, device=rows.device) * size
+    packed = Packed(rows, offsets, size, positions)
+    vars(packed)["bounds"] = [(0, size)]
+    return packed
+
+
+def whole(values: Tensor) -> Packed:
+    """A batch of one without padding, from values [1, S, ...]."""
+    return _one(values[0], torch.arange(values.shape[1], device=values.device))

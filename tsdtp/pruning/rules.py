@@ -13,8 +13,17 @@ from tsdtp.packing import Packed
 
 
 def segment_sum(values: Tensor, cu_seqlens: Tensor) -> Tensor:
-    """Sums values [T] over each sequence: [B]. An empty sequence sums to 0."""
+    """Sums values [T, ...] over each sequence: [B, ...]. An empty sequence sums to 0."""
+    if len(cu_seqlens) == 2:
+        return values.sum(0, keepdim=True)
     return torch.segment_reduce(values, "sum", offsets=cu_seqlens, axis=0, initial=0)
+
+
+def segment_max(values: Tensor, cu_seqlens: Tensor) -> Tensor:
+    """Largest of values [T, ...] in each sequence: [B, ...]; none may be empty."""
+    if len(cu_seqlens) == 2:
+        return values.amax(0, keepdim=True)
+    return torch.segment_reduce(values, "max", offsets=cu_seqlens, axis=0)
 
 
 def masked_mean_std(

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from tsdtp.packing import unpack
-from tsdtp.pruning.rules import compact, segment_sum
+from tsdtp.pruning.rules import compact, segment_max, segment_sum
 
 _FLOOR = 1e-9  # keeps the logarithm of a vanishing share finite
 
@@ -25,7 +25,7 @@ def segment_softmax(logits: Tensor, alive: Tensor, segments: Tensor, cu_seqlens:
     """
     live = alive.view(-1, *[1] * (logits.ndim - 1))
     logits = torch.where(live, logits.float(), float("-inf"))
-    best = torch.segment_reduce(logits.detach(), "max", offsets=cu_seqlens, axis=0)
+    best = segment_max(logits.detach(), cu_seqlens)
     weights = (logits - best[segments]).exp()
     return weights / segment_sum(weights, cu_seqlens)[segments]
 

@@ -1,0 +1,58 @@
+"""What is held out is nowhere in what stays, not even in parts."""
+
+import runpy
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tsdtp.data.hold_out import hold_out_groups, hold_out_sentences, sentences_of
+from tsdtp.data.sources import read_file
+
+SCRIPT = Path(__file__).parents[3] / "scripts" / "hold_out.py"
+TEXTS = [
+    "a film",
+    "a dull film of great length",
+    "dull film",
+    "a film",
+    "not a film to see twice",
+    "to see",
+    "worth the while",
+]
+
+
+def test_a_phrase_belongs_to_every_sentence_that_holds_it():
+    assert sentences_of(TEXTS) == [{4}, {1}, {1}, {4}, {4}, {4}, {6}]
+    assert sentences_of(["one two", "two one", "one two three"]) == [{2}, {1}, {2}]
+
+
+def test_no_phrase_of_a_sentence_held_out_is_trained_on():
+    frame = pd.DataFrame({"text": TEXTS})
+    for seed in range(4):
+        train, dev = hold_out_sentences(frame, "text", 1, seed=seed)
+        [sentence] = dev["text"]
+        assert sentence in (TEXTS[1], TEXTS[4]), "whole ones of five words or more"
+        assert not any(f" {text} " in f" {sentence} " for text in train["text"])
+    with pytest.raises(ValueError, match="3 examples out of 2: too many"):
+        hold_out_sentences(frame, "text", 3)
+
+
+def test_all_rows_of_a_question_go_together():
+    frame = pd.DataFrame({"question": list("aabbbcd"), "row": range(7)})
+    train, dev = hold_out_groups(frame, "question", 3)
+    assert len(dev) >= 3 and len(train) + len(dev) == 7
+    assert not {*train["question"]} & {*dev["question"]}
+    with pytest.raises(ValueError, match="8 examples out of 7"):
+        hold_out_groups(frame, "question", 8)
+
+
+def test_the_script_writes_files_that_a_task_reads(tmp_path, capsys):
+    source = tmp_path / "train.tsv"
+    source.write_text("sentence\tlabel\n" + "".join(f'{t} "\t1\n' for t in TEXTS))
+    main = runpy.run_path(str(SCRIPT))["main"]
+    main([str(source), str(tmp_path / "dev"), "--sentences", "sentence", "--examples", "1"])
+    parts = [read_file(tmp_path / "dev" / f"{name}.tsv.gz") for name in ("train", "validation")]
+    assert len(parts[1]) == 1 and parts[1]["sentence"].item().endswith(' "')
+    assert "-> " in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="no column 'text'; valid: sentence, label"):
+        main([str(source), str(tmp_path), "--groups", "text"])

@@ -1,0 +1,108 @@
+"""A development set out of training data, without a trace of it left in what is trained on.
+
+SST-2 trains on every phrase of its sentences, so a phrase held out at random is known to the model
+from the sentence around it; of QNLI's questions several pairs are there. Settings chosen on such a
+set are chosen on training data. Here whole groups are held out.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+Words = tuple[str, ...]
+
+
+def sentences_of(texts: Sequence[str]) -> list[set[int]]:
+    """For each text the rows of the longest texts that hold it; its own where none does.
+
+    A text holds another where that one's words stand in it, side by side.
+    """
+    words = [tuple(text.split()) for text in texts]
+    holders: dict[Words, set[int]] = {}
+    owners: list[set[int]] = [set() for _ in texts]
+    for row in sorted(range(len(texts)), key=lambda row: -len(words[row])):
+        known = holders.get(words[row])
+        if known is None:
+            for phrase in _phrases(words[row]):
+                holders.setdefault(phrase, set()).add(row)
+        owners[row] = known or {row}
+    return owners
+
+
+def _phrases(words: Words) -> set[Words]:
+    size = len(words)
+    return {words[i:j] for i in range(size) for j in range(i + 1, size + 1)}
+
+
+def hold_out_sentences(
+    frame: pd.DataFrame, column: str, examples: int, min_words: int = 5, seed: int = 0
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Draws whole sentences; every phrase of theirs leaves the training rows.
+
+    Args:
+        frame: rows of sentences and their phrases.
+        column: of the text.
+        examples: sentences to draw.
+        min_words: of a sentence to draw, at least.
+        seed: of the draw.
+
+    Returns:
+        The training rows and the development rows.
+
+    Raises:
+        ValueError: if there are fewer sentences.
+    """
+    owners = sentences_of(frame[column].tolist())
+    lengths = frame[column].str.split().str.len()
+    long = lengths.ge(min_words).tolist()
+    whole = [row for row, own in enumerate(owners) if own == {row} and long[row]]
+    drawn = set(_draw(whole, examples, seed))
+    stays = [row for row, own in enumerate(owners) if not own & drawn]
+    return frame.iloc[stays], frame.iloc[sorted(drawn)]
+
+
+def hold_out_groups(
+    frame: pd.DataFrame, column: str, examples: int, seed: int = 0
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Draws values of a column, with all their rows, until there are so many rows.
+
+    Args:
+        frame: rows.
+        column: whose value makes a group, such as `question`.
+        examples: rows to draw, at least.
+        seed: of the draw.
+
+    Returns:
+        The training rows and the development rows.
+
+    Raises:
+        ValueError: if there are fewer rows.
+    """
+    sizes = frame[column].value_counts().sort_index()
+    order = _draw(range(len(sizes)), len(sizes), seed)
+    count = int(np.searchsorted(sizes.iloc[order].cumsum(), examples)) + 1
+    if examples > len(frame):
+        raise ValueError(f"{examples} examples out of {len(frame)}: too many")
+    chosen = frame[column].isin(sizes.index[order[:count]])
+    return frame[~chosen], frame[chosen]
+
+
+def _draw(rows: Sequence[int], count: int, seed: int) -> list[int]:
+    if count > len(rows):
+        raise ValueError(f"{count} examples out of {len(rows)}: too many")
+    return np.random.default_rng(seed).permutation(np.asarray(rows))[:count].tolist()
+
+
+def write_split(frame: pd.DataFrame, path: Path) -> Path:
+    """Writes rows to a `.tsv.gz`, complete or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    text = frame.to_csv(sep="\t", index=False, quoting=3, escapechar=None, lineterminator="\n")
+    part.write_bytes(gzip.compress(text.encode(), mtime=0))
+    return part.replace(path)

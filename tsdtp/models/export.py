@@ -1,0 +1,95 @@
+"""A pruned classifier as a program without Python: for one text at a time, of any length."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from tsdtp.models.classifier import PrunedClassifier
+from tsdtp.packing import whole
+
+
+class OneText(nn.Module):
+    """The packed forward of a batch of one without padding; its kept lengths stay dynamic.
+
+    Args:
+        model: whose weights are shared.
+    """
+
+    def __init__(self, model: PrunedClassifier) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids: Tensor, token_type_ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Classifies one text.
+
+        Args:
+            input_ids: [1, S] int64.
+            token_type_ids: [1, S] int64; zeros where the model has none.
+
+        Returns:
+            logits [1, C], and [S] int64, in how many blocks each token stayed.
+        """
+        model, ids = self.model, whole(input_ids)
+        encoder = model.packed_encoder()
+        embeddings = ids.like(encoder.embed(ids, token_type_ids[0]))
+        encoding = encoder(embeddings, ids.values, model.protected(ids), masked=False)
+        return model.classify(encoding), encoding.kept
+
+
+def export(model: PrunedClassifier, max_length: int | None = None) -> ExportedProgram:
+    """The model as a `torch.export` program of `OneText`, which runs without this library.
+
+    Tokens are really dropped in it: what a block computes depends on the text. A batch is left to
+    the packed model, whose layout of several sequences no exporter can follow.
+
+    Args:
+        model: any pruned classifier; exported as in evaluation.
+        max_length: in tokens; default: the model's positions, or 512.
+
+    Raises:
+        ValueError: for a model of several tokens' answers, or one that averages attention over
+            heads on a grid.
+
+    Example:
+        >>> torch.export.save(tsdtp.export(model), "model.pt2")
+    """
+    training, execution = model.training, model._execution
+    model.eval()
+    model.execution = "packed"
+    longest = max_length or model.max_positions or 512
+    ids = torch.zeros(1, min(16, longest), dtype=torch.long, device=model.device)
+    length = Dim("tokens", min=2, max=longest)
+    try:
+        with torch.no_grad():
+            return torch.export.export(
+                OneText(model), (ids, ids.clone()), dynamic_shapes=({1: length}, {1: length})
+            )
+    finally:
+        model.execution = execution
+        model.train(training)
+
+
+def export_onnx(model: PrunedClassifier, path: str | Path, max_length: int | None = None) -> Path:
+    """Writes the same program as an ONNX file; needs the packages onnx and onnxscript.
+
+    Args:
+        model: see `export`.
+        path: of the file, `.onnx`.
+        max_length: see `export`.
+
+    Raises:
+        ImportError: a package is missing.
+    """
+    program: Any = torch.onnx.export(
+        export(model, max_length),
+        input_names=["input_ids", "token_type_ids"],
+        output_names=["logits", "kept_layers"],
+        dynamo=True,
+    )
+    program.save(str(path))
+    return Path(path)

@@ -36,7 +36,7 @@ class Packed:
     @property
     def values(self) -> Tensor:
         """[T, ...], the rows of tokens."""
-        return self.rows if len(self.rows) == self.size else self.rows[: self.size]
+        return self.rows if self.rows.shape[0] == self.size else self.rows[: self.size]
 
     @property
     def size(self) -> int:
@@ -126,7 +126,7 @@ def unpack(packed: Packed) -> tuple[Tensor, Tensor]:
 
 def aligned(packed: Packed) -> Packed:
     """The same tokens with dead rows (zeros) up to `rounded`."""
-    missing = rounded(packed.size) - len(packed.rows)
+    missing = rounded(packed.size) - packed.rows.shape[0]
     if missing <= 0:
         return packed
     return packed.like(pad(packed.rows, (0, 0) * (packed.rows.dim() - 1) + (0, missing)))
@@ -176,7 +176,7 @@ def select(packed: Packed, keep: Tensor, align: bool = False) -> tuple[Packed, T
     rows = rounded(size) if align else size
     index = torch.nonzero_static(keep, size=rows, fill_value=0).squeeze(1)
     tokens = index[:size]
-    if size == packed.size and len(packed.rows) >= rows:
+    if size == packed.size and packed.rows.shape[0] >= rows:
         return packed, tokens
     positions = packed.positions.index_select(0, tokens)
     chosen = Packed(packed.rows.index_select(0, index), offsets, max(lengths), positions)

@@ -30,7 +30,7 @@ def attend(query, key, value, layout, gate, received, dropout, bias) -> Attentio
         contexts.append(context)
         if receipt is not None:
             receipts.append(receipt)
-    return with_dead_rows(contexts, len(query)), torch.cat(receipts) if received else None
+    return with_dead_rows(contexts, query.shape[0]), torch.cat(receipts) if received else None
 
 
 def _one(

@@ -24,4 +24,4 @@ def attend(query, key, value, layout, gate, received, dropout, bias) -> Attentio
         context = F.dropout(weights, dropout).to(v.dtype) @ v
         contexts.append(context.transpose(0, 1))
         receipts.append(receipt)
-    return with_dead_rows(contexts, len(query)), torch.cat(receipts) if received else None
+    return with_dead_rows(contexts, query.shape[0]), torch.cat(receipts) if received else None

@@ -20,7 +20,7 @@ def relative_bias(bias: Tensor, positions: Tensor) -> Tensor:
     [..., n]; the result is [..., H, n, n].
     """
     distance = positions[..., None, :] - positions[..., :, None]
-    return bias[distance + len(bias) // 2].movedim(-1, -3)
+    return bias[distance + bias.shape[0] // 2].movedim(-1, -3)
 
 
 def gated_softmax(
@@ -60,6 +60,8 @@ def sequence_attention(
 
 def with_dead_rows(contexts: list[Tensor], rows: int) -> Tensor:
     """Joins contexts [n, H, D] of all sequences and adds zeros up to `rows` rows."""
-    missing = rows - sum(len(context) for context in contexts)
+    if len(contexts) == 1 and contexts[0].shape[0] == rows:
+        return contexts[0]
+    missing = rows - sum(context.shape[0] for context in contexts)
     tail = [contexts[0].new_zeros(missing, *contexts[0].shape[1:])] if missing else []
     return torch.cat([*contexts, *tail])

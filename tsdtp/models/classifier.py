@@ -105,7 +105,7 @@ class PrunedClassifier(PrunedModel):
     def classify(self, encoding: Encoding) -> Tensor:
         """[B, C] logits from the encoded tokens."""
         hidden = encoding.hidden
-        weights = encoding.weights if len(encoding.weights) == len(hidden.values) else None
+        weights = None if self.read else encoding.weights
         finished = hidden.like(self.family.finish(self.base_model, hidden.values))
         return self.family.head(self.hf_model, self._pool(finished, weights)[:, None])
 

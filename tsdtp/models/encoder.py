@@ -196,7 +196,7 @@ class PackedEncoder:
         tokens = Tokens(hidden, inputs, input_ids, protected, alive, target=target)
         if self.family.relative_bias is not None:
             tokens.biases = self.family.relative_bias(self.base, embeddings.max_seqlen)
-        index = torch.arange(len(alive), device=alive.device)
+        index = torch.arange(alive.shape[0], device=alive.device)
         kept = torch.zeros_like(index)
         lengths, losses = [embeddings.lengths], []
         blocks, depth = self.family.layers(self.base), self.pruner.depth

@@ -18,9 +18,9 @@ def turned(query: Tensor, key: Tensor, angles: tuple[Tensor, Tensor]) -> tuple[T
         angles: cosine and sine [T, D]; rows beyond them are dead, and stay as they are.
     """
     cosine, sine = angles
-    live = len(cosine)
+    live = cosine.shape[0]
     pair = apply_rotary_pos_emb(query[:live], key[:live], cosine, sine, unsqueeze_dim=1)
-    if live == len(query):
+    if live == query.shape[0]:
         return pair
     dead = (query[live:], key[live:])
     return torch.cat([pair[0], dead[0]]), torch.cat([pair[1], dead[1]])
@@ -33,7 +33,7 @@ def causal_bias(heads: int, longest: int, like: Tensor) -> Tensor:
 
 
 def _hidden(hide: Tensor, heads: int) -> Tensor:
-    bias = torch.zeros(len(hide), device=hide.device).masked_fill(hide, float("-inf"))
+    bias = torch.zeros(hide.shape[0], device=hide.device).masked_fill(hide, float("-inf"))
     return bias[:, None].expand(-1, heads)
 
 
@@ -46,7 +46,8 @@ def _modernbert_bias(base, longest):
     config = base.config
     distance = torch.arange(1 - longest, longest, device=base.final_norm.weight.device)
     local = _hidden(distance.abs() > config.sliding_window, config.num_attention_heads)
-    near = longest <= config.sliding_window + 1  # nothing is far
+    exporting = torch.compiler.is_exporting()  # a program for texts of any length
+    near = not exporting and longest <= config.sliding_window + 1  # nothing is far
     kinds = [block.attention_type for block in base.layers]
     return [None if near or kind == "full_attention" else local for kind in kinds]
 

@@ -106,6 +106,7 @@ class TokenPruner(nn.Module, ABC):
         arguments: what it was built with, beyond the sizes of the model.
         progress: the part of the training that is done, 0 to 1, for methods that anneal.
         resolution: half the step between the FLOPs ratios that it can spend; 0: any can be met.
+        ramps: a training may come down to the budget little by little; False: it starts there.
         keep_all: the strictness at which nothing is dropped.
         search: the range of strictness that calibration searches; None: no budget can be set.
 
@@ -130,6 +131,7 @@ class TokenPruner(nn.Module, ABC):
     arguments: Mapping[str, Any] = MappingProxyType({})
     progress: float = 0.0
     resolution: float = 0.0
+    ramps: bool = True
     keep_all: float = -math.inf
     search: tuple[float, float] | None = None
     strictness: Tensor

@@ -12,8 +12,8 @@ class DepthReduction(TokenPruner):
     again, only fine-tuned like the other methods here (top-layer dropping of Sajjad et al., "On the
     Effect of Dropping Layers of Pre-trained Transformer Models", 2023).
 
-    A budget gives the n whose FLOPs n / L come closest. Blocks cannot fade out as tokens do, so
-    training runs at that n from its first step, before any calibration.
+    A budget gives the n whose FLOPs come closest. Blocks cannot fade out as tokens do, so training
+    runs at that n from its first step.
 
     Args:
         num_layers: L, blocks of the encoder.
@@ -26,6 +26,7 @@ class DepthReduction(TokenPruner):
     """
 
     keep_all = 0.0
+    ramps = False
     search = (0.0, 1.0)
 
     def __init__(
@@ -44,10 +45,7 @@ class DepthReduction(TokenPruner):
     @property
     def depth(self) -> int:
         """n."""
-        ratio = 1 - self.strictness.item()
-        if self.training and self.budget is not None:
-            ratio = self.budget
-        return max(round(self.num_layers * ratio), 1)
+        return max(round(self.num_layers * (1 - self.strictness.item())), 1)
 
     def decide(self, state: TokenState) -> Decision:
         """Never reached by an encoder: no layer prunes."""

@@ -98,7 +98,7 @@ class HybridPruner(TokenPruner):
 
     def _threshold(self, scores: Tensor, state: TokenState) -> Tensor:
         if self.static_threshold:
-            return self.strictness.expand(len(scores))
+            return self.strictness.expand(scores.shape[0])
         return dynamic_threshold(
             scores, state.eligible, state.segments, state.cu_seqlens, self.strictness
         )

@@ -25,7 +25,7 @@ def merge(hidden: Tensor, mass: Tensor, into: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         hidden [T, d] in the same dtype, untouched where nothing came in, and the sums of mass [T].
     """
-    moved = into != torch.arange(len(into), device=into.device)
+    moved = into != torch.arange(into.shape[0], device=into.device)
     receives = torch.zeros_like(moved).index_fill(0, into[moved], True)
     total = torch.zeros_like(mass).index_add(0, into, mass)
     sums = torch.zeros_like(hidden, dtype=torch.float32)
@@ -52,7 +52,7 @@ def summary_rows(
     Returns:
         into [T] int64 as for `merge`, and the summary tokens from here on, [T] bool.
     """
-    rows = torch.arange(len(dropped), device=dropped.device)
+    rows = torch.arange(dropped.shape[0], device=dropped.device)
     priority = importance.detach().double().masked_fill(~dropped, float("-inf"))
     priority = priority.masked_fill(summary, float("inf"))
     first = ordered(priority, segments)[cu_seqlens[:-1]][segments]
@@ -80,7 +80,7 @@ def bipartite_match(
         float32 and partner [T] int64, both meaningless for the others.
     """
     odd = rank_among(alive, segments, cu_seqlens) % 2 == 1
-    rows = torch.arange(len(alive), device=alive.device)
+    rows = torch.arange(alive.shape[0], device=alive.device)
     units = normalize(features.float(), dim=-1)
     ours = compact(units, alive & ~odd, cu_seqlens)
     theirs = compact(units, alive & odd, cu_seqlens)

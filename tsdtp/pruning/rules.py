@@ -74,7 +74,7 @@ def rank_by_score(scores: Tensor, chosen: Tensor, segments: Tensor, cu_seqlens: 
     """[T] int64, 0 for the best of each sequence's chosen tokens; the others come behind."""
     order = ordered(scores.detach().double().masked_fill(~chosen, float("-inf")), segments)
     rank = torch.empty_like(order)
-    rank[order] = torch.arange(len(order), device=order.device) - cu_seqlens[segments]
+    rank[order] = torch.arange(order.shape[0], device=order.device) - cu_seqlens[segments]
     return rank
 
 

@@ -58,7 +58,7 @@ class TokenMerging(TokenPruner):
         source = source & ~state.protected
         stays = top_fraction(-similarity, source, *where, 1 - self.strictness)
         merged = source & ~stays
-        rows = torch.arange(len(merged), device=merged.device)
+        rows = torch.arange(merged.shape[0], device=merged.device)
         size = state.alive.float() if state.mass is None else state.mass
         into = torch.where(merged, partner, rows)
         return Decision(state.alive & ~merged, into=into, mass=size)

@@ -53,13 +53,15 @@ class BudgetSchedule(pl.Callback):
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
         """Calibrates when an update is due."""
-        final = _model(pl_module).pruner.budget
+        pruner = _model(pl_module).pruner
+        final = pruner.budget
         if final is None:
             return
         total = int(trainer.estimated_stepping_batches)
         every = max(total // max(self.updates, 1), 1)
         if trainer.global_step % every == 0:
-            budget = self.budget_at(trainer.global_step / total, final)
+            progress = trainer.global_step / total if pruner.ramps else 1.0
+            budget = self.budget_at(progress, final)
             self._calibrate(pl_module, self.batches, budget)
 
     def on_train_end(self, trainer, pl_module) -> None:

@@ -35,8 +35,8 @@ class Recorded(BudgetSchedule):
         self.calls.append((len(batches), round(budget, 6)))
 
 
-def train(schedule, budget: float | None, steps: int = 20) -> list:
-    pruner = SimpleNamespace(budget=budget)
+def train(schedule, budget: float | None, steps: int = 20, ramps: bool = True) -> list:
+    pruner = SimpleNamespace(budget=budget, ramps=ramps)
     module = SimpleNamespace(model=SimpleNamespace(pruner=pruner))
     for step in range(steps):
         trainer = SimpleNamespace(global_step=step, estimated_stepping_batches=steps)
@@ -48,6 +48,10 @@ def train(schedule, budget: float | None, steps: int = 20) -> list:
 def test_it_updates_as_often_as_told_and_once_more_in_the_end():
     schedule = Recorded([{}], final_batches=[{}, {}], warmup=0.0, ramp=0.5, updates=4)
     assert train(schedule, 0.4) == [(1, 1), (1, 0.7), (1, 0.4), (1, 0.4), (2, 0.4)]
+
+
+def test_what_cannot_fade_out_starts_at_its_budget():
+    assert train(Recorded([{}], updates=4), 0.4, ramps=False) == [(1, 0.4)] * 5
 
 
 def test_the_last_calibration_takes_the_same_batches_unless_told():

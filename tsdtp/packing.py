@@ -201,6 +201,7 @@ def _one(rows: Tensor, positions: Tensor) -> Packed:
     offsets = torch.arange(2, device=rows.device) * size
     packed = Packed(rows, offsets, size, positions)
     vars(packed)["bounds"] = [(0, size)]
+    vars(packed)["segments"] = torch.zeros_like(positions)
     return packed
 
 

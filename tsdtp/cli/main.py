@@ -9,6 +9,7 @@ COMMANDS = {
     "train": "train a model with a pruning method and measure it (-m: a Hydra multirun)",
     "eval": "measure a finished run again, on this machine",
     "predict": "classify texts with a finished run, and see what it reads",
+    "export": "a finished run's classifier as an ONNX file or a torch.export program",
     "bench": "speed and memory of a method, trained or not (-m: of many)",
     "sweep": "run every cell of a sweep and print its tables",
     "tune": "search settings for quality against cost",

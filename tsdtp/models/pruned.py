@@ -202,7 +202,8 @@ class PrunedModel(nn.Module, ABC):
 
     def protected(self, ids: Packed) -> Tensor:
         """[T] bool: first tokens, which a head may read, and special tokens."""
-        return (ids.positions == 0) | torch.isin(ids.values, self.special_ids)
+        special = (ids.values[:, None] == self.special_ids).any(1)
+        return (ids.positions == 0) | special
 
     @abstractmethod
     def goal(self, encoding: Encoding, labels: Tensor | None) -> Tensor:

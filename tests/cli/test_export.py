@@ -1,0 +1,35 @@
+"""`tsdtp export`: a run as a program that needs no tsdtp."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny import FAST
+
+import tsdtp as library
+
+
+@pytest.mark.slow
+def test_a_run_becomes_a_program(tsdtp):
+    train = tsdtp("train", *FAST, "pruning=topk", "pruning.budget=0.6", "hydra.run.dir=run")
+    assert train.code == 0, train.err
+    outcome = tsdtp("export", "run=run", "model.pt2", "--max-length", "32")
+    assert outcome.code == 0 and outcome.out.startswith("model.pt2: input_ids"), outcome.err
+    program = torch.export.load("model.pt2").module()
+    ids = torch.tensor([[2, 9, 8, 7, 6, 5, 3]])
+    logits, kept = program(ids, torch.zeros_like(ids))
+    model = library.from_pretrained("run")
+    torch.testing.assert_close(logits, model(input_ids=ids).logits, atol=1e-5, rtol=0)
+    assert kept.min() < kept.max()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("run=nowhere", "a.onnx"), "no such folder"),
+        (("run=nowhere", "a.bin"), "a.bin: valid suffixes are .pt2, .onnx"),
+    ],
+)
+def test_what_cannot_be_exported_is_named(tsdtp, arguments, message):
+    outcome = tsdtp("export", *arguments)
+    assert outcome.code == 2 and message in outcome.err

@@ -1,0 +1,66 @@
+"""An exported program drops tokens, text by text, and answers as the model does."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny import FAMILIES, SPECIAL, make_batch, make_model
+
+import tsdtp
+from tsdtp.models.export import export, export_onnx
+
+LENGTHS = (24, 2, 17, 60)
+
+
+def pruned(family: str = "bert", method: str = "ts_dtp"):
+    torch.manual_seed(0)
+    model = tsdtp.prune(make_model(family), method, budget=0.6, special_ids=[SPECIAL])
+    tsdtp.calibrate(model, [make_batch(seed=s) for s in range(3)])
+    return model
+
+
+def check(model, run) -> None:
+    dropped = 0
+    for n in LENGTHS:
+        ids = make_batch((n,), seed=n)["input_ids"]
+        logits, kept = run(ids, torch.zeros_like(ids))
+        with torch.inference_mode():
+            out = model(input_ids=ids)
+        torch.testing.assert_close(logits, out.logits, atol=1e-5, rtol=0)
+        assert torch.equal(kept, out.kept_layers[0])
+        dropped += int((kept < 4).sum())
+    assert dropped > sum(LENGTHS) / 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_program_answers_as_the_model(family):
+    model = pruned(family)
+    model.train()
+    program = export(model, max_length=64)
+    assert model.training, "the model stays as it was"
+    check(model.eval(), program.module())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["topk", "dtp", "random", "transkimmer", "cls_attention"])
+def test_other_methods_too(method, tmp_path):
+    model = pruned(method=method)
+    path = tmp_path / "model.pt2"
+    torch.export.save(export(model, max_length=64), path)
+    check(model, torch.export.load(path).module())
+
+
+@pytest.mark.slow
+def test_an_onnx_file_answers_as_the_model(tmp_path):
+    runtime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    model = pruned()
+    path = export_onnx(model, tmp_path / "model.onnx", max_length=64)
+    session = runtime.InferenceSession(str(path))
+
+    def run(ids, types):
+        inputs = {"input_ids": ids.numpy(), "token_type_ids": types.numpy()}
+        return [torch.from_numpy(x) for x in session.run(None, inputs)]
+
+    check(model, run)

@@ -111,8 +111,7 @@ def generation(model: PrunedModel, batches: list[dict], how: dict, cell: Cell) -
 def candidates(model: PrunedModel) -> dict[str, PrunedModel]:
     """What is compared: `pruned`, `unpruned` (packed as well) and `plain` (Hugging Face)."""
     shape = model.shape
-    unpruned = copy.copy(model)  # shares every weight; only pruner and execution differ
-    unpruned._modules = {**model._modules, "pruner": NoPruning(shape.num_layers, shape.hidden_size)}
+    unpruned = model.with_pruner(NoPruning(shape.num_layers, shape.hidden_size))
     return {
         "pruned": _runner(model, model.execution),
         "unpruned": _runner(unpruned, "packed"),

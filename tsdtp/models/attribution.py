@@ -1,16 +1,20 @@
-"""Token attributions of an unpruned model: the teacher of the task attention."""
+"""Token attributions of an unpruned model, block by block: the teacher of the task attention."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from tsdtp.models.encoder import Encoding
+from tsdtp.models.blocks import Family
 from tsdtp.models.pruned import PrunedModel
-from tsdtp.packing import pack
+from tsdtp.packing import Packed, pack
+from tsdtp.pruning.rules import segment_sum
 
 
-def integrated_gradients(
+def layer_conductance(
     teacher: PrunedModel,
     input_ids: Tensor,
     attention_mask: Tensor,
@@ -18,15 +22,19 @@ def integrated_gradients(
     labels: Tensor | None = None,
     *,
     mask_id: int,
-    steps: int = 4,
+    layers: Sequence[int],
+    steps: int = 3,
 ) -> Tensor:
-    """How much each token carries of what the teacher says.
+    """How much of what the teacher says flows through each token after each block's attention.
 
-    That is the margin of the class that a classifier predicts, and the log-probability of the
-    target that a translator is given.
+    What it says is the margin of the class that a classifier predicts, and the log-probability of
+    the target that a translator is given.
 
-    Sundararajan et al., "Axiomatic Attribution for Deep Networks", ICML 2017, equation 3, on the
-    input embeddings; the baseline is the same sequence with every unprotected token masked.
+    Dhamdhere et al., "How Important Is a Neuron?", ICLR 2019, equation 2, summed over the features
+    of a token: integrated gradients (Sundararajan et al., ICML 2017) of the hidden states instead
+    of the input, along the path from the same sequence with every unprotected token masked. The
+    integral over the path is taken by the trapezoidal rule. Attributions to the input say nothing
+    of later blocks, where tokens have passed on what they knew.
 
     Args:
         teacher: an unpruned model, in evaluation mode.
@@ -35,31 +43,69 @@ def integrated_gradients(
         token_type_ids: [B, S] or None.
         labels: [B, N] targets for a translator; a classifier's are not looked at.
         mask_id: token id of the baseline.
-        steps: points on the path from the baseline.
+        layers: blocks (from 0) to tell of.
+        steps: parts of the path from the baseline; a forward and a backward pass each, and one.
 
     Returns:
-        [B, S] float32, absolute attributions that sum to 1 over a sequence; protected tokens and
-        padding hold 0.
+        [B, S, L] float32 for all L blocks, absolute conductances that sum to 1 over a sequence;
+        protected tokens, padding and the blocks not asked for hold 0.
     """
-    ids = pack(input_ids, attention_mask)
-    valid = attention_mask.bool()
+    ids, valid = pack(input_ids, attention_mask), attention_mask.bool()
     types = None if token_type_ids is None else token_type_ids[valid]
-    encoder, protected = teacher.packed_encoder(), teacher.protected(ids)
-    baseline_ids = ids.values.masked_fill(~protected, mask_id)
+    flow = signed_conductance(teacher, ids, types, labels, mask_id, layers, steps).abs()
+    flow = flow.masked_fill(teacher.protected(ids)[:, None], 0)
+    flow = flow / segment_sum(flow, ids.cu_seqlens)[ids.segments].clamp(min=1e-12)
+    grid = flow.new_zeros(*input_ids.shape, flow.shape[1])
+    grid[valid] = flow
+    return grid
 
-    def encode(embeddings: Tensor) -> Encoding:
-        return encoder(ids.like(embeddings), ids.values, protected, masked=False)
+
+def signed_conductance(
+    teacher: PrunedModel,
+    ids: Packed,
+    types: Tensor | None,
+    labels: Tensor | None,
+    mask_id: int,
+    layers: Sequence[int],
+    steps: int,
+) -> Tensor:
+    """[T, L] the conductances of packed tokens as they come; arguments as `layer_conductance`.
+
+    Those of all tokens of a sequence sum to the change along the path, in every block.
+    """
+    encoder, protected, seen = teacher.packed_encoder(), teacher.protected(ids), []
+    encoder.family = _watched(encoder.family, seen)
+
+    def states_and_gradients(point: Tensor) -> list[tuple[Tensor, Tensor]]:
+        seen.clear()
+        with torch.enable_grad():
+            encoding = encoder(ids.like(point.requires_grad_()), ids.values, protected, False)
+            states = [seen[layer] for layer in layers]
+            certain = teacher.certainty(encoding, goal).sum()
+            gradients = torch.autograd.grad(certain, states)
+        return [(x.detach(), g) for x, g in zip(states, gradients, strict=True)]
 
     with torch.no_grad():
         inputs = encoder.embed(ids, types)
-        baseline = encoder.embed(ids.like(baseline_ids), types)
-        goal = teacher.goal(encode(inputs), labels)
-    total = torch.zeros_like(inputs)
-    for step in range(steps):
-        with torch.enable_grad():
-            point = torch.lerp(baseline, inputs, (step + 0.5) / steps).requires_grad_()
-            total += torch.autograd.grad(teacher.certainty(encode(point), goal).sum(), point)[0]
-    attribution = ((inputs - baseline) * total).sum(-1).float().abs()
-    grid = torch.zeros(input_ids.shape, device=input_ids.device)
-    grid[valid] = attribution
-    return grid / grid.sum(1, keepdim=True).clamp(min=1e-12)
+        masked_ids = ids.values.masked_fill(~protected, mask_id)
+        baseline = encoder.embed(ids.like(masked_ids), types)
+        goal = teacher.goal(encoder(ids.like(inputs), ids.values, protected, False), labels)
+    total = torch.zeros(ids.size, teacher.shape.num_layers, device=inputs.device)
+    before = states_and_gradients(baseline)
+    for step in range(1, steps + 1):
+        after = states_and_gradients(torch.lerp(baseline, inputs, step / steps))
+        for layer, (x, g), (y, h) in zip(layers, before, after, strict=True):
+            if len(x) >= ids.size:  # in the last block a head may read one token alone
+                total[:, layer] += ((g + h) / 2 * (y - x)).sum(-1).float()[: ids.size]
+        before = after
+    return total
+
+
+def _watched(family: Family, seen: list[Tensor]) -> Family:
+    """The same family; what enters each block's feed-forward is remembered."""
+
+    def feed_forward(block, x: Tensor) -> Tensor:
+        seen.append(x)
+        return family.feed_forward(block, x)
+
+    return replace(family, feed_forward=feed_forward)

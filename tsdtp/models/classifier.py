@@ -82,7 +82,7 @@ class PrunedClassifier(PrunedModel):
             attention_mask: [B, S], 1 for tokens; default: all ones.
             token_type_ids: [B, S] or None.
             labels: [B] int64 or None.
-            target: [B, S] float or None, a teacher's attributions (training).
+            target: [B, S, L] float or None, a teacher's attributions (training).
 
         Raises:
             ValueError: for a sequence without a token or beyond the model's positions.

@@ -187,7 +187,7 @@ class PackedEncoder:
             input_ids: [T].
             protected: [T] bool; at least one token of every sequence.
             masked: keep dropped tokens in place (training) instead of removing them.
-            target: [T] or None, a teacher's attributions for the auxiliary loss.
+            target: [T, L] or None, a teacher's attributions for the auxiliary losses.
             cache: gathers what each block attends to.
         """
         alive = torch.ones_like(protected)
@@ -273,7 +273,7 @@ def _state(layer: int, tokens: Tokens, received: Tensor | None) -> TokenState:
         cu_seqlens=hidden.cu_seqlens,
         positions=hidden.positions,
         input_ids=tokens.input_ids,
-        target=tokens.target,
+        target=None if tokens.target is None else tokens.target[:, layer],
         query=tokens.query,
         key=tokens.key,
         mass=tokens.mass,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -102,6 +103,12 @@ class PrunedModel(nn.Module, ABC):
 
         return save_pretrained(self, folder, tokenizer)
 
+    def with_pruner(self, pruner: TokenPruner) -> Self:
+        """The same model around another pruner; shares every weight."""
+        other = copy.copy(self)
+        other._modules = {**self._modules, "pruner": pruner}
+        return other
+
     @property
     @abstractmethod
     def base_model(self) -> nn.Module:
@@ -173,7 +180,7 @@ class PrunedModel(nn.Module, ABC):
             input_ids: [B, S] int64.
             attention_mask: [B, S], 1 for tokens.
             token_type_ids: [B, S] or None.
-            target: [B, S] float or None, a teacher's attributions (training).
+            target: [B, S, L] float or None, a teacher's attributions (training).
             cache: gathers what each block attends to, where somebody asks for it.
 
         Raises:

@@ -74,7 +74,7 @@ class PrunedSeq2Seq(PrunedModel):
             input_ids: [B, S] int64.
             attention_mask: [B, S], 1 for tokens; default: all ones.
             labels: [B, N] int64, the target's tokens, `IGNORED` for padding; or None.
-            target: [B, S] float or None, a teacher's attributions (training).
+            target: [B, S, L] float or None, a teacher's attributions (training).
 
         Raises:
             ValueError: for a sequence without a token.

@@ -34,7 +34,7 @@ class TokenState:
         cu_seqlens: [B + 1] int64, where each sequence begins.
         positions: [T] int64, original position in the sequence.
         input_ids: [T] int64.
-        target: [T] float32 or None, how much each token matters by a teacher's attribution.
+        target: [T] float32 or None, how much each token matters here by a teacher's attribution.
         query: [T, H, D] of this block's attention, or None if not asked for; key likewise.
         key: [T, H, D] or None.
         mass: [T] what earlier merges weighed, summed up in the tokens merged into; None before any.

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.distributed.fsdp import FullyShardedDataParallel
 
 from tsdtp.models import PrunedModel, PrunedOutput
-from tsdtp.models.attribution import integrated_gradients
+from tsdtp.models.attribution import layer_conductance
 from tsdtp.models.budget import inputs_of
 from tsdtp.tasks.metrics import PruningCost
 from tsdtp.tasks.optim import AdamW, matrices
@@ -35,7 +35,7 @@ class PruningTask(pl.LightningModule, Generic[Model]):
         temperature: of the distillation.
         attribution_every: compute the teacher's attributions in every n-th step, for methods that
             learn from them; 0: never.
-        attribution_steps: of the integrated gradients.
+        attribution_steps: see `layer_conductance`.
         mask_id: token id of their baseline.
         label_smoothing: of the cross-entropy.
 
@@ -56,7 +56,7 @@ class PruningTask(pl.LightningModule, Generic[Model]):
         distillation: float = 0.5,
         temperature: float = 1.0,
         attribution_every: int = 1,
-        attribution_steps: int = 4,
+        attribution_steps: int = 3,
         mask_id: int = 0,
         label_smoothing: float = 0.0,
     ) -> None:
@@ -125,12 +125,14 @@ class PruningTask(pl.LightningModule, Generic[Model]):
         if self.teacher is None or not self.model.pruner.needs_target or not self.attribution_every:
             return None
         if self.global_step % self.attribution_every:
-            return torch.zeros_like(batch["input_ids"], dtype=torch.float32)
-        return integrated_gradients(
+            ids = batch["input_ids"]
+            return torch.zeros(*ids.shape, self.model.shape.num_layers, device=ids.device)
+        return layer_conductance(
             self.teacher,
             **inputs_of(batch),
             labels=batch["labels"],
             mask_id=self.mask_id,
+            layers=self.model.pruner.layers,
             steps=self.attribution_steps,
         )
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tsdtp.models import PrunedModel
-from tsdtp.models.attribution import integrated_gradients
+from tsdtp.models.attribution import layer_conductance
 from tsdtp.models.budget import inputs_of
 from tsdtp.pruning import TokenPruner, TokenState
 
@@ -25,7 +25,7 @@ def teach(
     mask_id: int,
     epochs: int = 4,
     lr: float = 2e-3,
-    steps: int = 4,
+    steps: int = 3,
     seed: int = 0,
     cache_gib: float = 2.0,
 ) -> list[float]:
@@ -43,15 +43,18 @@ def teach(
         mask_id: token id of the attributions' baseline.
         epochs: passes over the batches.
         lr: highest learning rate; it falls linearly.
-        steps: of the integrated gradients.
+        steps: of the attributions, see `layer_conductance`.
         seed: of the order of the batches.
         cache_gib: GiB of hidden states to keep; batches beyond are encoded anew in each epoch.
 
     Returns:
         Mean auxiliary loss of each epoch.
     """
-    targets = [integrated_gradients(teacher, **b, mask_id=mask_id, steps=steps) for b in batches]
     pruner = model.pruner
+    targets = [
+        layer_conductance(teacher, **b, mask_id=mask_id, layers=pruner.layers, steps=steps)
+        for b in batches
+    ]
     parameters = [p for p in pruner.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=lr)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.05, epochs * len(batches))

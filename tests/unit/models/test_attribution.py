@@ -5,7 +5,8 @@ import torch
 from tiny import LENGTHS, SPECIAL, make_batch, make_model
 
 from tsdtp.models import PrunedClassifier, prune
-from tsdtp.models.attribution import integrated_gradients
+from tsdtp.models.attribution import layer_conductance, signed_conductance
+from tsdtp.packing import pack
 
 MASK_ID, DECISIVE, TWIN = 3, 42, 43
 
@@ -28,8 +29,10 @@ def teacher_that_reads_one_word() -> PrunedClassifier:
     return prune(model, "none", pooling="mean", special_ids=[SPECIAL]).eval()
 
 
-def attribute(teacher, batch, **arguments) -> torch.Tensor:
-    return integrated_gradients(teacher, **batch, mask_id=MASK_ID, **arguments)
+def attribute(teacher, batch, layer: int = 0, **arguments) -> torch.Tensor:
+    """[B, S] of one layer."""
+    settings = {"mask_id": MASK_ID, "layers": [layer], **arguments}
+    return layer_conductance(teacher, **batch, **settings)[..., layer]
 
 
 def one(ids: list[int]) -> dict:
@@ -46,6 +49,28 @@ def test_two_words_of_the_same_weight_share_it():
     teacher = teacher_that_reads_one_word()
     shares = attribute(teacher, one([0, TWIN, 11, DECISIVE, 12, SPECIAL]))
     assert shares[0].tolist() == pytest.approx([0, 0.5, 0, 0.5, 0, 0], abs=1e-5)
+
+
+def test_blocks_are_told_apart_and_those_not_asked_for_hold_nothing(batch):
+    teacher = random_teacher()
+    flow = layer_conductance(teacher, **batch, mask_id=MASK_ID, layers=[0, 2])
+    assert flow.shape == (*batch["input_ids"].shape, 4)
+    assert not torch.allclose(flow[..., 0], flow[..., 2], atol=0.01)
+    assert (flow[..., [1, 3]] == 0).all()
+    torch.testing.assert_close(flow[..., 2], attribute(teacher, batch, layer=2))
+
+
+@pytest.mark.parametrize("layer", [0, 1, 2])
+def test_what_flows_through_all_tokens_is_what_the_path_changes(layer):
+    """Completeness: the parts, protected tokens' included, sum to the change of the margin."""
+    teacher, batch = random_teacher(), one([0, 10, 11, DECISIVE, 12, SPECIAL])
+    ids = pack(batch["input_ids"], batch["attention_mask"])
+    parts = signed_conductance(teacher, ids, None, None, MASK_ID, [layer], steps=200)
+    masked = torch.tensor([[0, *[MASK_ID] * 4, SPECIAL]])
+    logits = [teacher(input_ids=x).logits[0] for x in (batch["input_ids"], masked)]
+    goal = logits[0].argmax()
+    margins = [(x[goal] - x[1 - goal]).item() for x in logits]
+    assert parts[:, layer].sum().item() == pytest.approx(margins[0] - margins[1], rel=0.02)
 
 
 def test_nothing_to_say_is_zero_not_a_number():

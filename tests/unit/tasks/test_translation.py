@@ -9,7 +9,7 @@ from tiny import SPECIAL, make_batch, make_seq2seq
 from torch.utils.data import DataLoader
 
 from tsdtp.models import prune
-from tsdtp.models.attribution import integrated_gradients
+from tsdtp.models.attribution import layer_conductance
 from tsdtp.models.seq2seq import IGNORED
 from tsdtp.tasks.optim import AdamW
 from tsdtp.tasks.teaching import teach
@@ -149,14 +149,14 @@ def test_the_loss_is_smoothed_and_distilled_over_the_target_alone():
 
 def test_attributions_are_of_the_target():
     batch, teacher = batch_of(), model_of("none").eval()
-    given = {**inputs(batch), "mask_id": 3}
-    first = integrated_gradients(teacher, **given, labels=batch["labels"])
-    torch.testing.assert_close(first.sum(1), torch.ones(8))
+    given = {**inputs(batch), "mask_id": 3, "layers": [0, 1]}
+    first = layer_conductance(teacher, **given, labels=batch["labels"])
+    torch.testing.assert_close(first[..., :2].sum(1), torch.ones(8, 2))
     assert (first[:, 0] == 0).all() and (first[:, 8] == 0).all(), "protected tokens"
-    other = integrated_gradients(teacher, **given, labels=batch["labels"].flip(0))
+    other = layer_conductance(teacher, **given, labels=batch["labels"].flip(0))
     assert not torch.allclose(first, other)
     with pytest.raises(ValueError, match="attributions of a translation need its target"):
-        integrated_gradients(teacher, **given)
+        layer_conductance(teacher, **given)
 
 
 def test_a_pruner_is_taught_by_attributions():

@@ -89,8 +89,8 @@ def hold_out_groups(
     count = int(np.searchsorted(sizes.iloc[order].cumsum(), examples)) + 1
     if examples > len(frame):
         raise ValueError(f"{examples} examples out of {len(frame)}: too many")
-    chosen = frame[column].isin(sizes.index[order[:count]])
-    return frame[~chosen], frame[chosen]
+    chosen = frame[column].isin(sizes.index[order[:count]].tolist())
+    return frame.loc[~chosen], frame.loc[chosen]
 
 
 def _draw(rows: Sequence[int], count: int, seed: int) -> list[int]:

@@ -52,7 +52,7 @@ class PrunedCausalLM(PrunedClassifier):
         """[B, V] logits of the token that follows."""
         hidden = encoding.hidden
         finished = hidden.like(self.family.finish(self.base_model, hidden.values))
-        return self.hf_model.get_output_embeddings()(self._pool(finished, None))
+        return self._vocabulary(self._pool(finished, None))
 
     @torch.no_grad()
     def generate(
@@ -73,7 +73,7 @@ class PrunedCausalLM(PrunedClassifier):
         """
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
-        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
+        inputs: dict[str, Any] = {"input_ids": input_ids, "attention_mask": attention_mask}
         if self.execution != "hf":
             if not attention_mask[:, -2:].all() or input_ids.shape[1] < 2:
                 raise ValueError(
@@ -104,4 +104,8 @@ class PrunedCausalLM(PrunedClassifier):
         places = (inputs["attention_mask"].cumsum(1) - 1).clamp(min=0)
         states = self.base_model(**inputs, position_ids=places, use_cache=False).last_hidden_state
         hidden = pack(states, inputs["attention_mask"])
-        return self.hf_model.get_output_embeddings()(self._pool(hidden, None))
+        return self._vocabulary(self._pool(hidden, None))
+
+    def _vocabulary(self, states: Tensor) -> Tensor:
+        head: Any = self.hf_model.get_output_embeddings()
+        return head(states)

@@ -10,15 +10,16 @@ from tsdtp.cli.config import instantiate
 
 METHODS = sorted(path.stem for path in (REPOSITORY / "configs" / "pruning").glob("*.yaml"))
 # Options that change what a method does are held to the same promises.
-METHODS += ["dtp:fuse", "ts_dtp:fuse", "ts_dtp:learn_gamma", "ts_dtp:static_threshold"]
+METHODS += ["dtp:fuse", "ts_dtp:fuse", "ts_dtp:own_attention+learn_gamma"]
+METHODS += ["ts_dtp:static_threshold", "ts_dtp:context"]
 BUDGET = 0.55
 
 
 def build_pruner(method: str, **overrides):
-    """A pruner for 4 layers of 32, its numbers random; METHOD:OPTION has that option set."""
-    name, _, option = method.partition(":")
+    """A pruner for 4 layers of 32, its numbers random; METHOD:OPTION+OPTION has options set."""
+    name, _, options = method.partition(":")
     config = OmegaConf.load(REPOSITORY / "configs" / "pruning" / f"{name}.yaml")
-    if option:
+    for option in filter(None, options.split("+")):
         config[option] = True
     if "task_feature_dim" in config:  # wider than this model, features would cost what they save
         config.task_feature_dim = min(config.task_feature_dim, 32)

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 from shown import fast
-from tiny import REPOSITORY, make_model
+from tiny import REPOSITORY, make_lm, make_model
 
 from tsdtp.data.synthetic import generate
 from tsdtp.data.tokenizer import train_tokenizer
@@ -21,13 +21,18 @@ def blocks(text: str, language: str) -> list[str]:
 
 def test_the_library_page_runs_from_top_to_bottom(monkeypatch, tmp_path):
     """With a tiny model in place of the one on the hub."""
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+    from transformers import (
+        AutoModelForCausalLM,
+        AutoModelForSequenceClassification,
+        AutoTokenizer,
+    )
 
     texts = [row["text"] for row in generate("sentence", 32)]
     (tmp_path / "texts.txt").write_text("\n".join(texts))
     tokenizer, real = train_tokenizer(texts, 100, max_length=64), {}
     for auto, tiny in (
         (AutoModelForSequenceClassification, make_model("bert")),
+        (AutoModelForCausalLM, make_lm("gpt2")),
         (AutoTokenizer, tokenizer),
     ):
         real[auto] = auto.from_pretrained

@@ -33,21 +33,18 @@ def test_make_knows_the_targets():
 
 def test_the_library_example_runs():
     import torch
-    from tiny import make_batch, make_model
+    from tiny import make_model
 
     import tsdtp
+    from tsdtp.data.synthetic import generate
+    from tsdtp.data.tokenizer import train_tokenizer
 
     example = re.search(r"```python\n(.*?)```", README, flags=re.DOTALL)
     assert example is not None
-    batch = make_batch((60, 48, 55))  # long enough for a budget of 0.4
-    names = {
-        "hf_model": make_model("bert"),
-        "tokenizer": type("Tokenizer", (), {"all_special_ids": [0, 2]}),
-        "training_batches": [batch],
-        "ids": batch["input_ids"],
-        "mask": batch["attention_mask"],
-    }
+    texts = [row["text"] for row in generate("sentence", 32)]
+    tokenizer = train_tokenizer(texts, 100, max_length=64)
+    names = {"hf_model": make_model("bert"), "tokenizer": tokenizer, "texts": texts}
     with torch.inference_mode(False):
         exec(example[1], names)
-    assert names["out"].tokens_kept.shape == (4, 3)
+    assert names["out"].tokens_kept.shape == (4, 8)
     assert names["tsdtp"] is tsdtp

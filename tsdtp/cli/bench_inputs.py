@@ -9,7 +9,7 @@ import torch
 from tsdtp.cli.build import Cell
 from tsdtp.cli.config import ConfigError
 from tsdtp.data.batching import collate
-from tsdtp.models.budget import INPUTS
+from tsdtp.models.texts import INPUTS
 
 Batch = dict[str, torch.Tensor]
 

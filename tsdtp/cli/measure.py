@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from tsdtp.benchmark import measure
 from tsdtp.cli.build import Cell
 from tsdtp.models import PrunedModel, PrunedSeq2Seq, calibrate
-from tsdtp.models.budget import INPUTS, inputs_of
+from tsdtp.models.texts import INPUTS, inputs_of
 from tsdtp.pruning.none import NoPruning
 
 
@@ -28,7 +28,13 @@ def as_measured(model: PrunedModel, config: DictConfig, device: torch.device):
 def training_batches(cell: Cell, examples: int, device: torch.device | str = "cpu") -> list[dict]:
     """Inputs and labels of a random sample of the training data, for calibration and teaching."""
     size = min(cell.config.eval_batch_size, examples)
-    loader = cell.data.loader("train", size, shuffle=True, seed=cell.config.seed + 1)
+    loader = cell.data.loader(
+        "train",
+        size,
+        shuffle=True,
+        seed=cell.config.seed + 1,
+        min_tokens=cell.config.task.get("min_tokens", 0),
+    )
     batches = zip(range(-(-examples // size)), loader, strict=False)
     return [{k: b[k].to(device) for k in (*INPUTS, "labels") if k in b} for _, b in batches]
 

@@ -18,8 +18,9 @@ from tsdtp.cli.cells import build_cell
 from tsdtp.cli.config import ConfigError, plain
 from tsdtp.cli.measure import as_measured, fit_budget, forwards
 from tsdtp.models import PrunedModel
-from tsdtp.models.budget import INPUTS, packed_evaluation
+from tsdtp.models.budget import packed_evaluation
 from tsdtp.models.cost import unpruned_flops
+from tsdtp.models.texts import INPUTS
 from tsdtp.tasks.metrics import PruningCost
 
 

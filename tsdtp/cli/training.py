@@ -22,13 +22,12 @@ from tsdtp.cli import measure
 from tsdtp.cli.build import Cell, build_each
 from tsdtp.cli.config import ConfigError, instantiate
 from tsdtp.jobs.progress import enter_stage
-from tsdtp.models import PrunedModel
+from tsdtp.models import PrunedModel, teach
 from tsdtp.models.budget import check_reachable
 from tsdtp.tasks.callbacks import BudgetSchedule, EpochLine, ReportProgress
 from tsdtp.tasks.checkpoints import RotatingCheckpoints, damage, previous_of
 from tsdtp.tasks.non_finite import StopAtNonFiniteLoss
 from tsdtp.tasks.pruning_task import PruningTask
-from tsdtp.tasks.teaching import teach
 
 
 def train(cell: Cell, loggers: list[Logger], config_hash: str) -> PrunedModel:
@@ -47,8 +46,10 @@ def train(cell: Cell, loggers: list[Logger], config_hash: str) -> PrunedModel:
     task = cell.task(model, instantiate(config.optim), teacher, **settings)
     with trainer_of(cell, loggers, config_hash) as trainer:
         batches = loaders(cell, trainer)
-        if trainer.is_global_zero:  # the task passes on what was learnt
-            teach_pruner(cell, model, teacher)
+        if teacher is not None and to_be_taught(cell):
+            if trainer.is_global_zero:  # the task passes on what was learnt
+                teach_pruner(cell, model, teacher)
+            model.pruner.requires_grad_(not config.teaching.freeze)
         if config.epochs != 0 and config.max_steps != 0:
             model = fit(task, trainer, batches, config.ckpt_path)
     part(trainer)
@@ -91,25 +92,27 @@ def part(trainer: pl.Trainer) -> None:
         sys.exit()
 
 
-def teach_pruner(cell: Cell, model: PrunedModel, teacher: PrunedModel | None) -> None:
+def to_be_taught(cell: Cell) -> bool:
+    """Whether the method learns from a teacher's attributions before training."""
+    settings = cell.config.teaching
+    return bool(cell.pruner.needs_target and settings.examples and settings.epochs)
+
+
+def teach_pruner(cell: Cell, model: PrunedModel, teacher: PrunedModel) -> None:
     """The stage before training, for methods that learn from a teacher's attributions."""
-    settings = dict(cell.config.teaching)
-    examples = settings.pop("examples")
-    if teacher is None or not model.pruner.needs_target:
-        return
-    if not examples or not settings["epochs"]:
-        return
+    settings = cell.config.teaching
     enter_stage(cell.config.output_dir, "teaching")
     half = cell.config.hardware.precision.startswith("bf16")
     with torch.autocast(cell.device.type, torch.bfloat16, enabled=half):
         losses = teach(
             model.to(cell.device),
+            measure.training_batches(cell, settings.examples, cell.device),
             teacher.to(cell.device),
-            measure.training_batches(cell, examples, cell.device),
             mask_id=cell.mask_id,
+            epochs=settings.epochs,
+            lr=settings.lr,
             steps=cell.config.teacher.attribution_steps,
             seed=cell.config.seed,
-            **settings,
         )
     print(f"teaching: auxiliary loss {losses[0]:.3f} to {losses[-1]:.3f}", flush=True)
 

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
+import numpy as np
 from torch.utils.data import DataLoader
 
 from tsdtp.data.batching import Batch, make_loader
@@ -56,6 +57,7 @@ class TaskData(ABC):
         order: str = "plain",
         rank: int = 0,
         world: int = 1,
+        min_tokens: int = 0,
     ) -> DataLoader[Batch]:
         """Makes a loader of batches padded to their longest row, as `batching.collate` describes.
 
@@ -70,20 +72,35 @@ class TaskData(ABC):
             order: `plain` as in the split, or `sorted` from the longest row to the shortest.
             rank: of this process, from 0.
             world: number of processes that share every batch, as `batching.BatchShard` describes.
+            min_tokens: only rows of so many tokens, special ones included.
 
         Raises:
             RuntimeError: before `prepare`.
-            ValueError: if split or order is not known, the order is both random and sorted, or
-                there are too few rows for so many processes.
+            ValueError: if split or order is not known, the order is both random and sorted, no
+                row has `min_tokens`, or there are too few rows for so many processes.
         """
         if not self._encoded:
             raise RuntimeError(f"{self.name}: call prepare(tokenizer) before loader()")
         if split not in self._encoded:
             raise ValueError(f"unknown split {split!r}; valid: {', '.join(self._encoded)}")
-        data = self._encoded[split]
+        data = self._long(split, min_tokens)
         data = data if limit is None else data.select(range(min(limit, len(data))))
         settings = (batch_size, shuffle, bucketed, seed, order, rank, world)
         return make_loader(data, *settings, batch_tokens=self.batch_tokens, **self._pad_ids)
+
+    def _long(self, split: str, min_tokens: int) -> "Dataset":
+        """The rows of so many tokens."""
+        data = self._encoded[split]
+        if min_tokens <= 0:
+            return data
+        lengths = np.asarray(data["length"][:])
+        rows = np.flatnonzero(lengths >= min_tokens)
+        if not rows.size:
+            raise ValueError(
+                f"{self.name} {split}: no row has min_tokens={min_tokens}; the longest has "
+                f"{lengths.max()}"
+            )
+        return data.select(rows)
 
     def draw(self, rows: "Dataset", limit: int | None) -> "Dataset":
         """So many rows at random, or all of them."""

@@ -3,6 +3,7 @@
 from tsdtp.models.budget import calibrate
 from tsdtp.models.causal_lm import PrunedCausalLM
 from tsdtp.models.classifier import PrunedClassifier
+from tsdtp.models.export import export, export_onnx
 from tsdtp.models.prediction import Prediction, predict
 from tsdtp.models.pretrained import (
     from_pretrained,
@@ -14,6 +15,7 @@ from tsdtp.models.pretrained import (
 from tsdtp.models.prune import prune
 from tsdtp.models.pruned import PrunedModel, PrunedOutput
 from tsdtp.models.seq2seq import PrunedSeq2Seq
+from tsdtp.models.teaching import teach
 
 __all__ = [
     "Prediction",
@@ -23,11 +25,14 @@ __all__ = [
     "PrunedOutput",
     "PrunedSeq2Seq",
     "calibrate",
+    "export",
+    "export_onnx",
     "from_pretrained",
     "predict",
     "prune",
     "push_to_hub",
     "save_pretrained",
+    "teach",
     "tokenizer_of",
     "unprune",
 ]

@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import contextmanager
-from typing import cast
 
 import torch
-from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from tsdtp.models.cost import encoder_flops, unpruned_flops
 from tsdtp.models.pruned import PrunedModel
-from tsdtp.models.texts import Text, tokenised
-
-Batch = Mapping[str, Tensor]
-INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-
-
-def inputs_of(batch: Batch) -> dict[str, Tensor]:
-    """What an encoder reads of a batch."""
-    return {name: batch[name] for name in INPUTS if name in batch}
+from tsdtp.models.texts import Batch, Text, batches_of, inputs_of
 
 
 def spent_ratio(model: PrunedModel, batches: Iterable[Batch]) -> float:
@@ -83,15 +73,7 @@ def calibrate(
     budget = pruner.budget if budget is None else budget
     if budget is None or pruner.search is None:
         raise ValueError(f"{type(pruner).__name__} has no budget to calibrate to")
-    batches = [data] if isinstance(data, str) else list(data)
-    if tokenizer is not None:
-        texts = cast(list[Text], batches)
-        batches = [inputs_of(b.to(model.device)) for b in tokenised(texts, tokenizer)]
-    batches = cast(list[Batch], batches)
-    if not batches:
-        raise ValueError("no data to calibrate on; valid: batches, or texts and a tokenizer")
-    if not isinstance(batches[0], Mapping):
-        raise ValueError("texts need their tokenizer: calibrate(model, texts, tokenizer=...)")
+    batches = batches_of(data, tokenizer, model.device)
     if not 0 < budget <= 1:
         raise ValueError(f"budget={budget}: valid is a fraction in (0, 1]")
     if budget >= 1:

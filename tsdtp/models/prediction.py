@@ -10,9 +10,9 @@ from typing import Any, cast
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from tsdtp.models.budget import inputs_of, packed_evaluation
+from tsdtp.models.budget import packed_evaluation
 from tsdtp.models.classifier import PrunedClassifier
-from tsdtp.models.texts import Text, length_limit, tokenised
+from tsdtp.models.texts import Text, inputs_of, length_limit, tokenised
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ class PrunedModel(nn.Module, ABC):
         family: how the encoder's blocks split.
         pruner: what decides.
         execution: "masked", "packed", "hf" (the plain padded Hugging Face forward, unpruned), or
-            None: masked in training, packed in evaluation.
+            None: masked while the pruner learns, which needs its gates; packed otherwise.
         special_ids: token ids that are never dropped; the first token never is.
         backend: of attention, see `tsdtp.attention.attend`.
         auxiliary_weight: of the pruner's auxiliary loss in `loss`.
@@ -146,7 +146,8 @@ class PrunedModel(nn.Module, ABC):
     @property
     def execution(self) -> str:
         """The execution in force."""
-        return self._execution or ("masked" if self.training else "packed")
+        learning = self.training and self.pruner.learns
+        return self._execution or ("masked" if learning else "packed")
 
     @execution.setter
     def execution(self, value: str | None) -> None:

@@ -2,13 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import cast
 
+import torch
+from torch import Tensor
 from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 Text = str | tuple[str, str]
+Batch = Mapping[str, Tensor]
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+
+
+def inputs_of(batch: Batch) -> dict[str, Tensor]:
+    """What an encoder reads of a batch."""
+    return {name: batch[name] for name in INPUTS if name in batch}
+
+
+def batches_of(
+    data: Iterable[Batch] | Iterable[Text],
+    tokenizer: PreTrainedTokenizerBase | None,
+    device: torch.device,
+) -> list[Batch]:
+    """The batches themselves; or texts, with their tokenizer, as batches on the device.
+
+    Raises:
+        ValueError: for no data, or texts without a tokenizer.
+    """
+    batches = [data] if isinstance(data, str) else list(data)
+    if tokenizer is not None:
+        texts = cast(list[Text], batches)
+        batches = [inputs_of(b.to(device)) for b in tokenised(texts, tokenizer)]
+    if not batches:
+        raise ValueError("no data to learn from; valid: batches, or texts and a tokenizer")
+    if not isinstance(batches[0], Mapping):
+        raise ValueError("texts need their tokenizer: tokenizer=...")
+    return cast(list[Batch], batches)
 
 
 def check_text(text: Text) -> Text:

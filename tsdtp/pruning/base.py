@@ -157,6 +157,11 @@ class TokenPruner(nn.Module, ABC):
         start = self.keep_all if strictness is None or budget is not None else strictness
         self.register_buffer("strictness", torch.tensor(start, dtype=torch.float64))
 
+    @property
+    def learns(self) -> bool:
+        """Whether it has weights that train."""
+        return any(parameter.requires_grad for parameter in self.parameters())
+
     def prunes(self, layer: int) -> bool:
         """Whether this method looks at that layer at all."""
         return layer in self.layers

@@ -85,7 +85,7 @@ class HybridPruner(TokenPruner):
         scores = comparable(importance, state.alive, state.segments, state.cu_seqlens)
         threshold = self._threshold(scores.detach(), state)
         keep = scores >= threshold
-        if not self.training:
+        if not (self.training and self.learns):
             return Decision(keep=keep, memory=importance)
         margin = (scores - threshold.to(scores.dtype)).nan_to_num(posinf=1e4, neginf=-1e4)
         gate = straight_through(keep, (margin / self.temperature).sigmoid())

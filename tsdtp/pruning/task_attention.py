@@ -6,6 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tsdtp.pruning.base import TokenState
+from tsdtp.pruning.rules import segment_sum
+
 
 class TaskSpecificAttention(nn.Module):
     """Logits of the attention of one learned task query to each token.
@@ -19,33 +22,52 @@ class TaskSpecificAttention(nn.Module):
         hidden_size: d.
         feature_dim: features per token.
         embedding_features: False takes the features from the hidden states alone.
+        context: shift every token's features by a projection of the sequence's mean hidden state,
+            so that what matters depends on what else is there.
     """
 
-    def __init__(self, hidden_size: int, feature_dim: int, embedding_features: bool = True) -> None:
+    def __init__(
+        self,
+        hidden_size: int,
+        feature_dim: int,
+        embedding_features: bool = True,
+        context: bool = False,
+    ) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(hidden_size)
         self.task_specific_weight = nn.Linear(hidden_size, feature_dim, bias=False)
         self.feature_layer = nn.Linear(hidden_size, feature_dim) if embedding_features else None
+        self.context = nn.Linear(hidden_size, feature_dim, bias=False) if context else None
         self.query = nn.Parameter(torch.randn(feature_dim))
 
-    def forward(self, hidden: Tensor, embeddings: Tensor | None) -> Tensor:
+    def forward(self, state: TokenState) -> Tensor:
         """Scores tokens.
 
         Args:
-            hidden: [T, d].
-            embeddings: [T, d]; not read without embedding features.
+            state: T tokens; embeddings are not read without embedding features.
 
         Returns:
             [T] float32.
         """
-        features = self.task_specific_weight(self.norm(hidden))
+        hidden = self.norm(state.hidden)
+        features = self.task_specific_weight(hidden)
         if self.feature_layer is not None:
-            assert embeddings is not None
-            features = features + self.feature_layer(embeddings)
+            assert state.embeddings is not None
+            features = features + self.feature_layer(state.embeddings)
+        if self.context is not None:
+            features = features + self.context(self._summary(hidden, state))[state.segments]
         return (F.gelu(features) @ self.query.to(features.dtype)).float() / len(self.query) ** 0.5
+
+    @staticmethod
+    def _summary(hidden: Tensor, state: TokenState) -> Tensor:
+        """[B, d] mean of each sequence's live tokens."""
+        live = state.alive.to(hidden.dtype)
+        total = segment_sum(hidden * live[:, None], state.cu_seqlens)
+        return total / segment_sum(live, state.cu_seqlens)[:, None]
 
     def flops(self, lengths: Tensor) -> Tensor:
         """Matrix products for sequences of these lengths."""
         dim, size = self.task_specific_weight.weight.shape
         inputs = 1 if self.feature_layer is None else 2
-        return lengths * (2 * inputs * size * dim + 2 * dim)
+        once = 0 if self.context is None else 2 * size * dim
+        return lengths * (2 * inputs * size * dim + 2 * dim) + once

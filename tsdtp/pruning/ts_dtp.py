@@ -23,7 +23,8 @@ class TsDtp(HybridPruner):
 
     - Task attention T: `TaskSpecificAttention`, softmaxed over a sequence's live tokens.
     - Hybrid attention: A + gamma * T, A the attention received; both sum to 1 over a sequence.
-      With own_attention = False it is T alone, and no attention probabilities are computed.
+      By default (own_attention = False) it is T alone: the taught task attention was no worse
+      without the model's own, and needs no attention probabilities.
     - Importance: cumulative over the layers that prune, each earlier layer weighted by `decay`.
     - Dynamic threshold: mean - k * std of log importance; k is calibrated where there is a budget.
     - Training: gates sigmoid((score - threshold) / temperature), straight-through.
@@ -37,6 +38,7 @@ class TsDtp(HybridPruner):
         learn_gamma: learn it, for each layer on its own, from there.
         own_attention: add the model's own attention received.
         embedding_features: take task features from the input embeddings, too.
+        context: see `TaskSpecificAttention`.
         decay: weight of the importance gathered in earlier layers, 0 (none) to 1 (the plain sum).
         k: standard deviations below the mean, where no budget sets it; may be negative.
         static_threshold: drop what scores below -k, one number for all inputs.
@@ -44,7 +46,8 @@ class TsDtp(HybridPruner):
         task_feature_dim: features per token.
         temperature: of the gates.
         fuse: average what goes into one summary token a sequence, weighted by importance.
-        layers: see `TokenPruner`.
+        layers: see `TokenPruner`; default: the first half, for what is dropped early saves most,
+            and the taught task attention knows what matters as early as that.
         budget: see `TokenPruner`.
     """
 
@@ -54,8 +57,9 @@ class TsDtp(HybridPruner):
         hidden_size: int,
         gamma: float = 4.0,
         learn_gamma: bool = False,
-        own_attention: bool = True,
+        own_attention: bool = False,
         embedding_features: bool = True,
+        context: bool = False,
         decay: float = 1.0,
         k: float = 1.0,
         static_threshold: bool = False,
@@ -77,20 +81,22 @@ class TsDtp(HybridPruner):
             log_scores=log_scores,
             temperature=temperature,
             fuse=fuse,
-            layers=layers,
+            layers=range((num_layers + 1) // 2) if layers is None else layers,
             budget=budget,
         )
         self.needs_embeddings = embedding_features
         self.task_attention = nn.ModuleDict(
             {
-                str(i): TaskSpecificAttention(hidden_size, task_feature_dim, embedding_features)
+                str(i): TaskSpecificAttention(
+                    hidden_size, task_feature_dim, embedding_features, context
+                )
                 for i in self.layers
             }
         )
 
     def task(self, state: TokenState) -> Tensor:
         """The softmax of one learned task query's logits."""
-        logits = self._task_attention(state.layer)(state.hidden, state.embeddings)
+        logits = self._task_attention(state.layer)(state)
         return segment_softmax(logits, state.alive, state.segments, state.cu_seqlens)
 
     def flops(self, layer: int, lengths: Tensor) -> Tensor:

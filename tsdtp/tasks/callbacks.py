@@ -12,7 +12,7 @@ from torch.distributed.fsdp import FullyShardedDataParallel
 
 from tsdtp.jobs.progress import Progress, write_progress
 from tsdtp.models import PrunedModel, calibrate
-from tsdtp.models.budget import inputs_of
+from tsdtp.models.texts import inputs_of
 
 
 class BudgetSchedule(pl.Callback):

@@ -8,7 +8,7 @@ from pathlib import Path
 from torchmetrics.classification import MulticlassAccuracy
 
 from tsdtp.models import PrunedClassifier
-from tsdtp.models.budget import inputs_of
+from tsdtp.models.texts import inputs_of
 from tsdtp.tasks.examples import ExampleLog
 from tsdtp.tasks.optim import AdamW
 from tsdtp.tasks.pruning_task import PruningTask

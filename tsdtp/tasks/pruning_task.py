@@ -14,7 +14,7 @@ from torch.distributed.fsdp import FullyShardedDataParallel
 
 from tsdtp.models import PrunedModel, PrunedOutput
 from tsdtp.models.attribution import layer_conductance
-from tsdtp.models.budget import inputs_of
+from tsdtp.models.texts import inputs_of
 from tsdtp.tasks.metrics import PruningCost
 from tsdtp.tasks.optim import AdamW, matrices
 
@@ -122,7 +122,10 @@ class PruningTask(pl.LightningModule, Generic[Model]):
 
     def _target(self, batch: dict) -> Tensor | None:
         """[B, S] the teacher's attributions; zeros (no opinion) in the steps without any."""
-        if self.teacher is None or not self.model.pruner.needs_target or not self.attribution_every:
+        pruner = self.model.pruner
+        if self.teacher is None or not self.attribution_every:
+            return None
+        if not (pruner.needs_target and pruner.learns):
             return None
         if self.global_step % self.attribution_every:
             ids = batch["input_ids"]
@@ -132,7 +135,7 @@ class PruningTask(pl.LightningModule, Generic[Model]):
             **inputs_of(batch),
             labels=batch["labels"],
             mask_id=self.mask_id,
-            layers=self.model.pruner.layers,
+            layers=pruner.layers,
             steps=self.attribution_steps,
         )
 

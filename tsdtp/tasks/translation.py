@@ -13,8 +13,8 @@ from sacrebleu.significance import PairedTest
 from transformers import PreTrainedTokenizerBase
 
 from tsdtp.models import PrunedSeq2Seq
-from tsdtp.models.budget import inputs_of
 from tsdtp.models.decoder_cost import DecoderShape
+from tsdtp.models.texts import inputs_of
 from tsdtp.results import write_atomic
 from tsdtp.tasks.metrics import TranslationCost
 from tsdtp.tasks.optim import AdamW

@@ -68,6 +68,12 @@ def test_calibration_on_texts_meets_the_budget_as_on_batches(model, tokenizer):
     assert on_batches == pytest.approx(0.6, abs=0.08), "few short texts leave few choices"
 
 
+def test_texts_are_enough_to_teach(tokenizer):
+    model = tsdtp.prune(make_model("bert"), "ts_dtp", special_ids=tokenizer.all_special_ids)
+    losses = tsdtp.teach(model, TEXTS * 8, tokenizer=tokenizer, epochs=8, lr=1e-2)
+    assert losses[-1] < losses[0]
+
+
 def test_calibration_says_what_it_lacks(model, tokenizer):
     with pytest.raises(ValueError, match="texts need their tokenizer"):
         tsdtp.calibrate(model, TEXTS)

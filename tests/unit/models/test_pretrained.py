@@ -19,9 +19,9 @@ from tsdtp.pruning import find_method
 
 
 def pruned(method: str = "ts_dtp", family: str = "bert"):
-    """A calibrated model; METHOD:OPTION has that option set."""
-    name, _, option = method.partition(":")
-    arguments = {option: True} if option else {}
+    """A calibrated model; METHOD:OPTION+OPTION has those options set."""
+    name, _, options = method.partition(":")
+    arguments = dict.fromkeys(filter(None, options.split("+")), True)
     if build_pruner(method).search is not None:
         arguments["budget"] = 0.6
     if "task_feature_dim" in inspect.signature(find_method(name)).parameters:

@@ -82,11 +82,13 @@ def test_output_fields(batch, execution):
 
 
 def test_the_mode_decides_the_execution_unless_told():
-    model = tsdtp.prune(make_model("bert"))
+    model = tsdtp.prune(make_model("bert"), "ts_dtp")
     assert (model.training, model.execution) == (False, "packed"), "as the plain model came"
-    assert model.train().execution == "masked"
+    assert model.train().execution == "masked", "gates carry gradients"
     assert model.hf_model.training
-    assert tsdtp.prune(make_model("bert").train()).execution == "masked"
+    assert tsdtp.prune(make_model("bert").train(), "ts_dtp").execution == "masked"
+    model.pruner.requires_grad_(False)
+    assert model.execution == "packed", "a pruner that learns nothing needs no gates"
     assert tsdtp.prune(make_model("bert"), execution="masked").execution == "masked"
 
 

@@ -15,7 +15,7 @@ class Fixed(nn.Module):
         super().__init__()
         self.logits = nn.Parameter(torch.tensor(logits))
 
-    def forward(self, hidden, embeddings):
+    def forward(self, state):
         return self.logits
 
 
@@ -34,11 +34,13 @@ def taught(make):
 
 def test_ts_dtp_adds_gamma_times_the_task_attention(state_of, taught):
     shares, attention = [0.1, 0.2, 0.3, 0.4], [0.25, 0.25, 0.4, 0.1]
-    hybrid = taught(shares, gamma=2.0)(state_of(attention))
+    hybrid = taught(shares, gamma=2.0, own_attention=True)(state_of(attention))
     assert hybrid.memory.tolist() == pytest.approx([0.45, 0.65, 1.0, 0.9])
-    late = taught(shares, gamma=2.0, decay=0.5)(state_of(attention, memory=hybrid.memory))
+    late = taught(shares, gamma=2.0, decay=0.5, own_attention=True)(
+        state_of(attention, memory=hybrid.memory)
+    )
     assert late.memory.tolist() == pytest.approx([0.675, 0.975, 1.5, 1.35])
-    alone = taught(shares, gamma=2.0, own_attention=False)
+    alone = taught(shares, gamma=2.0)
     assert not alone.needs_attention
     state = state_of(attention)
     state.attention = None

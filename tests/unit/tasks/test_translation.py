@@ -8,11 +8,10 @@ from sacrebleu.metrics.bleu import BLEU
 from tiny import SPECIAL, make_batch, make_seq2seq
 from torch.utils.data import DataLoader
 
-from tsdtp.models import prune
+from tsdtp.models import prune, teach
 from tsdtp.models.attribution import layer_conductance
 from tsdtp.models.seq2seq import IGNORED
 from tsdtp.tasks.optim import AdamW
-from tsdtp.tasks.teaching import teach
 from tsdtp.tasks.translation import (
     TRANSLATIONS,
     TranslationTask,
@@ -161,5 +160,5 @@ def test_attributions_are_of_the_target():
 
 def test_a_pruner_is_taught_by_attributions():
     batches = [{k: v for k, v in batch_of(s).items() if k != "index"} for s in range(3)]
-    history = teach(model_of().eval(), model_of("none").eval(), batches, mask_id=3, epochs=8)
+    history = teach(model_of().eval(), batches, model_of("none").eval(), mask_id=3, epochs=8)
     assert history[-1] < history[0]

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
-from tsdtp.models import PrunedModel
 from tsdtp.models.attribution import layer_conductance
-from tsdtp.models.budget import inputs_of
+from tsdtp.models.pruned import PrunedModel
+from tsdtp.models.texts import Batch, Text, batches_of, inputs_of
 from tsdtp.pruning import TokenPruner, TokenState
-
-Batch = dict[str, Tensor]
+from tsdtp.pruning.none import NoPruning
 
 
 def teach(
     model: PrunedModel,
-    teacher: PrunedModel,
-    batches: Sequence[Batch],
+    data: Iterable[Batch] | Iterable[Text],
+    teacher: PrunedModel | None = None,
     *,
-    mask_id: int,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    mask_id: int | None = None,
     epochs: int = 4,
     lr: float = 2e-3,
     steps: int = 3,
@@ -37,10 +38,13 @@ def teach(
 
     Args:
         model: whose pruner learns; on the batches' device.
-        teacher: an unpruned model of the task, on the same device.
-        batches: training inputs: input_ids, attention_mask, if any token_type_ids, and for a
-            translator labels.
-        mask_id: token id of the attributions' baseline.
+        data: batches of training inputs: input_ids, attention_mask, if any token_type_ids, and for
+            a translator labels; or texts (or pairs of them), with a tokenizer. A classifier needs
+            no labels: it is asked what it says.
+        teacher: an unpruned model of the task, on the same device; default: the model itself.
+        tokenizer: of the model, where data are texts.
+        mask_id: token id of the attributions' baseline; default: the tokenizer's mask token, or
+            where it has none its unknown or padding token.
         epochs: passes over the batches.
         lr: highest learning rate; it falls linearly.
         steps: of the attributions, see `layer_conductance`.
@@ -49,12 +53,23 @@ def teach(
 
     Returns:
         Mean auxiliary loss of each epoch.
+
+    Raises:
+        ValueError: for a method that learns nothing from attributions, no data, texts without a
+            tokenizer, or no way to tell the baseline.
     """
     pruner = model.pruner
-    targets = [
-        layer_conductance(teacher, **b, mask_id=mask_id, layers=pruner.layers, steps=steps)
-        for b in batches
-    ]
+    if not (pruner.needs_target and pruner.learns):
+        raise ValueError(f"{type(pruner).__name__} learns nothing from attributions; valid: ts_dtp")
+    batches = batches_of(data, tokenizer, model.device)
+    mask_id = _mask_id(tokenizer) if mask_id is None else mask_id
+    with _frozen_and_whole(model):
+        unpruned = NoPruning(model.shape.num_layers, model.shape.hidden_size)
+        teacher = teacher or model.with_pruner(unpruned)
+        targets = [
+            layer_conductance(teacher, **b, mask_id=mask_id, layers=pruner.layers, steps=steps)
+            for b in batches
+        ]
     parameters = [p for p in pruner.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=lr)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.05, epochs * len(batches))
@@ -97,6 +112,14 @@ def _loss(pruner: TokenPruner, states: list[TokenState]) -> Tensor:
         memory = decision.memory
         losses += [] if decision.loss is None else [decision.loss]
     return torch.stack(losses).mean()
+
+
+def _mask_id(tokenizer: PreTrainedTokenizerBase | None) -> int:
+    names = ("mask_token_id", "unk_token_id", "pad_token_id")
+    for name in names:
+        if (found := getattr(tokenizer, name, None)) is not None:
+            return found
+    raise ValueError(f"mask_id: needed where no tokenizer tells one of {', '.join(names)}")
 
 
 @contextmanager

@@ -4,8 +4,7 @@ import pytest
 import torch
 from tiny import SPECIAL, make_batch, make_model
 
-from tsdtp.models import PrunedClassifier, prune
-from tsdtp.tasks.teaching import teach
+from tsdtp.models import PrunedClassifier, prune, teach
 
 BATCHES = [make_batch(seed=s) for s in range(4)]
 
@@ -20,7 +19,7 @@ def pair(**arguments) -> tuple[PrunedClassifier, PrunedClassifier]:
 def test_the_loss_falls_and_the_model_stays_as_it_is():
     model, teacher = pair()
     before = {name: p.clone() for name, p in model.state_dict().items()}
-    losses = teach(model, teacher, BATCHES, mask_id=3, epochs=6, lr=1e-2)
+    losses = teach(model, BATCHES, teacher, mask_id=3, epochs=6, lr=1e-2)
     assert len(losses) == 6
     assert losses[-1] < losses[0] - 0.1
     after = model.state_dict()
@@ -38,7 +37,7 @@ def test_everything_else_is_restored(training):
     model.pruner.task_attention["0"].query.requires_grad_(False)
     flags = {name: p.requires_grad for name, p in model.named_parameters()}
     query = model.pruner.task_attention["0"].query.clone()
-    teach(model, teacher, BATCHES[:1], mask_id=3, epochs=1)
+    teach(model, BATCHES[:1], teacher, mask_id=3, epochs=1)
     assert {name: p.requires_grad for name, p in model.named_parameters()} == flags
     assert (model.training, model.pruner.training) == (training, training)
     assert (model.execution, model.pruner.strictness.item()) == ("packed", 0.25)
@@ -50,14 +49,14 @@ def test_it_is_restored_after_a_failure_too():
     broken = [{**BATCHES[0]}, {"input_ids": BATCHES[1]["input_ids"]}]
     model.pruner.forward = lambda state: 1 / 0
     with pytest.raises(ZeroDivisionError):
-        teach(model, teacher, broken[:1], mask_id=3)
+        teach(model, broken[:1], teacher, mask_id=3)
     assert all(p.requires_grad for p in model.parameters())
     assert model.execution == "packed"
 
 
 def test_the_same_seed_teaches_the_same():
     first, second, other = (
-        teach(*pair(), BATCHES, mask_id=3, epochs=2, seed=seed) for seed in (0, 0, 1)
+        teach(pair()[0], BATCHES, mask_id=3, epochs=2, seed=seed) for seed in (0, 0, 1)
     )
     assert first == second != other
 
@@ -65,5 +64,24 @@ def test_the_same_seed_teaches_the_same():
 def test_it_ranks_all_tokens_whatever_the_strictness():
     model, teacher = pair(k=-8.0)
     whole, _ = pair(budget=1.0)
-    losses = [teach(m, teacher, BATCHES[:2], mask_id=3, epochs=1) for m in (model, whole)]
+    losses = [teach(m, BATCHES[:2], teacher, mask_id=3, epochs=1) for m in (model, whole)]
     assert losses[0] == pytest.approx(losses[1])
+
+
+def test_a_model_is_its_own_teacher_unless_told():
+    (model, teacher), (other, _) = pair(), pair()
+    model.train()
+    alone = teach(model, BATCHES, mask_id=3, epochs=1)
+    assert alone == pytest.approx(teach(other, BATCHES, teacher, mask_id=3, epochs=1))
+
+
+def test_what_cannot_be_taught_says_why():
+    model, _ = pair()
+    with pytest.raises(ValueError, match="no data"):
+        teach(model, [], mask_id=3)
+    with pytest.raises(ValueError, match="texts need their tokenizer"):
+        teach(model, ["a film"], mask_id=3)
+    with pytest.raises(ValueError, match="mask_id: needed"):
+        teach(model, BATCHES)
+    with pytest.raises(ValueError, match="TopK learns nothing from attributions; valid: ts_dtp"):
+        teach(prune(make_model("bert"), "topk"), BATCHES, mask_id=3)

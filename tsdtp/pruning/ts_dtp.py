@@ -46,8 +46,7 @@ class TsDtp(HybridPruner):
         task_feature_dim: features per token.
         temperature: of the gates.
         fuse: average what goes into one summary token a sequence, weighted by importance.
-        layers: see `TokenPruner`; default: the first half, for what is dropped early saves most,
-            and the taught task attention knows what matters as early as that.
+        layers: see `TokenPruner`.
         budget: see `TokenPruner`.
     """
 
@@ -81,7 +80,7 @@ class TsDtp(HybridPruner):
             log_scores=log_scores,
             temperature=temperature,
             fuse=fuse,
-            layers=range((num_layers + 1) // 2) if layers is None else layers,
+            layers=layers,
             budget=budget,
         )
         self.needs_embeddings = embedding_features

@@ -66,9 +66,9 @@ def test_a_static_threshold_is_one_number_for_all(make, state_of):
 
 def test_learned_gammas_are_one_a_layer(make, state_of):
     pruner = make("ts_dtp", gamma=2.0, learn_gamma=True, own_attention=True).train()
-    assert pruner.log_gamma.exp().tolist() == pytest.approx([2.0] * 2)
+    assert pruner.log_gamma.exp().tolist() == pytest.approx([2.0] * 3)
     decision = pruner(state_of([0.4, 0.1, 0.3, 0.2], layer=1))
     (gradient,) = torch.autograd.grad(decision.memory.sum(), pruner.log_gamma)
-    assert gradient.tolist() == pytest.approx([0, 2.0]), "the task attention sums to 1"
+    assert gradient.tolist() == pytest.approx([0, 2.0, 0]), "the task attention sums to 1"
     with pytest.raises(ValueError, match="learn_gamma=true: valid with pruning.own_attention=true"):
         make("ts_dtp", learn_gamma=True, own_attention=False)

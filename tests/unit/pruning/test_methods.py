@@ -46,8 +46,7 @@ def test_layers(make, method):
     with pytest.raises(ValueError, match=r"pruning.layers=\[-1, 4\]: valid are 0 to 3"):
         make(method, layers=[-1, 2, 4])
     assert make(method, layers=[3, 1, 1]).layers == [1, 3]
-    first = [0, 1] if method == "ts_dtp" else [0, 1, 2]
-    assert make(method).layers == first, "nobody reads the tokens after the last block"
+    assert make(method).layers == [0, 1, 2], "nobody reads the tokens after the last block"
     assert not make(method).prunes(3)
 
 

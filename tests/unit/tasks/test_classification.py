@@ -152,7 +152,7 @@ def test_the_teachers_attributions_come_when_they_are_due():
     assert task_of(model_of("topk"), teacher)._target(batch) is None, "it does not ask"
     assert task_of(model_of(), teacher, attribution_every=0)._target(batch) is None
     due = task_of(model_of(), teacher)._target(batch)
-    torch.testing.assert_close(due[..., :2].sum(1), torch.ones(16, 2))
+    torch.testing.assert_close(due[..., :3].sum(1), torch.ones(16, 3))
     frozen = model_of()
     frozen.pruner.requires_grad_(False)
     assert task_of(frozen, teacher)._target(batch) is None, "it learns no more"

@@ -40,7 +40,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _predict(options: argparse.Namespace) -> None:
     texts = _texts(options)
     from tsdtp.cli.run import quiet_libraries
-    from tsdtp.models import PrunedCausalLM, PrunedClassifier, from_pretrained, predict, tokenizer_of
+    from tsdtp.models import (
+        PrunedCausalLM,
+        PrunedClassifier,
+        from_pretrained,
+        predict,
+        tokenizer_of,
+    )
 
     quiet_libraries()
     model = from_pretrained(options.run, execution="packed")

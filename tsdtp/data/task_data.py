@@ -19,7 +19,7 @@ class TaskData(ABC):
     Attributes:
         name: of the task, for messages.
         seed: of random draws.
-        batch_tokens: see `batching.TokenBatchSampler`; None where batches count rows.
+        batch_tokens: see `samplers.TokenBatchSampler`; None where batches count rows.
         reported: the prepared split that a record tells of.
         evaluate_on: the split of the source that this is.
     """
@@ -71,7 +71,7 @@ class TaskData(ABC):
             limit: only the first rows of the split.
             order: `plain` as in the split, or `sorted` from the longest row to the shortest.
             rank: of this process, from 0.
-            world: number of processes that share every batch, as `batching.BatchShard` describes.
+            world: number of processes that share every batch, as `samplers.BatchShard` describes.
             min_tokens: only rows of so many tokens, special ones included.
 
         Raises:

@@ -4,6 +4,7 @@ from tsdtp.models.budget import calibrate
 from tsdtp.models.causal_lm import PrunedCausalLM
 from tsdtp.models.classifier import PrunedClassifier
 from tsdtp.models.export import export, export_onnx
+from tsdtp.models.output import PrunedOutput
 from tsdtp.models.prediction import Prediction, predict
 from tsdtp.models.pretrained import (
     from_pretrained,
@@ -13,7 +14,7 @@ from tsdtp.models.pretrained import (
     unprune,
 )
 from tsdtp.models.prune import prune
-from tsdtp.models.pruned import PrunedModel, PrunedOutput
+from tsdtp.models.pruned import PrunedModel
 from tsdtp.models.seq2seq import PrunedSeq2Seq
 from tsdtp.models.teaching import teach
 

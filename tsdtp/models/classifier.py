@@ -14,7 +14,8 @@ from transformers import PreTrainedModel
 from tsdtp.models.blocks import ClassifierFamily, find_family
 from tsdtp.models.encoder import Encoding
 from tsdtp.models.families import FAMILIES
-from tsdtp.models.pruned import PrunedModel, PrunedOutput, check_settings, counts, full_counts
+from tsdtp.models.output import PrunedOutput, counts, full_counts
+from tsdtp.models.pruned import PrunedModel, check_settings
 from tsdtp.packing import Packed, one_each, pack, unpack
 from tsdtp.pruning import TokenPruner
 from tsdtp.pruning.rules import segment_sum

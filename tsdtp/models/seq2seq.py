@@ -14,7 +14,8 @@ from transformers.modeling_outputs import BaseModelOutput
 from tsdtp.models.blocks import find_family
 from tsdtp.models.cross_attention import GATED
 from tsdtp.models.encoder import Encoding
-from tsdtp.models.pruned import PrunedModel, PrunedOutput, counts, full_counts
+from tsdtp.models.output import PrunedOutput, counts, full_counts
+from tsdtp.models.pruned import PrunedModel
 from tsdtp.models.seq2seq_blocks import SEQ2SEQ_FAMILIES, Seq2SeqFamily
 from tsdtp.packing import unpack
 from tsdtp.pruning import TokenPruner

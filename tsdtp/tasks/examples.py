@@ -11,7 +11,7 @@ import pandas as pd
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from tsdtp.models.pruned import PrunedOutput
+from tsdtp.models.output import PrunedOutput
 from tsdtp.results import EXAMPLES, PREDICTIONS, write_atomic
 
 

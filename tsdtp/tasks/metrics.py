@@ -8,7 +8,7 @@ from torchmetrics import Metric
 
 from tsdtp.models.cost import EncoderShape, encoder_flops, unpruned_flops
 from tsdtp.models.decoder_cost import DecoderShape
-from tsdtp.models.pruned import PrunedOutput
+from tsdtp.models.output import PrunedOutput
 from tsdtp.pruning import TokenPruner
 
 

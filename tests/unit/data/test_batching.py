@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch.utils.data import BatchSampler
 
-from tsdtp.data.batching import BatchShard, BucketBatchSampler, TokenBatchSampler, collate
+from tsdtp.data.batching import collate
+from tsdtp.data.samplers import BatchShard, BucketBatchSampler, TokenBatchSampler
 
 ROWS = [
     {

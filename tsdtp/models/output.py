@@ -1,0 +1,48 @@
+"""What a pruned model returns, and the counts of tokens in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers.utils.generic import ModelOutput
+
+from tsdtp.models.encoder import Encoding
+
+
+@dataclass
+class PrunedOutput(ModelOutput):
+    """What a pruned model returns.
+
+    Attributes:
+        loss: scalar, cross-entropy plus the weighted auxiliary loss; with labels only.
+        logits: [B, C], or of a decoder [B, N, V]; None where no decoder ran.
+        tokens_kept: [L, B] int64, live tokens that left each block's dropping.
+        tokens_entered: [B] int64, tokens that entered the first block.
+        kept_layers: [B, S] int64, in how many blocks each token stayed; 0 for padding.
+        auxiliary_loss: scalar, unweighted; only while the pruner trains.
+    """
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    tokens_kept: Tensor | None = None
+    tokens_entered: Tensor | None = None
+    kept_layers: Tensor | None = None
+    auxiliary_loss: Tensor | None = None
+
+
+def counts(encoding: Encoding, attention_mask: Tensor) -> dict[str, Tensor]:
+    """The fields of a `PrunedOutput` that count tokens, for a padded batch [B, S]."""
+    kept = torch.zeros_like(attention_mask, dtype=torch.long)
+    kept[attention_mask.bool()] = encoding.kept
+    lengths = encoding.lengths
+    return {"tokens_kept": lengths[1:], "tokens_entered": lengths[0], "kept_layers": kept}
+
+
+def full_counts(attention_mask: Tensor, layers: int) -> dict[str, Tensor]:
+    """The same where so many layers keep every token."""
+    lengths = attention_mask.sum(1)
+    kept = lengths.expand(layers, -1)
+    stays = attention_mask.long() * layers
+    return {"tokens_kept": kept, "tokens_entered": lengths, "kept_layers": stays}

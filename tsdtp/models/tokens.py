@@ -1,0 +1,119 @@
+"""What the encoder's loop carries for every token, and what a pruner's decision does to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tsdtp.packing import Packed, select
+from tsdtp.pruning import Decision, TokenState
+from tsdtp.pruning.merging import merge
+
+_PER_TOKEN = (
+    "embeddings",
+    "input_ids",
+    "protected",
+    "alive",
+    "memory",
+    "target",
+    "mass",
+    "summary",
+)
+
+
+def wants_alignment(rows: Tensor) -> bool:
+    """Whether matrix products with these rows are computed in half precision.
+
+    There a library sets up its kernels anew for every number of rows that it has not seen, and
+    pruning makes a new number in every layer; float32 needs no set-up.
+    """
+    kind = rows.device.type
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else rows.dtype
+    return dtype.itemsize <= 2
+
+
+@dataclass
+class Tokens:
+    """What the loop carries for T tokens; everything here shrinks together when tokens go."""
+
+    hidden: Packed
+    embeddings: Tensor | None
+    input_ids: Tensor
+    protected: Tensor
+    alive: Tensor
+    gate: Tensor | None = None
+    memory: Tensor | None = None
+    target: Tensor | None = None
+    query: Tensor | None = None
+    key: Tensor | None = None
+    mass: Tensor | None = None
+    summary: Tensor | None = None
+    # Of attention in each block, not of a token: it does not shrink.
+    biases: Sequence[Tensor | None] | None = None
+
+    def state(self, layer: int, received: Tensor | None) -> TokenState:
+        """What a pruner sees after that layer's attention.
+
+        Args:
+            layer: from 0.
+            received: [T] attention received, where it was asked for.
+        """
+        return TokenState(
+            layer=layer,
+            hidden=self.hidden.values,
+            embeddings=self.embeddings,
+            attention=received,
+            memory=self.memory,
+            alive=self.alive,
+            protected=self.protected,
+            segments=self.hidden.segments,
+            cu_seqlens=self.hidden.cu_seqlens,
+            positions=self.hidden.positions,
+            input_ids=self.input_ids,
+            target=None if self.target is None else self.target[:, layer],
+            query=self.query,
+            key=self.key,
+            mass=self.mass,
+            summary=self.summary,
+        )
+
+    def apply(self, decision: Decision, masked: bool) -> Tensor | None:
+        """What a decision says: merging first, then dropping; which stay, if others leave."""
+        self.memory = decision.memory
+        if decision.into is not None:
+            assert decision.mass is not None
+            values, self.mass = merge(self.hidden.values, decision.mass, decision.into)
+            self.hidden = self.hidden.like(values)
+        if decision.summary is not None:
+            self.summary = decision.summary
+            self.protected = self.protected | decision.summary
+        if masked:
+            self.mask(decision)
+            return None
+        return self.drop(decision.keep)
+
+    def weights(self, proportional: bool) -> Tensor | None:
+        """[T] weight of each token in a softmax or a mean; None: all weigh the same."""
+        if not proportional or self.mass is None:
+            return self.gate
+        return self.mass if self.gate is None else self.gate * self.mass
+
+    def drop(self, keep: Tensor) -> Tensor:
+        """Packed execution: takes the tokens that are not kept out of memory; says which stay."""
+        before = self.hidden
+        self.hidden, index = select(before, keep, wants_alignment(before.rows))
+        if self.hidden is not before:
+            for name in _PER_TOKEN:
+                value = getattr(self, name)
+                setattr(self, name, None if value is None else value.index_select(0, index))
+        return index
+
+    def mask(self, decision: Decision) -> None:
+        """Masked execution: dropped tokens stay, with weight 0 from here on."""
+        self.alive = self.alive & decision.keep
+        gate = decision.keep.float() if decision.gate is None else decision.gate
+        gate = torch.where(self.protected, 1.0, gate)
+        self.gate = gate if self.gate is None else self.gate * gate

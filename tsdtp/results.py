@@ -85,6 +85,11 @@ class RunRecord:
         return cls(**data)
 
 
+def flops_saved(record: RunRecord) -> float:
+    """FLOPs of the unpruned packed model over those spent; a head may read one token in both."""
+    return record.cost["packed_flops_per_example"] / record.cost["flops_per_example"]
+
+
 def _problems(data: dict[str, Any]) -> Iterator[str]:
     """Names everything that keeps ``data`` from being a record."""
     for name, keys in _REQUIRED.items():

@@ -33,6 +33,7 @@ def test_random_tokens_at_a_keep_schedule(tsdtp):
     assert record.cost["flops_ratio"] < 0.8
     unpruned = record.cost["flops_per_example"] / record.cost["flops_ratio"]
     assert record.cost["hf_flops_per_example"] == pytest.approx(unpruned), "nothing is padded"
+    assert record.cost["packed_flops_per_example"] < unpruned, "[CLS] alone is read at the end"
     speed, memory = record.speed, record.memory
     assert (speed["tokens"], speed["examples"]) == (40, 8)
     assert set(speed["confidence"]) == {"vs_packed", "vs_hf"}

@@ -19,8 +19,9 @@ from tsdtp.cli.config import ConfigError, plain
 from tsdtp.cli.measure import as_measured, fit_budget, forwards
 from tsdtp.models import PrunedModel
 from tsdtp.models.budget import packed_evaluation
-from tsdtp.models.cost import unpruned_flops
+from tsdtp.models.cost import encoder_flops, unpruned_flops
 from tsdtp.models.texts import INPUTS
+from tsdtp.pruning.none import NoPruning
 from tsdtp.tasks.metrics import PruningCost
 
 
@@ -71,16 +72,25 @@ def measure_speed(config: DictConfig) -> dict:
 
 def spent(model: PrunedModel, batches: list[Batch]) -> tuple[dict, list[torch.Tensor]]:
     """The `cost` section on these batches, and [L + 1, B] token counts of each."""
-    cost, lengths, padded = PruningCost(model.shape, model.pruner), [], 0.0
+    shape = model.shape
+    cost, lengths, padded, packed = PruningCost(shape, model.pruner), [], 0.0, 0.0
+    nothing = NoPruning(shape.num_layers, shape.hidden_size)
     with packed_evaluation(model):
         for batch in batches:
             out = model(**batch)
             cost.update(out, batch["attention_mask"].bool(), None)
             lengths.append(torch.cat([out.tokens_entered[None], out.tokens_kept]))
-            padded += unpruned_flops(model.shape, _padded(lengths[-1])).sum().item()
+            padded += unpruned_flops(shape, _padded(lengths[-1])).sum().item()
+            packed += encoder_flops(shape, _unpruned(lengths[-1]), nothing).sum().item()
     figures = cost.compute()
     examples = figures.pop("n")
-    return {**figures, "hf_flops_per_example": padded / examples}, lengths
+    others = {"packed_flops_per_example": packed, "hf_flops_per_example": padded}
+    return {**figures, **{name: total / examples for name, total in others.items()}}, lengths
+
+
+def _unpruned(lengths: torch.Tensor) -> torch.Tensor:
+    """Every sequence as long in every layer as it entered."""
+    return lengths[:1].expand_as(lengths)
 
 
 def _padded(lengths: torch.Tensor) -> torch.Tensor:
@@ -109,7 +119,7 @@ def held(model: PrunedModel, batches: list[Batch], lengths: list[torch.Tensor]) 
     """Resident memory and reckoned activations of the largest batch."""
     largest = max(range(len(batches)), key=lambda i: batches[i]["input_ids"].numel())
     counts, size = lengths[largest], next(model.parameters()).element_size()
-    layouts = {"": counts, "unpruned_": counts[:1].expand_as(counts), "hf_": _padded(counts)}
+    layouts = {"": counts, "unpruned_": _unpruned(counts), "hf_": _padded(counts)}
     reckoned = {
         f"{name}activation_mib": activation_bytes(model.shape, n, size) / 2**20
         for name, n in layouts.items()

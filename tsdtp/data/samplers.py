@@ -1,4 +1,4 @@
-"""Which rows make a batch: of like length, of about the same number of tokens, a process's share."""
+"""Which rows make a batch: of like length, of about as many tokens, a process's share."""
 
 from collections.abc import Iterator
 

@@ -45,7 +45,7 @@ class TranslationData(TaskData):
         max_length: limit in tokens of each side; longer ones are cut, and counted in `cut`.
         prefix: text before each source (T5).
         language_tokens: of source and target, for a tokenizer that has such (mBART).
-        batch_tokens: training batches of about so many tokens, see `batching.TokenBatchSampler`;
+        batch_tokens: training batches of about so many tokens, see `samplers.TokenBatchSampler`;
             None: of so many rows.
         hub_path: data set on the Hugging Face hub, with a column `translation`.
         hub_name: its configuration.

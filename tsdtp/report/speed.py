@@ -9,6 +9,8 @@ from typing import Any
 
 import pandas as pd
 
+from tsdtp.report.caption import caption
+from tsdtp.report.frame import to_frame
 from tsdtp.report.speed_figures import draw_over_length, draw_speedup
 from tsdtp.report.tables import GAP, LABELS
 from tsdtp.results import RunRecord, flops_saved, write_atomic
@@ -25,10 +27,14 @@ NOTE = (
 
 def speed_frame(records: Iterable[RunRecord]) -> pd.DataFrame:
     """One row for each record of `tsdtp bench`; empty where there is none."""
-    rows = [_row(r) for r in records if r.speed is not None and "roofline" in r.speed]
-    frame = pd.DataFrame(rows)
+    frame = pd.DataFrame([_row(record) for record in benchmarks(records)])
     keys = ["task", "model", "method", "dtype", "batch", "order", "tokens", "flops"]
     return frame if frame.empty else frame.sort_values(keys, key=_sortable, ignore_index=True)
+
+
+def benchmarks(records: Iterable[RunRecord]) -> list[RunRecord]:
+    """Those of `tsdtp bench`."""
+    return [r for r in records if r.speed is not None and "roofline" in r.speed]
 
 
 def _sortable(column: pd.Series) -> pd.Series:
@@ -63,14 +69,16 @@ def _several(tokens: int | list[int]) -> list[int]:
     return tokens if isinstance(tokens, list) else [tokens]
 
 
-def to_markdown(frame: pd.DataFrame) -> str:
-    """A table for each task and model, as GitHub Markdown."""
-    parts = []
-    for _, rows in frame.groupby(["task", "model"]):
+def to_markdown(records: Iterable[RunRecord]) -> str:
+    """A table for each task and model, as GitHub Markdown, and where its numbers come from."""
+    records, parts = benchmarks(records), []
+    runs = to_frame(records)
+    for _, rows in speed_frame(records).groupby(["task", "model"]):
         task, model = rows[["task", "model"]].iloc[0]
+        measured = runs.query("task == @task and model == @model")
         shown = pd.DataFrame([_shown(row) for row in rows.to_dict("records")])
         text = shown.to_markdown(index=False, disable_numparse=True)
-        parts += [f"## {task} · {model}", text]
+        parts += [f"## {task} · {model}", caption(task, model, measured), text]
     return "\n\n".join([*parts, NOTE]) + "\n"
 
 
@@ -100,12 +108,13 @@ def _ratio(row: dict[str, Any], key: str) -> str:
 
 def save_speed(records: Iterable[RunRecord], out: str | Path) -> list[Path]:
     """Writes speed.md, speed.csv and figures; nothing where nothing was benchmarked."""
-    frame = speed_frame(records)
-    if frame.empty:
+    records = benchmarks(records)
+    if not records:
         return []
+    frame = speed_frame(records)
     out = Path(out)
     paths = [
-        write_atomic(out / "speed.md", to_markdown(frame)),
+        write_atomic(out / "speed.md", to_markdown(records)),
         write_atomic(out / "speed.csv", frame.to_csv(index=False, lineterminator="\n")),
     ]
     for _, rows in frame.groupby(["task", "model"]):

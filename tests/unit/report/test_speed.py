@@ -37,9 +37,11 @@ def benchmark(make_record):
 
 
 def test_a_line_for_each_benchmark_and_none_for_a_training(benchmark, make_record):
-    frame = speed_frame([benchmark(), make_record(), benchmark("topk", tokens=[8, 120])])
+    records = [benchmark(), make_record(), benchmark("topk", tokens=[8, 120])]
+    frame = speed_frame(records)
     assert frame["method"].tolist() == ["TS-DTP", "Top-k"]
-    text = to_markdown(frame)
+    text = to_markdown(records)
+    assert "commit aaaaaaaaaa" in text, "where the numbers come from"
     assert "| TS-DTP" in text and "1.80× ± 0.10 (98%)" in text and "2.50× ± 0.20 (50%)" in text
     assert "2.00×" in text and "0.90" in text, "FLOPs saved, and the part that the clock sees"
     assert "8–120" in text and "texts" in text

@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Without --no-compile pip would compile each of 20,000 files, most of which nobody imports.
+QUIETLY := install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
 .PHONY: install tables test lint check clean
 
@@ -12,8 +14,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else \
 	"tsdtp needs Python 3.11 to 3.13, this is %d.%d; choose one by make PYTHON=python3.12" % v)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip $(QUIETLY) torch
+	$(BIN)/python -m pip $(QUIETLY) -e '.[dev]'
 	touch $(STAMP)
 
 tables: install

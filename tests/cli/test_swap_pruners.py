@@ -1,0 +1,42 @@
+"""Two models trade pruners: what each loses, and what both would have kept."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+
+import pytest
+from tiny import FAST, REPOSITORY
+
+from tsdtp.results import read_record
+
+
+@pytest.fixture
+def swap_pruners():
+    path = REPOSITORY / "scripts" / "swap_pruners.py"
+    spec = importlib.util.spec_from_file_location("swap_pruners", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.main
+
+
+def test_each_model_is_measured_with_both_pruners(tsdtp, swap_pruners, tmp_path):
+    runs = []
+    for task in ("synthetic_sentence", "synthetic_pair"):
+        settings = [
+            f"task={task}",
+            "pruning=ts_dtp",
+            "pruning.budget=0.7",
+            "benchmark.enabled=false",
+        ]
+        assert tsdtp("train", *FAST, *settings).code == 0
+        runs.append(f"outputs/runs/{task}/tiny_bert/ts_dtp-0.7/seed0")
+    swap_pruners([*runs, str(tmp_path / "swapped.json")])
+    found = json.loads((tmp_path / "swapped.json").read_text())
+    for task in ("synthetic_sentence", "synthetic_pair"):
+        record = read_record(f"outputs/runs/{task}/tiny_bert/ts_dtp-0.7/seed0")
+        assert found[task]["own"]["accuracy"] == record.quality["accuracy"]
+        for who in ("own", "swapped"):
+            assert found[task][who]["flops_ratio"] == pytest.approx(0.7, abs=0.1)
+        assert 0 <= found[task]["overlap"]["jaccard"] <= 1

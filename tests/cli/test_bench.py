@@ -92,6 +92,6 @@ def test_a_sweep_of_benchmarks_and_its_report(tsdtp):
     assert first.code == 0, first.err + first.out
     folder = Path("outputs/sweeps/mine")
     lines = folder.joinpath("speed.md").read_text().splitlines()
-    assert [line.split()[1] for line in lines if "float32" in line] == ["Random", "Top-k"]
+    assert [line.split()[1] for line in lines if "| float32" in line] == ["Random", "Top-k"]
     assert list(folder.glob("speedup_*.png"))
     assert "2 of 2 cells are done" in tsdtp(*sweep).out

@@ -105,6 +105,7 @@ class TokenPruner(nn.Module, ABC):
         fuse: dropped tokens are averaged, weighted by memory, into one summary token a sequence.
         arguments: what it was built with, beyond the sizes of the model.
         progress: the part of the training that is done, 0 to 1, for methods that anneal.
+        frozen: what it has learnt stays as it is.
         resolution: half the step between the FLOPs ratios that it can spend; 0: any can be met.
         ramps: a training may come down to the budget little by little; False: it starts there.
         keep_all: the strictness at which nothing is dropped.
@@ -130,6 +131,7 @@ class TokenPruner(nn.Module, ABC):
     fuse: bool = False
     arguments: Mapping[str, Any] = MappingProxyType({})
     progress: float = 0.0
+    frozen: bool = False
     resolution: float = 0.0
     ramps: bool = True
     keep_all: float = -math.inf
@@ -160,7 +162,12 @@ class TokenPruner(nn.Module, ABC):
     @property
     def learns(self) -> bool:
         """Whether it has weights that train."""
-        return any(parameter.requires_grad for parameter in self.parameters())
+        return not self.frozen and any(p.requires_grad for p in self.parameters())
+
+    def requires_grad_(self, requires_grad: bool = True):
+        """As of any module; remembered, for sharded weights forget it in a forward."""
+        self.frozen = not requires_grad
+        return super().requires_grad_(requires_grad)
 
     def prunes(self, layer: int) -> bool:
         """Whether this method looks at that layer at all."""

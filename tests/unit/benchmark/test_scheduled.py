@@ -32,7 +32,7 @@ def test_as_many_tokens_stay_as_the_schedule_says(method):
 
 
 def test_the_scoring_is_paid_for_in_the_layers_that_drop():
-    model = scheduled("ts_dtp")
+    model = scheduled("ts_dtp", own_attention=True)
     assert [model.pruner.prunes(layer) for layer in range(4)] == [False, True, False, True]
     assert model.pruner.needs_attention
     lengths = torch.tensor([10])

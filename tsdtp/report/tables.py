@@ -19,9 +19,16 @@ LABELS = {
     "none": "No Pruning (packed)",
     "dtp": "General DTP",
     "ts_dtp": "TS-DTP",
+    "ts_dtp_described": "TS-DTP as described",
     "ts_dtp_notebook": "TS-DTP as in the notebook",
     "random": "Random",
     "topk": "Top-k",
+    "cls_attention": "CLS attention",
+    "power_bert": "PoWER-BERT",
+    "ltp": "LTP",
+    "transkimmer": "Transkimmer",
+    "tome": "ToMe",
+    "depth": "Fewer blocks",
 }
 # metric -> header, factor to the shown unit
 _QUALITY = {"accuracy": ("Accuracy (%)", 100), "bleu": ("BLEU", 1), "chrf": ("chrF", 1)}

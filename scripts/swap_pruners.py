@@ -34,7 +34,7 @@ def load(folder: str) -> tuple[Cell, PrunedModel]:
     config.model.init_from = folder
     cell = build_cell(config)
     model = cell.model()
-    load_weights(model, Path(folder))
+    load_weights(model, Path(folder))  # the pruner's, too: a start run gives the encoder's alone
     return cell, model.eval()
 
 

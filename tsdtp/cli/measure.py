@@ -16,7 +16,6 @@ from tsdtp.benchmark import measure
 from tsdtp.cli.build import Cell
 from tsdtp.models import PrunedModel, PrunedSeq2Seq, calibrate
 from tsdtp.models.texts import INPUTS, inputs_of
-from tsdtp.pruning.none import NoPruning
 
 
 def as_measured(model: PrunedModel, config: DictConfig, device: torch.device):
@@ -116,8 +115,7 @@ def generation(model: PrunedModel, batches: list[dict], how: dict, cell: Cell) -
 
 def candidates(model: PrunedModel) -> dict[str, PrunedModel]:
     """What is compared: `pruned`, `unpruned` (packed as well) and `plain` (Hugging Face)."""
-    shape = model.shape
-    unpruned = model.with_pruner(NoPruning(shape.num_layers, shape.hidden_size))
+    unpruned = model.unpruned()
     return {
         "pruned": _runner(model, model.execution),
         "unpruned": _runner(unpruned, "packed"),

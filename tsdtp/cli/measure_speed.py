@@ -21,7 +21,6 @@ from tsdtp.models import PrunedModel
 from tsdtp.models.budget import packed_evaluation
 from tsdtp.models.cost import encoder_flops, unpruned_flops
 from tsdtp.models.texts import INPUTS
-from tsdtp.pruning.none import NoPruning
 from tsdtp.tasks.metrics import PruningCost
 
 
@@ -74,14 +73,14 @@ def spent(model: PrunedModel, batches: list[Batch]) -> tuple[dict, list[torch.Te
     """The `cost` section on these batches, and [L + 1, B] token counts of each."""
     shape = model.shape
     cost, lengths, padded, packed = PruningCost(shape, model.pruner), [], 0.0, 0.0
-    nothing = NoPruning(shape.num_layers, shape.hidden_size)
+    keeping = model.unpruned().pruner
     with packed_evaluation(model):
         for batch in batches:
             out = model(**batch)
             cost.update(out, batch["attention_mask"].bool(), None)
             lengths.append(torch.cat([out.tokens_entered[None], out.tokens_kept]))
             padded += unpruned_flops(shape, _padded(lengths[-1])).sum().item()
-            packed += encoder_flops(shape, _unpruned(lengths[-1]), nothing).sum().item()
+            packed += encoder_flops(shape, _unpruned(lengths[-1]), keeping).sum().item()
     figures = cost.compute()
     examples = figures.pop("n")
     others = {"packed_flops_per_example": packed, "hf_flops_per_example": padded}

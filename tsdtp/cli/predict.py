@@ -40,17 +40,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _predict(options: argparse.Namespace) -> None:
     texts = _texts(options)
     from tsdtp.cli.run import quiet_libraries
-    from tsdtp.models import (
-        PrunedCausalLM,
-        PrunedClassifier,
-        from_pretrained,
-        predict,
-        tokenizer_of,
-    )
+    from tsdtp.models import PrunedClassifier, from_pretrained, predict, tokenizer_of
 
     quiet_libraries()
     model = from_pretrained(options.run, execution="packed")
-    if not isinstance(model, PrunedClassifier) or isinstance(model, PrunedCausalLM):
+    if not isinstance(model, PrunedClassifier) or model.can_generate():
         raise ValueError(f"{options.run} holds no classifier; what writes has generate()")
     tokenizer = tokenizer_of(options.run)
     limits = {"batch_size": options.batch_size, "max_length": options.max_length}

@@ -19,6 +19,7 @@ from tsdtp.models.cost import EncoderShape, max_positions
 from tsdtp.models.encoder import Encoding, Entering, PackedEncoder
 from tsdtp.packing import Packed, pack
 from tsdtp.pruning import TokenPruner
+from tsdtp.pruning.none import NoPruning
 
 EXECUTIONS = ("masked", "packed", "hf")
 POOLINGS = ("cls", "last", "mean")
@@ -86,6 +87,10 @@ class PrunedModel(nn.Module, ABC):
         other = copy.copy(self)
         other._modules = {**self._modules, "pruner": pruner}
         return other
+
+    def unpruned(self) -> Self:
+        """The same model that keeps every token; shares every weight."""
+        return self.with_pruner(NoPruning(self.shape.num_layers, self.shape.hidden_size))
 
     @property
     @abstractmethod

@@ -14,7 +14,6 @@ from tsdtp.models.attribution import layer_conductance
 from tsdtp.models.pruned import PrunedModel
 from tsdtp.models.texts import Batch, Text, batches_of, inputs_of
 from tsdtp.pruning import TokenPruner, TokenState
-from tsdtp.pruning.none import NoPruning
 
 
 def teach(
@@ -64,8 +63,7 @@ def teach(
     batches = batches_of(data, tokenizer, model.device)
     mask_id = _mask_id(tokenizer) if mask_id is None else mask_id
     with _frozen_and_whole(model):
-        unpruned = NoPruning(model.shape.num_layers, model.shape.hidden_size)
-        teacher = teacher or model.with_pruner(unpruned)
+        teacher = teacher or model.unpruned()
         targets = [
             layer_conductance(teacher, **b, mask_id=mask_id, layers=pruner.layers, steps=steps)
             for b in batches

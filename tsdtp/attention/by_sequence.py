@@ -10,27 +10,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tsdtp.attention.softmax import (
-    Attention,
-    relative_bias,
-    sequence_attention,
-    with_dead_rows,
-)
+from tsdtp.attention.softmax import Attention, relative_bias, sequence_attention
 
 
 def attend(query, key, value, layout, gate, received, dropout, bias) -> Attention:
     """See `tsdtp.attention.attend`."""
-    contexts: list[Tensor] = []
+    contexts = torch.zeros_like(value)
     receipts: list[Tensor] = []
     for start, end in layout.bounds:
         one = [x[start:end].transpose(0, 1)[None] for x in (query, key, value)]
         gates = None if gate is None else gate[start:end].float()
         added = None if bias is None else relative_bias(bias, layout.positions[start:end])
         context, receipt = _one(one[0], one[1], one[2], gates, received, dropout, added)
-        contexts.append(context)
+        contexts[start:end] = context  # a list of them, to be joined, would hold all of them twice
         if receipt is not None:
             receipts.append(receipt)
-    return with_dead_rows(contexts, query.shape[0]), torch.cat(receipts) if received else None
+    return contexts, torch.cat(receipts) if received else None
 
 
 def _one(

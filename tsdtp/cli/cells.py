@@ -56,7 +56,7 @@ class TranslationCell(Cell[TranslationData]):
     """A run that translates."""
 
     writes = True
-    models = "tiny_marian, marian_small, opus_mt_en_de, t5_small"
+    models = "tiny_marian, mbart_small, marian_small, opus_mt_en_de, t5_small"
 
     @property
     def mask_id(self) -> int:
@@ -69,7 +69,9 @@ class TranslationCell(Cell[TranslationData]):
         shape = self.architecture
         shape.decoder_vocab_size = len(tokenizer)
         shape.eos_token_id = tokenizer.eos_token_id
-        shape.decoder_start_token_id = tokenizer.pad_token_id
+        # mBART moves the end of a target to its front, the others put padding there.
+        begins = tokenizer.eos_token_id if shape.model_type == "mbart" else tokenizer.pad_token_id
+        shape.decoder_start_token_id = begins
         shape.bos_token_id = shape.forced_eos_token_id = None
 
     def task(

@@ -13,7 +13,6 @@ from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from omegaconf import DictConfig, OmegaConf
 
-from tsdtp.cli import report
 from tsdtp.cli.check import check_command, exit_with, parse
 from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, as_text, config_dir, find_preset
 from tsdtp.cli.folder import take_lock
@@ -72,6 +71,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         with sweep_lock(folder):
             code = _run(name, command_of(preset), folder, overrides)
             if "dry_run=true" not in overrides and code in (0, 1):
+                # Here, for Hydra loads this file in every process, and the figures take seconds.
+                from tsdtp.cli import report
+
                 report.main([str(folder)])
                 _to_wandb(name, folder, overrides)
     except ConfigError as error:

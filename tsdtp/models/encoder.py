@@ -161,12 +161,13 @@ class PackedEncoder:
             bias=None if tokens.biases is None else tokens.biases[layer],
             backend=self.backend,
         )
+        if self.pruner.needs_projections and self.pruner.prunes(layer):
+            tokens.query, tokens.key = query[: x.size], key[: x.size]
+        del query, key, value  # the peak of memory is what comes next, in the first block
         if self.read is not None and layer == self.pruner.depth - 1:
             x, chosen = one_each(x, self.read)
             context = context.index_select(0, chosen)
         tokens.hidden = x.like(self.family.attention_output(block, context.flatten(1), x.rows))
-        if self.pruner.needs_projections and self.pruner.prunes(layer):
-            tokens.query, tokens.key = query[: x.size], key[: x.size]
         return received
 
     def _prune(

@@ -14,6 +14,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
+from tsdtp.report.adaptivity import QUARTERS, RANKS, adaptivity
 from tsdtp.report.answers import compare, read_examples, read_runs
 from tsdtp.report.caption import LEGEND
 from tsdtp.report.figures import draw
@@ -43,13 +44,15 @@ def save_page(report: Report, folder: str | Path, out: str | Path) -> Path:
     environment = Environment(
         loader=PackageLoader("tsdtp.report", "page"), autoescape=True, undefined=StrictUndefined
     )
+    runs = read_runs(folder)
     text = environment.get_template("page.html").render(
         title=Path(folder).resolve().name,
         heading=report.heading,
         warnings=report.warnings,
         legend=LEGEND,
         sections=[_section(table, report.runs) for table in report.tables],
-        pairs=_pairs(compare(read_runs(folder))),
+        pairs=_pairs(compare(runs)),
+        adaptivity=_kept(adaptivity(runs)),
         examples=_json([_shown(found) for found in read_examples(folder)]),
     )
     return write_atomic(Path(out) / PAGE, text)
@@ -99,6 +102,20 @@ def _pairs(table: pd.DataFrame) -> list[list[str]]:
             f"{100 * row['low']:+.2f} to {100 * row['high']:+.2f}",
             f"{row['p']:.4f}" if row["p"] >= 0.0001 else "< 0.0001",
             f"{row['seeds']}",
+            f"{row['n']}",
+        ]
+        for row in table.to_dict("records")
+    ]
+
+
+def _kept(table: pd.DataFrame) -> list[list[str]]:
+    """Adaptivity as it is shown, in percent of the tokens."""
+    return [
+        [
+            f"{row['task']} · {row['model']}",
+            row["method"],
+            *(f"{100 * row[name]:.1f}" for name in QUARTERS),
+            *("–" if pd.isna(row[name]) else f"{row[name]:+.2f}" for name in RANKS),
             f"{row['n']}",
         ]
         for row in table.to_dict("records")

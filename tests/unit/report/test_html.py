@@ -33,8 +33,9 @@ def page(tmp_path, make_record):
         shown = [example(0, prediction, [3, 1, 3]), example(1, 1, [3, 0, 3])]
         content = {"labels": ["bad", "good"], "layers": 3, "examples": shown}
         (folder / EXAMPLES).write_text(json.dumps(content))
-        rows = f"index,label,prediction\n0,1,{prediction}\n1,1,1\n".encode()
-        (folder / PREDICTIONS).write_bytes(gzip.compress(rows))
+        header = "index,label,prediction,probability,tokens,kept\n"
+        rows = [f"{i},1,{1 if i else prediction},0.75,{10 + i},5\n" for i in range(8)]
+        (folder / PREDICTIONS).write_bytes(gzip.compress((header + "".join(rows)).encode()))
     for number, record in enumerate(records):
         write_record(tmp_path / f"run{number}", record)
     assert main([str(tmp_path), "--quiet"]) == 0
@@ -46,7 +47,8 @@ def test_the_page_needs_nothing_but_itself(page):
     addresses = re.findall(r"""(?:src|href|url)\s*[=(]\s*["']?([^"')\s>]+)""", text)
     assert addresses and all(a.startswith(("data:", "#")) for a in addresses if a != "x")
     assert "http://" not in re.sub(r"data:[^\"]*", "", text)
-    assert text.count("<table") == 2, "a task, and the paired tests"
+    assert text.count("<table") == 3, "a task, the paired tests, what is kept of which"
+    assert "ts_dtp 0.5 seed" in text and re.search(r"<td>47\.\d</td>", text), "5 of 10 or 11"
     assert "tsdtp train" in text and "a" * 40 in text, "where the numbers come from"
 
 

@@ -1,0 +1,76 @@
+"""Whether a method keeps more of a text that needs more: by length, and by difficulty."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pandas as pd
+from scipy import stats
+
+from tsdtp.report.answers import Run
+
+QUARTERS = ("shortest", "second", "third", "longest")
+RANKS = ("length", "difficulty")
+
+
+def adaptivity(runs: Iterable[Run]) -> pd.DataFrame:
+    """What each pruned run kept of short and long, of easy and hard texts.
+
+    Args:
+        runs: as `read_runs` gives them; the unpruned run of the same seed says what is difficult.
+
+    Returns:
+        task, model, method (with budget, variant and seed), n; shortest, second, third, longest:
+        fraction of the tokens that the last block keeps, in each quarter of the texts by length;
+        length: Spearman's rank correlation of tokens kept with tokens; difficulty: that of the
+        fraction kept, less its mean among texts of like length, with how unsure the unpruned model
+        is (1 - probability of its answer). A correlation is NaN where all texts keep the same, or
+        without an unpruned run.
+    """
+    found = [run for run in runs if {"tokens", "kept", "probability"} <= set(run.answers)]
+    unpruned = {_place(run): run for run in found if run.identity["pruning"] == "none"}
+    rows = [
+        _row(run, unpruned.get(_place(run)))
+        for run in found
+        if run.identity["pruning"] != "none" and len(run.answers) >= 8
+    ]
+    return pd.DataFrame(rows, columns=["task", "model", "method", "n", *QUARTERS, *RANKS])
+
+
+def _place(run: Run) -> tuple:
+    return tuple(run.identity.get(key) for key in ("task", "model", "seed"))
+
+
+def _row(run: Run, unpruned: Run | None) -> dict[str, Any]:
+    answers = run.answers.set_index("index")
+    share = answers["kept"] / answers["tokens"]
+    order = answers["tokens"].rank(method="first")
+    quarters = share.groupby(pd.qcut(order, 4, labels=QUARTERS), observed=True).mean()
+    task, model, seed = _place(run)
+    return {
+        **{"task": task, "model": model, "method": f"{run.name} seed {seed}", "n": len(share)},
+        **quarters.to_dict(),
+        "length": _rank_correlation(answers["tokens"], answers["kept"]),
+        "difficulty": _with_doubt(share - _like_length(share, order), unpruned),
+    }
+
+
+def _like_length(share: pd.Series, order: pd.Series) -> pd.Series:
+    """The mean among as long texts: each tenth by length, or fewer where there are few."""
+    parts = max(1, min(10, len(share) // 4))
+    return share.groupby(pd.qcut(order, parts, labels=False)).transform("mean")
+
+
+def _with_doubt(kept: pd.Series, unpruned: Run | None) -> float:
+    if unpruned is None:
+        return float("nan")
+    doubt = 1 - unpruned.answers.set_index("index")["probability"]
+    both = pd.concat([kept, doubt], axis=1, join="inner")
+    return _rank_correlation(both.iloc[:, 0], both.iloc[:, 1])
+
+
+def _rank_correlation(one: pd.Series, other: pd.Series) -> float:
+    if one.nunique() < 2 or other.nunique() < 2:
+        return float("nan")
+    return float(stats.spearmanr(one, other).statistic)

@@ -1,4 +1,4 @@
-"""The script completes in a real bash."""
+"""Help is there, and the script completes in a real bash."""
 
 from __future__ import annotations
 
@@ -12,6 +12,14 @@ COMP_LINE="$1"; COMP_POINT=${#COMP_LINE}
 read -ra COMP_WORDS <<< "$COMP_LINE"; COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
 COMP_WORDBREAKS=' '; _tsdtp 2>/dev/null; printf '%s\\n' "${COMPREPLY[@]}"
 """
+
+
+@pytest.mark.parametrize("command", ["train", "bench", "eval", "sweep", "tune"])
+def test_every_command_helps(tsdtp, command):
+    outcome = tsdtp(command, "--help")
+    assert outcome.code == 0 and f"tsdtp {command}" in outcome.out and "Example:" in outcome.out
+    if command == "sweep":
+        assert "  smoke      Six methods" in outcome.out and "dry_run=true" in outcome.out
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,8 @@ from tiny import FAST
 
 WRONG = {
     "unknown option": (["pruning=tsdtp"], ["pruning=tsdtp", "ts_dtp", "topk"]),
+    "dashes": (["--pruning", "topk"], ["--pruning", "pruning=VALUE"]),
+    "no equals sign": (["pruning", "topk"], ["'pruning'", "pruning=VALUE"]),
     "misspelt key": (["pruning=dtp", "pruning.budgit=0.4"], ["budgit", "did you mean budget?"]),
     "misspelt top key": (["epoch=3"], ["epoch", "did you mean epochs?"]),
     "impossible budget": (["pruning=dtp", "pruning.budget=1.4"], ["1.4", "(0, 1]"]),

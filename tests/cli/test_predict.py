@@ -49,6 +49,14 @@ def test_explained_tokens_say_which_block_dropped_them(tsdtp, run):
     assert sum(token.endswith("·1") for token in line) == len(line) - row["tokens_kept"][0]
 
 
+def test_empty_lines_are_left_out_where_asked(tsdtp, run, tmp_path):
+    (tmp_path / "texts").write_text("good\n\n \nbad\n")
+    outcome = tsdtp("predict", run, "--file", "texts", "--skip-empty")
+    assert outcome.code == 0 and len(outcome.out.splitlines()) == 2
+    stopped = tsdtp("predict", run, "--file", "texts")
+    assert stopped.code == 2 and "texts, line 2: an empty text" in stopped.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

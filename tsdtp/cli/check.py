@@ -37,7 +37,12 @@ def check_command(config_name: str, arguments: Sequence[str]) -> None:
     Raises:
         ConfigError: for an override, option or key that does not exist, or a missing extra.
     """
-    options = get_args_parser().parse_args(arguments)
+    options, unknown = get_args_parser().parse_known_args(arguments)
+    if unknown:
+        name = unknown[0].lstrip("-").split("=")[0]
+        raise ConfigError(
+            f"no such option: {unknown[0]}; settings have no dashes: {name}=VALUE (and --help)"
+        )
     if options.help or options.hydra_help or options.info or options.shell_completion:
         return
     own = user_folder(options.config_dir)
@@ -62,7 +67,9 @@ def parse(overrides: Sequence[str]) -> list[Override]:
     try:
         return OverridesParser.create().parse_overrides(list(overrides))
     except HydraException as error:
-        raise ConfigError(f"cannot read the command line: {first_line(error)}") from error
+        bare = [o for o in overrides if "=" not in o and not o.startswith("~")]
+        hint = f"; valid: {bare[0]}=VALUE" if bare else ""
+        raise ConfigError(f"cannot read the command line: {first_line(error)}{hint}") from error
 
 
 def _variants(overrides: list[Override]) -> Iterator[list[str]]:

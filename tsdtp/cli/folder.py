@@ -10,7 +10,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from tsdtp.cli.config import ConfigError
-from tsdtp.cli.identity import Settings, Status, inspect_run
+from tsdtp.cli.identity import Settings, Status, changed, inspect_run
 from tsdtp.cli.plan import other_code
 from tsdtp.provenance import code_digest, code_state
 from tsdtp.results import RECORD_NAME, RunRecord
@@ -38,9 +38,11 @@ def finished(settings: Settings) -> RunRecord | None:
         return None
     status, record = inspect_run(settings, code_state())
     if status in _REFUSED:
+        known = changed(record, settings) if record and status is Status.CHANGED else []
+        which = f" ({'; '.join(known[:4])}{'; ...' if known[4:] else ''})" if known else ""
         raise ConfigError(
-            f"{folder} {_REFUSED[status]}; overwrite=true replaces it, "
-            "hydra.run.dir=FOLDER goes elsewhere"
+            f"{folder} {_REFUSED[status]}{which}; overwrite=true replaces it, "
+            "variant=NAME keeps both"
         )
     if status is Status.OTHER_CODE and settings["changed_code"] == "ask":
         raise ConfigError(other_code(record, f"the run in {folder} comes"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,21 @@ class Status(StrEnum):
 def identity_hash(settings: Settings) -> str:
     """Hash of a resolved config, without what may differ between two runs of one cell."""
     return config_hash({k: v for k, v in settings.items() if k not in _NOT_IDENTITY})
+
+
+def changed(record: RunRecord, settings: Settings) -> list[str]:
+    """Which settings are not those of a record, as `key: then -> now`."""
+    then, now = (dict(_leaves(s)) for s in (record.provenance.get("config") or {}, settings))
+    keys = [k for k in sorted(then | now) if k.split(".")[0] not in (*_NOT_IDENTITY, "method")]
+    return [f"{k}: {then.get(k)} -> {now.get(k)}" for k in keys if then.get(k) != now.get(k)]
+
+
+def _leaves(settings: Mapping, path: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{path}{key}.")
+        else:
+            yield f"{path}{key}", value
 
 
 def cell_identity(settings: Settings, method: str) -> dict[str, Any]:

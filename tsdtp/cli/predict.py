@@ -40,12 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _predict(options: argparse.Namespace) -> None:
     texts = _texts(options)
     from tsdtp.cli.run import quiet_libraries
-    from tsdtp.models import PrunedClassifier, from_pretrained, predict, tokenizer_of
+    from tsdtp.models import from_pretrained, predict, tokenizer_of
 
     quiet_libraries()
     model = from_pretrained(options.run, execution="packed")
-    if not isinstance(model, PrunedClassifier) or model.can_generate():
-        raise ValueError(f"{options.run} holds no classifier; what writes has generate()")
     tokenizer = tokenizer_of(options.run)
     limits = {"batch_size": options.batch_size, "max_length": options.max_length}
     show = _explained if options.explain else _json
@@ -74,16 +72,17 @@ def _texts(options: argparse.Namespace) -> Iterator[str | tuple[str, str]]:
     if options.file and options.file != "-":
         if not Path(options.file).is_file():
             raise ValueError(f"--file {options.file}: no such file")
-        return _lines(open(options.file, "rb"), options.file)
-    return _lines(sys.stdin.buffer, "standard input")
+        return _lines(open(options.file, "rb"), options.file, options.skip_empty)
+    return _lines(sys.stdin.buffer, "standard input", options.skip_empty)
 
 
-def _lines(source, name: str) -> Iterator[str | tuple[str, str]]:
+def _lines(source, name: str, skip_empty: bool) -> Iterator[str | tuple[str, str]]:
     with source:
         for number, line in enumerate(source, 1):
             try:
                 text = line.decode("utf-8").rstrip("\r\n")
-                yield _parts(text)
+                if text.strip() or not skip_empty:
+                    yield _parts(text)
             except ValueError as error:
                 raise ValueError(f"{name}, line {number}: {error}") from error
 
@@ -152,6 +151,7 @@ def _parser() -> argparse.ArgumentParser:
         help="the run, and texts; of a pair, with a tab between the two",
     )
     parser.add_argument("--file", help="a text a line; - or no text at all: standard input")
+    parser.add_argument("--skip-empty", action="store_true", help="leave empty lines out")
     parser.add_argument("--explain", action="store_true", help="show where each token was dropped")
     parser.add_argument("--batch-size", type=_positive, default=32)
     parser.add_argument("--max-length", type=_positive, help="in tokens; longer texts are cut")

@@ -16,8 +16,17 @@ from omegaconf import DictConfig, OmegaConf
 from tsdtp.cli.check import check_command, exit_with, parse
 from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, as_text, config_dir, find_preset
 from tsdtp.cli.folder import take_lock
+from tsdtp.cli.usage import described, wants_help
 
 LOCK_NAME = ".sweep.lock"
+_USAGE = """\
+usage: tsdtp sweep sweep=NAME|FILE.yaml [dir=FOLDER] [KEY=VALUE ...]
+
+Runs the cells of a preset, or of a file like one, that have not run yet; then prints their tables.
+  dir=FOLDER         of all cells; default: outputs/sweeps/NAME
+  dry_run=true       only list the cells, which are done, and how long the rest may take
+  KEY=VALUE[,VALUE]  of every cell, as `tsdtp train` takes it; replaces the preset's values
+Example: tsdtp sweep sweep=frontier task=sst2 model=minilm_l6 seed=0"""
 
 
 def load_sweep(name: str) -> DictConfig:
@@ -58,6 +67,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         0, or 1 if a cell failed (the tables then show its gap), or 2 for a wrong command line.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if wants_help(arguments):
+        print(f"{_USAGE}\n\nPresets (configs/sweep):\n{described('sweep')}")
+        return 0
     own = dict(a.split("=", 1) for a in arguments if a.startswith(("sweep=", "dir=")))
     overrides = [a for a in arguments if not a.startswith(("sweep=", "dir="))]
     try:

@@ -29,6 +29,11 @@ from tsdtp.tasks.checkpoints import RotatingCheckpoints, damage, previous_of
 from tsdtp.tasks.non_finite import StopAtNonFiniteLoss
 from tsdtp.tasks.pruning_task import PruningTask
 
+_UNTAUGHT = (
+    "no model.init_from, so no teacher: the task attention learns from the loss alone; "
+    "valid: a folder, or unpruned for the run beside this one"
+)
+
 
 def train(cell: Cell, loggers: list[Logger], config_hash: str) -> PrunedModel:
     """Fits the cell's model, from the checkpoint `ckpt_path` on; 0 epochs leave it as it starts.
@@ -46,6 +51,8 @@ def train(cell: Cell, loggers: list[Logger], config_hash: str) -> PrunedModel:
     task = cell.task(model, instantiate(config.optim), teacher, **settings)
     with trainer_of(cell, loggers, config_hash) as trainer:
         batches = loaders(cell, trainer)
+        if teacher is None and to_be_taught(cell) and trainer.is_global_zero:
+            print(_UNTAUGHT, flush=True)
         if teacher is not None and to_be_taught(cell):
             if trainer.is_global_zero:  # the task passes on what was learnt
                 teach_pruner(cell, model, teacher)

@@ -37,6 +37,7 @@ from tsdtp.cli.trials import (
     wanted,
 )
 from tsdtp.cli.tuned import save_search
+from tsdtp.cli.usage import described, wants_help
 from tsdtp.jobs.board import describe
 from tsdtp.jobs.job import Job, State
 from tsdtp.jobs.pool import Pool, run_all
@@ -45,6 +46,18 @@ if TYPE_CHECKING:
     from optuna import Study, Trial
 
 _OWN = ("hparams", "trials", "sampler", "sampler_seed", "cost", "hopeless", "dir", "slots")
+_USAGE = """\
+usage: tsdtp tune [hparams=NAME|FILE.yaml] [trials=N] [KEY=VALUE ...]
+
+Searches settings for quality against cost, and writes the best as experiments.
+  trials=N               in all; the same command again goes on to as many
+  sampler=tpe|nsga2      of Optuna; sampler_seed=N
+  cost=flops_ratio|seconds
+  hopeless=N             stop a trial below the median of at least N that cost no more; 0: never
+  dir=FOLDER             of the search; default: outputs/tune/NAME
+  slots=[...]            devices or groups of CPU cores, a trial each
+  KEY=VALUE              of every run, as `tsdtp train` takes it
+Example: tsdtp tune trials=20 task=sst2 model=minilm_l6"""
 _CHOICES = {"sampler": ("tpe", "nsga2"), "cost": ("flops_ratio", "seconds")}
 
 
@@ -169,6 +182,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         0, or 1 if no trial finished, or 2 for a wrong command line.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if wants_help(arguments):
+        print(f"{_USAGE}\n\nSearches (configs/hparams):\n{described('hparams')}")
+        return 0
     own = [a for a in arguments if a.split("=")[0] in _OWN]
     try:
         search = Search(load_settings(own), [a for a in arguments if a not in own])

@@ -52,8 +52,7 @@ def export(model: PrunedClassifier, max_length: int | None = None) -> ExportedPr
         max_length: in tokens; default: the model's positions, or 512.
 
     Raises:
-        ValueError: for a model of several tokens' answers, or one that averages attention over
-            heads on a grid.
+        ValueError: for a method that no exporter can follow (`depth`, `tome`).
 
     Example:
         >>> torch.export.save(tsdtp.export(model), "model.pt2")
@@ -69,6 +68,8 @@ def export(model: PrunedClassifier, max_length: int | None = None) -> ExportedPr
             return torch.export.export(
                 OneText(model), (ids, ids.clone()), dynamic_shapes=({1: length}, {1: length})
             )
+    except RuntimeError as error:
+        raise ValueError(_refused(model, "a torch.export program")) from error
     finally:
         model.execution = execution
         model.train(training)
@@ -84,12 +85,23 @@ def export_onnx(model: PrunedClassifier, path: str | Path, max_length: int | Non
 
     Raises:
         ImportError: a package is missing.
+        ValueError: as `export`; and for `power_bert`.
     """
-    program: Any = torch.onnx.export(
-        export(model, max_length),
-        input_names=["input_ids", "token_type_ids"],
-        output_names=["logits", "kept_layers"],
-        dynamo=True,
-    )
+    exported = export(model, max_length)
+    try:
+        program: Any = torch.onnx.export(
+            exported,
+            input_names=["input_ids", "token_type_ids"],
+            output_names=["logits", "kept_layers"],
+            dynamo=True,
+            verbose=False,
+        )
+    except torch.onnx.OnnxExporterError as error:
+        raise ValueError(_refused(model, "an ONNX file")) from error
     program.save(str(path))
     return Path(path)
+
+
+def _refused(model: PrunedClassifier, goal: str) -> str:
+    valid = "ts_dtp, dtp, ltp, transkimmer, topk, random, cls_attention"
+    return f"{type(model.pruner).__name__} cannot become {goal}; valid methods: {valid}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -12,7 +13,8 @@ from transformers import PreTrainedTokenizerBase
 
 from tsdtp.models.budget import packed_evaluation
 from tsdtp.models.classifier import PrunedClassifier
-from tsdtp.models.texts import Text, inputs_of, length_limit, tokenised
+from tsdtp.models.pruned import PrunedModel
+from tsdtp.models.texts import Text, inputs_of, length_limit, several, tokenised
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Prediction:
 
 
 def predict(
-    model: PrunedClassifier,
+    model: PrunedModel,
     tokenizer: PreTrainedTokenizerBase,
     texts: Iterable[Text],
     *,
@@ -60,10 +62,15 @@ def predict(
         max_length: see `tokenised`; never beyond the model's positions.
 
     Raises:
-        ValueError: for what `check_text` refuses.
+        ValueError: for a model that does not classify, one str in place of several, or what
+            `check_text` refuses.
     """
+    if not isinstance(model, PrunedClassifier) or model.can_generate():
+        raise ValueError(f"{type(model).__name__} is no classifier; what writes has generate()")
+    if model.pruner.budget is not None and float(model.pruner.strictness) == model.pruner.keep_all:
+        warnings.warn("not calibrated yet, so nothing is dropped: tsdtp.calibrate", stacklevel=2)
     limit = min(filter(None, (max_length, length_limit(tokenizer), model.max_positions)))
-    source = iter(texts)
+    source = iter(several(texts))
     while chunk := list(islice(source, batch_size)):
         (batch,) = tokenised(chunk, tokenizer, len(chunk), limit)
         inputs = {k: v.to(model.device) for k, v in inputs_of(batch).items()}

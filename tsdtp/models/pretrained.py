@@ -26,6 +26,7 @@ from tsdtp.models.pruned import PrunedModel
 
 CONFIG = "config.json"
 VERSION = 1  # of the section `tsdtp` in config.json
+VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "source.spm")
 PICKLES = ("pytorch_model.bin", "model.pt", "model.pth", "model.ckpt")
 
 
@@ -164,8 +165,12 @@ def tokenizer_of(source: str | Path) -> PreTrainedTokenizerBase:
     Raises:
         ValueError: there is none.
     """
-    nested = Path(source) / TOKENIZER
-    return load_tokenizer(str(nested if nested.is_dir() else find_source(str(source), None)))
+    folder = Path(source)
+    if (folder / TOKENIZER).is_dir():
+        return load_tokenizer(str(folder / TOKENIZER))
+    if folder.is_dir() and not any((folder / name).is_file() for name in VOCABULARIES):
+        raise ValueError(f"{folder}: no tokenizer is saved there; save_pretrained takes one")
+    return load_tokenizer(find_source(str(source), None))
 
 
 def push_to_hub(

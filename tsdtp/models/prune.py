@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Sequence
 
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tsdtp.models.causal_lm import PrunedCausalLM
 from tsdtp.models.classifier import PrunedClassifier
@@ -20,6 +21,7 @@ def prune(
     *,
     execution: str | None = None,
     pooling: str | None = None,
+    tokenizer: PreTrainedTokenizerBase | None = None,
     special_ids: Sequence[int] | None = None,
     auxiliary_weight: float = 0.1,
     **method_arguments,
@@ -36,30 +38,57 @@ def prune(
         budget: fraction of the unpruned encoder's FLOPs to spend, or None.
         execution: see `PrunedModel`.
         pooling: of a classifier, see `PrunedClassifier`.
-        special_ids: token ids never dropped, as `tokenizer.all_special_ids`; default: the ids that
-            the model's config names. The first token is never dropped.
+        tokenizer: of the model, which knows the special tokens.
+        special_ids: token ids never dropped; default: the tokenizer's special ones, and without a
+            tokenizer those that the model's config names. The first token is never dropped.
         auxiliary_weight: see `PrunedModel`.
         **method_arguments: of the method's class.
 
     Raises:
-        ValueError: for an unknown architecture, method or argument, or an impossible budget.
+        ValueError: for what is no model with a head, an unknown architecture, method or argument,
+            or an impossible budget.
 
     Example:
-        >>> model = tsdtp.prune(hf_model, method="ts_dtp", budget=0.4)
+        >>> model = tsdtp.prune(hf_model, method="ts_dtp", budget=0.4, tokenizer=tokenizer)
         >>> model(input_ids=ids, attention_mask=mask).tokens_kept
     """
+    check_plain(hf_model)
     arguments = dict(method_arguments) if budget is None else {**method_arguments, "budget": budget}
     pruner = build_pruner(find_method(method), hf_model, arguments)
     if special_ids is None:
-        names = ("bos_token_id", "cls_token_id", "eos_token_id", "sep_token_id")
-        ids = [getattr(hf_model.config, name, None) for name in names]
-        special_ids = [i for i in ids if isinstance(i, int)]
+        known = None if tokenizer is None else tokenizer.all_special_ids
+        special_ids = special_of(hf_model, warn=method != "none") if known is None else known
     settings = {"special_ids": special_ids, "auxiliary_weight": auxiliary_weight}
     if hf_model.config.is_encoder_decoder:
         return PrunedSeq2Seq(hf_model, pruner, execution, **settings)
     if hf_model.can_generate():
         return PrunedCausalLM(hf_model, pruner, execution, **settings)
     return PrunedClassifier(hf_model, pruner, execution, pooling, **settings)
+
+
+def check_plain(model: object) -> None:
+    """Raises ValueError for what cannot be pruned because it is no model, or has no head."""
+    if not isinstance(model, PreTrainedModel):
+        raise ValueError(f"prune takes a model of transformers, not {type(model).__name__}")
+    if model.base_model is model and not model.config.is_encoder_decoder:
+        raise ValueError(
+            f"{type(model).__name__} has no head; valid: what AutoModelForSequenceClassification, "
+            "AutoModelForSeq2SeqLM or AutoModelForCausalLM load"
+        )
+
+
+def special_of(model: PreTrainedModel, warn: bool) -> list[int]:
+    """The special tokens that a model's config names, and where asked a warning for none."""
+    names = ("bos_token_id", "cls_token_id", "eos_token_id", "sep_token_id")
+    ids = [getattr(model.config, name, None) for name in names]
+    known = [i for i in ids if isinstance(i, int)]
+    if warn and not known:
+        warnings.warn(
+            "the model does not say which tokens are special, so that all but the first may be "
+            "dropped; prune(..., tokenizer=tokenizer) keeps [SEP] and the like",
+            stacklevel=3,
+        )
+    return known
 
 
 def build_pruner(cls: type[TokenPruner], model: PreTrainedModel, arguments: dict) -> TokenPruner:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
-from typing import cast
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor
 from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 Text = str | tuple[str, str]
+T = TypeVar("T")
 Batch = Mapping[str, Tensor]
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
@@ -30,7 +31,7 @@ def batches_of(
     Raises:
         ValueError: for no data, or texts without a tokenizer.
     """
-    batches = [data] if isinstance(data, str) else list(data)
+    batches = list(several(data))
     if tokenizer is not None:
         texts = cast(list[Text], batches)
         batches = [inputs_of(b.to(device)) for b in tokenised(texts, tokenizer)]
@@ -39,6 +40,13 @@ def batches_of(
     if not isinstance(batches[0], Mapping):
         raise ValueError("texts need their tokenizer: tokenizer=...")
     return cast(list[Batch], batches)
+
+
+def several(texts: Iterable[T]) -> Iterable[T]:
+    """Raises ValueError for one str, whose letters would be taken for texts."""
+    if isinstance(texts, str):
+        raise ValueError("texts are a list of str (or of pairs of them), not one str")
+    return texts
 
 
 def check_text(text: Text) -> Text:
@@ -51,7 +59,7 @@ def check_text(text: Text) -> Text:
         if not isinstance(part, str):
             raise ValueError(f"a text is a str or a pair of them, not {type(part).__name__}")
         if not part.strip():
-            raise ValueError("an empty text has nothing to predict from")
+            raise ValueError("an empty text has nothing to read; leave it out")
         if "\0" in part:
             raise ValueError(f"a text with a NUL character: {part[:40]!r}")
     return text
@@ -74,7 +82,7 @@ def tokenised(
     Raises:
         ValueError: for what `check_text` refuses.
     """
-    source = iter(texts)
+    source = iter(several(texts))
     while chunk := [check_text(text) for text in islice(source, batch_size)]:
         yield tokenizer(
             cast(list[str], chunk),

@@ -147,8 +147,8 @@ class TokenPruner(nn.Module, ABC):
     ) -> None:
         super().__init__()
         name = type(self).__name__
-        if budget is not None and not 0 < budget <= 1:
-            raise ValueError(f"pruning.budget={budget}: valid is a fraction in (0, 1], or null")
+        if budget is not None and not (isinstance(budget, int | float) and 0 < budget <= 1):
+            raise ValueError(f"pruning.budget={budget!r}: valid is a fraction in (0, 1], or null")
         if budget is not None and self.search is None:
             raise ValueError(f"{name} has no budget to set; valid: pruning.budget=null")
         layers = range(num_layers - 1) if layers is None else layers

@@ -52,10 +52,20 @@ def test_other_methods_too(method, tmp_path):
 
 
 @pytest.mark.slow
-def test_an_onnx_file_answers_as_the_model(tmp_path):
+@pytest.mark.parametrize(("method", "goal"), [("depth", "torch.export"), ("power_bert", "ONNX")])
+def test_what_no_exporter_follows_is_refused_in_a_line(method, goal, tmp_path):
+    pytest.importorskip("onnxscript")
+    with pytest.raises(ValueError, match=f"cannot become .*{goal}.*valid methods: ts_dtp"):
+        export_onnx(pruned(method=method), tmp_path / "model.onnx", max_length=64)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["ts_dtp", "topk"])
+def test_an_onnx_file_answers_as_the_model(tmp_path, method):
     runtime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
-    model = pruned()
+    model = pruned(method=method)
     path = export_onnx(model, tmp_path / "model.onnx", max_length=64)
     session = runtime.InferenceSession(str(path))
 

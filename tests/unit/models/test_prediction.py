@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from tiny import make_model
+from transformers import AutoModelForCausalLM
 
 import tsdtp
 from tsdtp.data.tokenizer import train_tokenizer
@@ -59,6 +60,28 @@ def test_what_is_too_long_is_cut_and_says_so(model, tokenizer):
 def test_what_is_no_text_is_refused(model, tokenizer, text, message):
     with pytest.raises(ValueError, match=message):
         list(tsdtp.predict(model, tokenizer, [text]))
+
+
+def test_one_text_is_not_taken_for_a_list_of_letters(model, tokenizer):
+    for use in (
+        lambda: list(tsdtp.predict(model, tokenizer, "a film")),
+        lambda: tsdtp.calibrate(model, "a film", tokenizer=tokenizer),
+    ):
+        with pytest.raises(ValueError, match="a list of str .*, not one str"):
+            use()
+
+
+def test_a_model_that_was_not_calibrated_says_so(tokenizer):
+    model = tsdtp.prune(make_model("bert"), "topk", 0.5, tokenizer=tokenizer)
+    with pytest.warns(UserWarning, match="not calibrated yet"):
+        (answer,) = tsdtp.predict(model, tokenizer, [TEXTS[2]])
+    assert answer.kept == answer.tokens
+
+
+def test_what_writes_is_no_classifier(tokenizer):
+    model = tsdtp.prune(make_model("gpt2", auto=AutoModelForCausalLM), "topk", tokenizer=tokenizer)
+    with pytest.raises(ValueError, match=r"PrunedCausalLM is no classifier; .* generate\(\)"):
+        list(tsdtp.predict(model, tokenizer, TEXTS))
 
 
 def test_calibration_on_texts_meets_the_budget_as_on_batches(model, tokenizer):

@@ -13,6 +13,7 @@ from tiny import FAMILIES, SEQ2SEQ_FAMILIES, SPECIAL, make_batch, make_model, ma
 from transformers import AutoModelForSequenceClassification
 
 import tsdtp
+from tsdtp.data.tokenizer import train_tokenizer
 from tsdtp.models.loading import WEIGHTS
 from tsdtp.models.pretrained import CONFIG, push_to_hub
 from tsdtp.pruning import find_method
@@ -30,6 +31,15 @@ def pruned(method: str = "ts_dtp", family: str = "bert"):
     if model.pruner.search is not None:
         tsdtp.calibrate(model, [make_batch()])
     return model.eval()
+
+
+def test_a_folder_without_a_tokenizer_says_so(tmp_path):
+    folder = pruned().save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="no tokenizer is saved there"):
+        tsdtp.tokenizer_of(folder)
+    tokenizer = train_tokenizer(["a b c"], 20)
+    pruned().save_pretrained(tmp_path, tokenizer)
+    assert tsdtp.tokenizer_of(folder).get_vocab() == tokenizer.get_vocab()
 
 
 @pytest.mark.parametrize("method", METHODS)

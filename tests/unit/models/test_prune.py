@@ -4,9 +4,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from tiny import LENGTHS, SPECIAL, make_model, make_seq2seq
-from transformers import AutoConfig, AutoModelForSequenceClassification
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
 
 import tsdtp
+from tsdtp.data.tokenizer import train_tokenizer
 from tsdtp.models.classifier import PrunedClassifier
 
 LABELS = torch.tensor([0, 1, 0, 1, 0, 1])
@@ -40,6 +41,24 @@ def test_an_unknown_argument_lists_the_valid_ones():
         tsdtp.prune(make_model("bert"), "topk", gamma=1, kk=2)
     with pytest.raises(ValueError, match="none has no argument fraction; valid: budget"):
         tsdtp.prune(make_model("bert"), "none", fraction=0.5)
+
+
+def test_what_is_no_model_with_a_head_is_refused():
+    with pytest.raises(ValueError, match="takes a model of transformers, not str"):
+        tsdtp.prune("textattack/bert-base-uncased-SST-2")  # pyright: ignore
+    with pytest.raises(ValueError, match="BertModel has no head; .*ForSequenceClassification"):
+        tsdtp.prune(make_model("bert", auto=AutoModel))
+    for budget in ("0.5", 0, 2):
+        with pytest.raises(ValueError, match=rf"budget={budget!r}: valid is a fraction"):
+            tsdtp.prune(make_model("bert"), "topk", budget)  # pyright: ignore
+
+
+def test_the_tokenizer_says_what_is_never_dropped():
+    tokenizer = train_tokenizer(["a b c"], 20)
+    model = tsdtp.prune(make_model("bert"), "topk", tokenizer=tokenizer)
+    assert model.special_ids.tolist() == sorted(tokenizer.all_special_ids)
+    with pytest.warns(UserWarning, match="which tokens are special"):
+        tsdtp.prune(make_model("bert"), "topk")
 
 
 def test_an_unknown_architecture_lists_the_valid_ones():

@@ -1,0 +1,28 @@
+"""What commands that are not Hydra's own say when they are asked for help."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tsdtp.cli.config import config_dir
+
+
+def wants_help(arguments: Sequence[str]) -> bool:
+    """Whether a command line asks for help, wherever it does so."""
+    return any(argument in ("-h", "--help") for argument in arguments)
+
+
+def described(group: str) -> str:
+    """The presets of a config group, a line each: the name, and how its file begins."""
+    files = sorted((Path(config_dir()) / group).glob("*.yaml"))
+    return "\n".join(f"  {file.stem:10} {_first_sentence(file)}" for file in files)
+
+
+def _first_sentence(file: Path) -> str:
+    comments: list[str] = []
+    for line in file.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            break
+        comments.append(line.lstrip("# "))
+    return " ".join(comments).split(". ")[0].split("; ")[0].rstrip(".")

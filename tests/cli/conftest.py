@@ -7,6 +7,9 @@ from importlib import import_module
 from typing import NamedTuple
 
 import pytest
+from tiny import VOCABULARY, make_model
+
+from tsdtp.data.tokenizer import train_tokenizer
 
 
 class Outcome(NamedTuple):
@@ -33,6 +36,19 @@ def tsdtp(monkeypatch, capsys, tmp_path):
         return Outcome(int(code), captured.out, captured.err)
 
     return run
+
+
+@pytest.fixture
+def own(tmp_path):
+    """`my_classifier` and `my_data`, as the README takes them for granted."""
+    texts = [f"{word} film about {thing}" for word in ("good", "bad") for thing in "abcdefghij"]
+    tokenizer = train_tokenizer(texts, VOCABULARY, max_length=64)
+    make_model("bert").save_pretrained(tmp_path / "my_classifier")
+    tokenizer.save_pretrained(tmp_path / "my_classifier")
+    rows = [f"{text},{'yes' if 'good' in text else 'no'}\n" for text in texts]
+    (tmp_path / "my_data").mkdir()
+    for split in ("train", "validation"):
+        (tmp_path / "my_data" / f"{split}.csv").write_text("text,label\n" + "".join(rows))
 
 
 @pytest.fixture

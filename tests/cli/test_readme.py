@@ -16,8 +16,8 @@ TARGETS = [line.split()[1] for line in LINES if line.startswith("make ")]
 
 
 @pytest.mark.slow
-def test_the_commands_run_one_after_the_other(tsdtp):
-    assert len(COMMANDS) >= 6
+def test_the_commands_run_one_after_the_other(tsdtp, own):
+    assert len(COMMANDS) >= 12
     for command in COMMANDS:
         name, *arguments = fast(command)
         outcome = tsdtp(name, *arguments)

@@ -33,7 +33,7 @@ def _train(config: DictConfig) -> float | None:
     spread = "" if error is None else f" ± {error:.4f}"
     print(
         f"{record.identity['run_id']}: {name} {figure:.4f}{spread}"
-        f" (n = {n}), FLOPs {record.cost['flops_ratio']:.3f} of unpruned",
+        f" (n = {n}), FLOPs {record.cost['flops_ratio']:.3f} of the plain encoder",
         flush=True,
     )
     return figure

@@ -14,7 +14,7 @@ from tsdtp.models.texts import Batch, Text, batches_of, inputs_of
 
 
 def spent_ratio(model: PrunedModel, batches: Iterable[Batch]) -> float:
-    """FLOPs that the packed model spends on these batches over those of the unpruned encoder.
+    """FLOPs that the packed model spends on these batches over those of the plain encoder.
 
     Totals over all examples: a long sequence counts for more than a short one.
     """
@@ -57,7 +57,7 @@ def calibrate(
         data: batches, dictionaries with input_ids, attention_mask and, if any, token_type_ids; or
             texts (or pairs of them), with a tokenizer. No labels are needed. Training data:
             thresholds must not see what is evaluated on.
-        budget: fraction of the unpruned encoder's FLOPs; default: the pruner's own.
+        budget: fraction of the plain encoder's FLOPs; default: the pruner's own.
         tokenizer: of the model, where data are texts.
         tolerance: absolute, on that fraction; or the pruner's `resolution` where that is coarser.
         max_steps: bisections at most.

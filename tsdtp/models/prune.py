@@ -35,7 +35,7 @@ def prune(
         hf_model: a `*ForSequenceClassification`, `*ForConditionalGeneration`, `*MTModel` or
             `*ForCausalLM` (`GPT2LMHeadModel`) model; its weights are shared, not copied.
         method: name of a pruning method.
-        budget: fraction of the unpruned encoder's FLOPs to spend, or None.
+        budget: fraction of the plain encoder's FLOPs to spend, or None.
         execution: see `PrunedModel`.
         pooling: of a classifier, see `PrunedClassifier`.
         tokenizer: of the model, which knows the special tokens.

@@ -115,7 +115,7 @@ class TokenPruner(nn.Module, ABC):
         num_layers: blocks of the encoder.
         layers: blocks (from 0) after whose attention tokens are dropped; default: all but the
             last, whose feed-forward no other token reads any more.
-        budget: fraction of the unpruned encoder's FLOPs that may be spent, or None.
+        budget: fraction of the plain encoder's FLOPs that may be spent, or None.
         strictness: where there is no budget; with one, nothing goes until it is calibrated.
 
     Raises:

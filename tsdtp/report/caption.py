@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 LEGEND = (
-    "Budget and Spent are fractions of the unpruned encoder's FLOPs, Spent as measured on the "
+    "Budget and Spent are fractions of the plain encoder's FLOPs, Spent as measured on the "
     "evaluation data. Quality is mean ± sample standard deviation over seeds; (SE) marks a single "
     "seed with the standard error of its evaluation sample instead (binomial for accuracy). Speed "
     "above 1× is faster, in memory smaller, against unpruned packed execution (packed) or "

@@ -141,7 +141,7 @@ class EpochLine(pl.Callback):
         print(
             f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
             f"  {name} {float(metrics[f'val/{name}']):.4f}"
-            f"  FLOPs {float(metrics['val/flops_ratio']):.3f} of unpruned"
+            f"  FLOPs {float(metrics['val/flops_ratio']):.3f} of the plain encoder"
             f"  {time.monotonic() - self.start:.0f} s",
             flush=True,
         )

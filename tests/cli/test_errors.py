@@ -56,6 +56,13 @@ def test_says_what_is_wrong_and_what_is_valid(tsdtp, name):
         assert words in outcome.err
 
 
+def test_beams_are_a_translators(tsdtp):
+    assert tsdtp("train", *FAST, "benchmark.enabled=false").code == 0
+    run = "run=outputs/runs/synthetic_sentence/tiny_bert/none/seed0"
+    outcome = tsdtp("eval", run, "num_beams=4")
+    assert outcome.code == 2 and "num_beams=4: valid is 1 or more" in outcome.err
+
+
 def test_a_missing_extra_is_named_with_the_command_that_brings_it(tsdtp, monkeypatch):
     launchers = ConfigStore.instance().repo["hydra"]["launcher"]
     Plugins.instance()  # finds what is installed, once

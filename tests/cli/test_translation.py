@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from tiny import FAST, make_seq2seq
 
+import tsdtp as tsdtp_library
 from tsdtp.data.synthetic_translation import generate_translation
 from tsdtp.data.tokenizer import train_bpe
 from tsdtp.results import read_record
@@ -39,6 +41,20 @@ def test_a_pruned_translator_leaves_a_whole_record_and_its_translations(tsdtp):
     again = tsdtp("eval", f"run={folder}", "in_place=true", "benchmark.enabled=false")
     assert again.code == 0
     assert read_record(folder).quality == record.quality, "compared with the same run as before"
+    beams = ("num_beams=2", "benchmark.enabled=false", "hydra.run.dir=beams")
+    assert tsdtp("eval", f"run={folder}", *beams).code == 0
+    assert read_record(Path("beams")).identity["variant"] == "beam2"
+
+
+def test_an_mbart_of_random_weights_writes_from_where_it_learnt_to_begin(tsdtp):
+    """Its targets are turned round, so that their end is what it first reads."""
+    mbart = ("model=mbart_small", "model.vocab_size=300", "benchmark.enabled=false")
+    outcome = tsdtp("train", *FAST, "task=synthetic_translation", "task.bootstrap=0", *mbart)
+    assert outcome.code == 0, outcome.err
+    (folder,) = Path("outputs/runs/synthetic_translation/mbart_small").rglob("config.json")
+    model = tsdtp_library.from_pretrained(folder.parent)
+    read = model.shift(torch.tensor([[7, 8, model.config.eos_token_id]]))[0, 0].item()
+    assert read == model.hf_model.generation_config.decoder_start_token_id
 
 
 def test_a_task_attention_is_taught_to_translate(tsdtp):

@@ -40,6 +40,7 @@ def evaluate(config: DictConfig, command: str, folder: Path) -> RunRecord:
     trained.model.execution = config.execution
     for key in ("hardware", "benchmark", "eval_batch_size"):
         trained[key] = config[key]
+    beams = _with_beams(trained, config.num_beams)
     cell = build_cell(trained)
     cell.baseline = baseline  # it starts from the run itself, which is no comparison
     model = cell.model()
@@ -50,7 +51,7 @@ def evaluate(config: DictConfig, command: str, folder: Path) -> RunRecord:
     speed, memory = measure.benchmark(model.to(cell.device), cell)
     measured = {"command": command, **code_state(), **environment(), "date": now()}
     new = RunRecord(
-        identity={**record.identity, "execution": config.execution or "packed"},
+        identity={**record.identity, **beams, "execution": config.execution or "packed"},
         provenance={**record.provenance, "measured": measured},
         **summary,
         speed=speed,
@@ -58,6 +59,16 @@ def evaluate(config: DictConfig, command: str, folder: Path) -> RunRecord:
     )
     write_record(folder, new)
     return new
+
+
+def _with_beams(trained: DictConfig, beams: int | None) -> dict[str, str]:
+    """Sets the beams of a translator's search, and names the variant that this makes."""
+    if beams is None:
+        return {}
+    if "generation" not in trained.task or beams < 1:
+        raise ConfigError(f"num_beams={beams}: valid is 1 or more, for a run that translates")
+    trained.task.generation.num_beams = beams
+    return {"variant": "_".join(filter(None, (trained.variant, f"beam{beams}")))}
 
 
 @hydra.main(version_base=HYDRA_VERSION_BASE, config_path=config_dir(), config_name="eval")

@@ -48,6 +48,8 @@ def test_the_speed_up_stands_against_what_was_saved_with_the_ideal_drawn():
     assert lines["Top-k"] == [pytest.approx([1 / 0.6, 1.5]), [2.5, 2.0]]
     (ideal,) = [points for name, points in lines.items() if name.startswith("_")]
     assert ideal == [[1, 1], [2.5, 2.5]]
+    (axes,) = figures.speed_up(timed, packed=0.9).axes
+    assert axes.lines[0].get_xdata().tolist() == pytest.approx([0.9 / 0.6, 0.9 / 0.4])
 
 
 def test_kept_tokens_are_means_over_seeds_of_what_drops_any(make_record):
@@ -61,6 +63,17 @@ def test_kept_tokens_are_means_over_seeds_of_what_drops_any(make_record):
     (line,) = axes.lines
     assert line.get_label() == "ts_dtp 0.5"
     assert line.get_xydata().tolist() == [[1, 1], [2, pytest.approx(0.3)]]
+
+
+def test_of_many_lines_those_of_the_commonest_budget_are_drawn(make_record):
+    cost = {"tokens_kept": [1.0, 0.5]}
+    records = [make_record("dtp", budget=b / 100, cost=cost) for b in range(20, 32)]
+    records += [make_record(m, budget=0.25, cost=cost) for m in ("topk", "ts_dtp")]
+    frame = to_frame(records)
+    (table,) = build_tables(frame)
+    (axes,) = figures.draw(table, frame)["kept"].axes
+    names = {line.get_label() for line in axes.lines}
+    assert names == {"dtp 0.25", "topk 0.25", "ts_dtp 0.25"}
 
 
 def test_each_figure_in_each_kind_and_always_the_same_bytes(tmp_path, make_record):

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
-from scipy import stats
 
 from tsdtp.report.answers import Run
 
@@ -43,7 +42,7 @@ def _place(run: Run) -> tuple:
 
 
 def _row(run: Run, unpruned: Run | None) -> dict[str, Any]:
-    answers = run.answers.set_index("index")
+    answers: Any = run.answers.set_index("index")
     share = answers["kept"] / answers["tokens"]
     order = answers["tokens"].rank(method="first")
     quarters = share.groupby(pd.qcut(order, 4, labels=QUARTERS), observed=True).mean()
@@ -73,4 +72,4 @@ def _with_doubt(kept: pd.Series, unpruned: Run | None) -> float:
 def _rank_correlation(one: pd.Series, other: pd.Series) -> float:
     if one.nunique() < 2 or other.nunique() < 2:
         return float("nan")
-    return float(stats.spearmanr(one, other).statistic)
+    return one.corr(other, method="spearman")

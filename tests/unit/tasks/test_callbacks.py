@@ -92,7 +92,9 @@ def test_the_epoch_line(capsys, name):
     )
     line.on_fit_start(trainer, task)
     line.on_validation_end(trainer, task)
-    assert capsys.readouterr().out.startswith(f"epoch 2/3  {name} 0.8750  FLOPs 0.500 of unpru")
+    assert capsys.readouterr().out.startswith(
+        f"epoch 2/3  {name} 0.8750  FLOPs 0.500 of the plain encoder"
+    )
     trainer.sanity_checking = True
     line.on_validation_end(trainer, task)
     assert capsys.readouterr().out == ""

@@ -158,8 +158,9 @@ def _kept(table: Table, runs: pd.DataFrame) -> dict[str, list[float]]:
     """Mean over seeds, for what drops anything; of many lines those of one budget."""
     here = runs.query("task == @table.task and model == @table.model")
     runs = here.loc[here["tokens_kept"].map(lambda kept: isinstance(kept, list) and min(kept) < 1)]
-    if runs.groupby(["pruning", "budget", "variant"], dropna=False).ngroups > _CROWD:
-        methods = runs.groupby("budget")["pruning"].nunique()
+    lines = runs.groupby(["pruning", "budget", "variant"], dropna=False).ngroups
+    methods = runs.groupby("budget")["pruning"].nunique()
+    if lines > _CROWD and len(methods):
         runs = runs.loc[runs["budget"] == methods.idxmax()]
     names = [_name(run) for run in runs.to_dict("records")]
     grouped = runs["tokens_kept"].groupby(names, sort=False)

@@ -76,6 +76,14 @@ def test_of_many_lines_those_of_the_commonest_budget_are_drawn(make_record):
     assert names == {"dtp 0.25", "topk 0.25", "ts_dtp 0.25"}
 
 
+def test_many_lines_without_a_budget_are_all_drawn(make_record):
+    cost = {"tokens_kept": [1.0, 0.5]}
+    records = [make_record(budget=None, variant=f"v{i}", cost=cost) for i in range(14)]
+    frame = to_frame(records)
+    (table,) = build_tables(frame)
+    assert len(figures.draw(table, frame)["kept"].axes[0].lines) == 14
+
+
 def test_each_figure_in_each_kind_and_always_the_same_bytes(tmp_path, make_record):
     frame = to_frame([make_record(), make_record("none", budget=None, model="b/c", cost=WHOLE)])
     report = Report(build_tables(frame), runs=frame)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 # A dropped key may score far above every live one; capped, its gate's gradient stays of the size of
@@ -56,12 +55,3 @@ def sequence_attention(
     """Weights [H, n, n] and received [n] of one sequence; query, key [H, n, D], gate [n]."""
     weights = gated_softmax(query, key, gate, bias)
     return weights, received_by(weights, None if gate is None else gate.detach() != 0)
-
-
-def with_dead_rows(contexts: list[Tensor], rows: int) -> Tensor:
-    """Joins contexts [n, H, D] of all sequences and adds zeros up to `rows` rows."""
-    if len(contexts) == 1 and contexts[0].shape[0] == rows:
-        return contexts[0]
-    missing = rows - sum(context.shape[0] for context in contexts)
-    tail = [contexts[0].new_zeros(missing, *contexts[0].shape[1:])] if missing else []
-    return torch.cat([*contexts, *tail])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import netrc
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,6 +22,24 @@ def config_dir() -> str:
     package = Path(__file__).resolve().parent.parent
     candidates = (package / "configs", package.parent / "configs")
     return str(next(c for c in candidates if c.is_dir()))
+
+
+def leaves(value: Any, join: str, items: str | None = None, path: str = "") -> Iterator[Any]:
+    """Pairs of a nested value's paths and what stands at their ends.
+
+    Args:
+        value: mappings of mappings.
+        join: between the keys of a path.
+        items: name of a list's items, which are then numbered; None: a list is an end.
+        path: of the value itself.
+    """
+    if items and isinstance(value, list):
+        value = {f"{items}{i}": item for i, item in enumerate(value)}
+    if not isinstance(value, Mapping):
+        yield path, value
+        return
+    for key, item in value.items():
+        yield from leaves(item, join, items, f"{path}{join}{key}" if path else str(key))
 
 
 def task_name(name: str, source: str) -> str:

@@ -39,13 +39,12 @@ def _export(run: str, file: Path, max_length: int | None) -> None:
     import torch
 
     from tsdtp.cli.run import quiet_libraries
-    from tsdtp.models import PrunedClassifier, from_pretrained
+    from tsdtp.models import from_pretrained
+    from tsdtp.models.classifier import check_classifies
     from tsdtp.models.export import export, export_onnx
 
     quiet_libraries()
-    model = from_pretrained(run, execution="packed")
-    if not isinstance(model, PrunedClassifier) or model.can_generate():
-        raise ValueError(f"{run} holds no classifier; valid: a run of a task that classifies")
+    model = check_classifies(from_pretrained(run, execution="packed"))
     temporary = file.with_name(f".{file.name}.tmp{file.suffix}")
     try:
         if file.suffix == ".onnx":

@@ -38,8 +38,7 @@ def finished(settings: Settings) -> RunRecord | None:
         return None
     status, record = inspect_run(settings, code_state())
     if status in _REFUSED:
-        known = changed(record, settings) if record and status is Status.CHANGED else []
-        which = f" ({'; '.join(known[:4])}{'; ...' if known[4:] else ''})" if known else ""
+        which = changed(record, settings) if record and status is Status.CHANGED else ""
         raise ConfigError(
             f"{folder} {_REFUSED[status]}{which}; overwrite=true replaces it, "
             "variant=NAME keeps both"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from tsdtp.cli.config import task_name
+from tsdtp.cli.config import leaves, task_name
 from tsdtp.provenance import same_code
 from tsdtp.results import RECORD_NAME, RunRecord, config_hash, read_record
 
@@ -37,19 +37,13 @@ def identity_hash(settings: Settings) -> str:
     return config_hash({k: v for k, v in settings.items() if k not in _NOT_IDENTITY})
 
 
-def changed(record: RunRecord, settings: Settings) -> list[str]:
-    """Which settings are not those of a record, as `key: then -> now`."""
-    then, now = (dict(_leaves(s)) for s in (record.provenance.get("config") or {}, settings))
+def changed(record: RunRecord, settings: Settings, most: int = 4) -> str:
+    """Which settings are not those of a record, as ` (key: then -> now; ...)`; "" where none is."""
+    then, now = (dict(leaves(s, ".")) for s in (record.provenance.get("config") or {}, settings))
     keys = [k for k in sorted(then | now) if k.split(".")[0] not in (*_NOT_IDENTITY, "method")]
-    return [f"{k}: {then.get(k)} -> {now.get(k)}" for k in keys if then.get(k) != now.get(k)]
-
-
-def _leaves(settings: Mapping, path: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{path}{key}.")
-        else:
-            yield f"{path}{key}", value
+    found = [f"{k}: {then.get(k)} -> {now.get(k)}" for k in keys if then.get(k) != now.get(k)]
+    shown = [*found[:most], *(["..."] if found[most:] else [])]
+    return f" ({'; '.join(shown)})" if shown else ""
 
 
 def cell_identity(settings: Settings, method: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from pytorch_lightning.loggers import Logger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
-from tsdtp.cli.config import ConfigError, instantiate
+from tsdtp.cli.config import ConfigError, instantiate, leaves
 from tsdtp.results import RunRecord, write_atomic
 
 WANDB_ID = "wandb_id.txt"
@@ -102,16 +102,6 @@ def record_scalars(record: RunRecord) -> dict[str, float]:
     sections = {name: getattr(record, name) for name in MEASURED}
     return {
         f"record/{name}": value
-        for name, value in _flat(sections)
+        for name, value in leaves(sections, "/", items="layer")  # its lists are per layer
         if isinstance(value, int | float) and not isinstance(value, bool)
     }
-
-
-def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(value, list):
-        value = {f"layer{i}": item for i, item in enumerate(value)}  # lists are per layer
-    if not isinstance(value, dict):
-        yield path, value
-        return
-    for key, item in value.items():
-        yield from _flat(item, f"{path}/{key}".lstrip("/"))

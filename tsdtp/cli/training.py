@@ -51,12 +51,10 @@ def train(cell: Cell, loggers: list[Logger], config_hash: str) -> PrunedModel:
     task = cell.task(model, instantiate(config.optim), teacher, **settings)
     with trainer_of(cell, loggers, config_hash) as trainer:
         batches = loaders(cell, trainer)
-        if teacher is None and to_be_taught(cell) and trainer.is_global_zero:
-            print(_UNTAUGHT, flush=True)
-        if teacher is not None and to_be_taught(cell):
+        if to_be_taught(cell):
             if trainer.is_global_zero:  # the task passes on what was learnt
                 teach_pruner(cell, model, teacher)
-            model.pruner.requires_grad_(not config.teaching.freeze)
+            model.pruner.requires_grad_(teacher is None or not config.teaching.freeze)
         if config.epochs != 0 and config.max_steps != 0:
             model = fit(task, trainer, batches, config.ckpt_path)
     part(trainer)
@@ -105,8 +103,11 @@ def to_be_taught(cell: Cell) -> bool:
     return bool(cell.pruner.needs_target and settings.examples and settings.epochs)
 
 
-def teach_pruner(cell: Cell, model: PrunedModel, teacher: PrunedModel) -> None:
+def teach_pruner(cell: Cell, model: PrunedModel, teacher: PrunedModel | None) -> None:
     """The stage before training, for methods that learn from a teacher's attributions."""
+    if teacher is None:
+        print(_UNTAUGHT, flush=True)
+        return
     settings = cell.config.teaching
     enter_stage(cell.config.output_dir, "teaching")
     half = cell.config.hardware.precision.startswith("bf16")

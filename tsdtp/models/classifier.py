@@ -21,6 +21,17 @@ from tsdtp.pruning import TokenPruner
 from tsdtp.pruning.rules import segment_sum
 
 
+def check_classifies(model: PrunedModel) -> PrunedClassifier:
+    """The model itself.
+
+    Raises:
+        ValueError: it writes.
+    """
+    if not isinstance(model, PrunedClassifier) or model.can_generate():
+        raise ValueError(f"{type(model).__name__} is no classifier; what writes has generate()")
+    return model
+
+
 class PrunedClassifier(PrunedModel):
     """Wraps a `*ForSequenceClassification` model of a known family around a pruner.
 

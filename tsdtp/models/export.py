@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from tsdtp.models.classifier import PrunedClassifier
 from tsdtp.packing import whole
@@ -68,7 +69,7 @@ def export(model: PrunedClassifier, max_length: int | None = None) -> ExportedPr
             return torch.export.export(
                 OneText(model), (ids, ids.clone()), dynamic_shapes=({1: length}, {1: length})
             )
-    except RuntimeError as error:
+    except GuardOnDataDependentSymNode as error:
         raise ValueError(_refused(model, "a torch.export program")) from error
     finally:
         model.execution = execution

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from tsdtp.models.budget import packed_evaluation
-from tsdtp.models.classifier import PrunedClassifier
+from tsdtp.models.classifier import PrunedClassifier, check_classifies
 from tsdtp.models.pruned import PrunedModel
 from tsdtp.models.texts import Text, inputs_of, length_limit, several, tokenised
 
@@ -65,8 +65,7 @@ def predict(
         ValueError: for a model that does not classify, one str in place of several, or what
             `check_text` refuses.
     """
-    if not isinstance(model, PrunedClassifier) or model.can_generate():
-        raise ValueError(f"{type(model).__name__} is no classifier; what writes has generate()")
+    model = check_classifies(model)
     if model.pruner.budget is not None and float(model.pruner.strictness) == model.pruner.keep_all:
         warnings.warn("not calibrated yet, so nothing is dropped: tsdtp.calibrate", stacklevel=2)
     limit = min(filter(None, (max_length, length_limit(tokenizer), model.max_positions)))

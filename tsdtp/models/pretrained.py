@@ -26,7 +26,7 @@ from tsdtp.models.pruned import PrunedModel
 
 CONFIG = "config.json"
 VERSION = 1  # of the section `tsdtp` in config.json
-VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "source.spm")
+TOKENIZER_FILES = ("tokenizer_config.json", "tokenizer.json", "vocab.txt")  # one is always there
 PICKLES = ("pytorch_model.bin", "model.pt", "model.pth", "model.ckpt")
 
 
@@ -168,7 +168,7 @@ def tokenizer_of(source: str | Path) -> PreTrainedTokenizerBase:
     folder = Path(source)
     if (folder / TOKENIZER).is_dir():
         return load_tokenizer(str(folder / TOKENIZER))
-    if folder.is_dir() and not any((folder / name).is_file() for name in VOCABULARIES):
+    if folder.is_dir() and not any((folder / name).is_file() for name in TOKENIZER_FILES):
         raise ValueError(f"{folder}: no tokenizer is saved there; save_pretrained takes one")
     return load_tokenizer(find_source(str(source), None))
 

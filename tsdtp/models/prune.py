@@ -55,9 +55,10 @@ def prune(
     check_plain(hf_model)
     arguments = dict(method_arguments) if budget is None else {**method_arguments, "budget": budget}
     pruner = build_pruner(find_method(method), hf_model, arguments)
+    if special_ids is None and tokenizer is not None:
+        special_ids = tokenizer.all_special_ids
     if special_ids is None:
-        known = None if tokenizer is None else tokenizer.all_special_ids
-        special_ids = special_of(hf_model, warn=method != "none") if known is None else known
+        special_ids = special_of(hf_model, warn=method != "none")
     settings = {"special_ids": special_ids, "auxiliary_weight": auxiliary_weight}
     if hf_model.config.is_encoder_decoder:
         return PrunedSeq2Seq(hf_model, pruner, execution, **settings)

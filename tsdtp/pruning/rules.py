@@ -66,7 +66,7 @@ def dynamic_threshold(
 
 def ordered(scores: Tensor, segments: Tensor) -> Tensor:
     """[T] int64, the rows sequence by sequence, best score first; ties go to the earlier."""
-    if torch.compiler.is_exporting():  # of one text; ONNX has no stable sort, but its own is
+    if torch.compiler.is_exporting():  # of one text; ONNX knows one sort alone, and it is stable
         return scores.argsort(descending=True)
     order = scores.argsort(descending=True, stable=True)
     return order[segments[order].argsort(stable=True)]

@@ -48,6 +48,7 @@ def test_a_finished_run_is_not_repeated_nor_overwritten(tsdtp):
     assert read_record(f"{RUN}/none/seed0").provenance["date"] == first
     other = tsdtp("train", *FAST, "batch_size=16")
     assert other.code == 2 and "overwrite=true" in other.err
+    assert "(batch_size: 32 -> 16)" in other.err, "the setting that differs is named, and no other"
     assert tsdtp("train", *FAST, "batch_size=16", "overwrite=true").code == 0
 
 
@@ -55,6 +56,8 @@ def test_pruned_runs_start_from_the_unpruned_one(tsdtp):
     start = ["model.init_from=unpruned", "pruning=ts_dtp", "pruning.budget=0.6"]
     missing = tsdtp("train", *FAST, *start)
     assert missing.code == 2 and "no finished run" in missing.err
+    alone = tsdtp("train", *FAST, *start[1:], "variant=alone")
+    assert alone.code == 0 and "no teacher" in alone.out
     assert tsdtp("train", *FAST).code == 0
     outcome = tsdtp("train", *FAST, *start)
     assert outcome.code == 0 and "teaching" in outcome.out

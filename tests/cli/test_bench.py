@@ -63,6 +63,24 @@ def test_lengths_may_be_drawn(tsdtp):
     assert padded > packed
 
 
+def test_of_a_translator_the_encoder_and_the_whole_are_measured(tsdtp):
+    words = (
+        "task=synthetic_translation",
+        "model=tiny_marian",
+        "tokens=40",
+        "benchmark.new_tokens=3",
+    )
+    outcome = tsdtp("bench", *FAST, *words, "pruning=topk", "task.generation.num_beams=2")
+    assert outcome.code == 0, outcome.err
+    record = only_record()
+    assert record.identity["variant"].endswith("tokens40_beam2")
+    writing = record.speed["generation"]
+    assert (writing["num_beams"], writing["new_tokens"]) == (2, 3)
+    assert writing["latency_ms"] > record.speed["latency_ms"], "encoding is a part of it"
+    assert record.memory["generation"]["peak_mib"] > 0
+    assert "end_to_end" not in record.speed
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

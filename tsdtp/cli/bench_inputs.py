@@ -9,6 +9,7 @@ import torch
 from tsdtp.cli.build import Cell
 from tsdtp.cli.config import ConfigError
 from tsdtp.data.batching import collate
+from tsdtp.models.cost import max_positions
 from tsdtp.models.texts import INPUTS
 
 Batch = dict[str, torch.Tensor]
@@ -33,24 +34,27 @@ def random_batches(cell: Cell) -> list[Batch]:
         ConfigError: if the model has not so many positions.
     """
     wanted, tokens = cell.config.benchmark, cell.config.tokens
-    limit = cell.architecture.max_position_embeddings
+    limit = max_positions(cell.architecture)
     low, high = (tokens, tokens) if isinstance(tokens, int) else tokens
-    if not 2 < low <= high <= limit:
-        raise ConfigError(f"tokens={tokens}: valid are 3 to {limit}, the model's positions")
+    if not 2 < low <= high <= (limit or high):
+        valid = "3 or more" if limit is None else f"3 to {limit}, the model's positions"
+        raise ConfigError(f"tokens={tokens}: valid are {valid}")
     generator = torch.Generator().manual_seed(cell.config.seed)
     lengths = torch.randint(low, high + 1, (wanted.examples,), generator=generator)
     if wanted.order == "sorted":
         lengths = lengths.sort(descending=True).values
     rows = [_random_row(n, cell.tokenizer, generator) for n in lengths.tolist()]
-    size = wanted.batch_size
-    return [collate(rows[start : start + size]) for start in range(0, len(rows), size)]
+    size, fill = wanted.batch_size, cell.tokenizer.pad_token_id
+    return [collate(rows[start : start + size], fill) for start in range(0, len(rows), size)]
 
 
 def _random_row(length: int, tokenizer, generator: torch.Generator) -> dict:
     first = max(tokenizer.all_special_ids) + 1
-    words = torch.randint(first, len(tokenizer), (length - 2,), generator=generator).tolist()
-    ids = [tokenizer.cls_token_id, *words, tokenizer.sep_token_id]
-    return {"input_ids": ids, "label": 0, "index": 0}
+    ends = [i for i in (tokenizer.sep_token_id or tokenizer.eos_token_id,) if i is not None]
+    ids = [i for i in (tokenizer.cls_token_id,) if i is not None]
+    number = length - len(ids) - len(ends)
+    ids += torch.randint(first, len(tokenizer), (number,), generator=generator).tolist()
+    return {"input_ids": ids + ends, "label": 0, "index": 0}
 
 
 def text_batches(cell: Cell, batches: list[Batch]) -> list[dict]:

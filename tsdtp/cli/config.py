@@ -70,11 +70,13 @@ def setting(
     threads: int | None,
     tokens: int | Sequence[int] | None,
     keep_schedule: Sequence[float] | None,
+    num_beams: int,
 ) -> str:
     """Name of what a benchmark was measured with, as a variant."""
     parts = [dtype, f"batch{batch_size}", order, f"threads{threads or 'all'}"]
     parts += [] if tokens is None else [f"tokens{_joined(tokens)}"]
     parts += [] if keep_schedule is None else [f"keep{_joined(keep_schedule)}"]
+    parts += [] if num_beams == 1 else [f"beam{num_beams}"]
     return "_".join(parts)
 
 

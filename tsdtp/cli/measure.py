@@ -75,18 +75,23 @@ def benchmark(model: PrunedModel, cell: Cell) -> tuple[dict | None, dict | None]
     )
     device = next(model.parameters()).device
     batches = [{k: v.to(device) for k, v in inputs_of(b).items()} for b in loader]
-    how = {
-        "device": device,
-        "dtype": cell.config.hardware.dtype,
-        "rounds": settings.rounds,
-        "min_time": settings.min_time,
-        "threads": cell.config.hardware.threads or torch.get_num_threads(),
-        "batch_size": settings.batch_size,
-    }
+    how = measuring(cell.config, device)
     speed, memory = measure(**forwards(model), batches=batches, **how, module=model)
     if cell.writes:
         speed["generation"], memory["generation"] = generation(model, batches, how, cell)
     return speed, memory
+
+
+def measuring(config: DictConfig, device: torch.device) -> dict:
+    """The settings of `tsdtp.benchmark.measure` that a config gives."""
+    return {
+        "device": device,
+        "dtype": config.hardware.dtype,
+        "rounds": config.benchmark.rounds,
+        "min_time": config.benchmark.min_time,
+        "threads": config.hardware.threads or torch.get_num_threads(),
+        "batch_size": config.benchmark.batch_size,
+    }
 
 
 def generation(model: PrunedModel, batches: list[dict], how: dict, cell: Cell) -> tuple[dict, dict]:

@@ -16,7 +16,7 @@ from tsdtp.benchmark.scheduled import Scheduled
 from tsdtp.cli.bench_inputs import Batch, from_text, random_batches, task_batches, text_batches
 from tsdtp.cli.cells import build_cell
 from tsdtp.cli.config import ConfigError, plain
-from tsdtp.cli.measure import as_measured, fit_budget, forwards
+from tsdtp.cli.measure import as_measured, fit_budget, forwards, generation, measuring
 from tsdtp.models import PrunedModel
 from tsdtp.models.budget import packed_evaluation
 from tsdtp.models.cost import encoder_flops, unpruned_flops
@@ -27,12 +27,12 @@ from tsdtp.tasks.metrics import PruningCost
 def measure_speed(config: DictConfig) -> dict:
     """Builds a cell, measures it, and gives its `cost`, `speed` and `memory`.
 
+    Of a translator, speed and memory are the encoder's, and `generation` those of the whole.
+
     Raises:
         ConfigError: for a budget beside a keep schedule, or a schedule that does not fit.
     """
     cell = build_cell(config)
-    if cell.writes:
-        raise ConfigError(f"task={config.task.name}: valid for a benchmark are tasks that classify")
     if config.keep_schedule is not None:
         if config.pruning.get("budget") is not None:
             raise ConfigError("keep_schedule or pruning.budget? valid is one of them")
@@ -46,26 +46,19 @@ def measure_speed(config: DictConfig) -> dict:
     fit_budget(model, cell)
     batches = random_batches(cell) if config.tokens else task_batches(cell)
     inputs = [{k: b[k].to(cell.device) for k in INPUTS if k in b} for b in batches]
-    settings = {k: config.benchmark[k] for k in ("rounds", "min_time")}
-    speed, memory = measure(
-        **forwards(model),
-        batches=inputs,
-        device=cell.device,
-        dtype=config.hardware.dtype,
-        threads=threads,
-        batch_size=config.benchmark.batch_size,
-        module=model,
-        **settings,
-    )
+    how = measuring(config, cell.device)
+    speed, memory = measure(**forwards(model), batches=inputs, module=model, **how)
     cost, lengths = spent(model, inputs)
     tokens = plain(config)["tokens"]
     speed |= {"order": config.benchmark.order, "tokens": tokens, "loading_seconds": loading}
     speed["roofline"] = roofline(model, lengths, threads, speed["latency_ms"])
-    if tokens is None:
+    if cell.writes:
+        speed["generation"], memory["generation"] = generation(model, inputs, how, cell)
+    elif tokens is None:
         texts = text_batches(cell, batches)
         readers = {name: partial(from_text, cell, f) for name, f in forwards(model).items()}
-        settings |= {"threads": threads, "device": cell.device}
-        speed["end_to_end"] = compare(readers, texts, **settings)
+        timed = {k: how[k] for k in ("rounds", "min_time", "threads", "device")}
+        speed["end_to_end"] = compare(readers, texts, **timed)
     return {"cost": cost, "speed": speed, "memory": {**memory, **held(model, inputs, lengths)}}
 
 

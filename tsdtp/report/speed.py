@@ -21,7 +21,9 @@ NOTE = (
     "interquartile range, with the confidence of a sign test over the rounds that the order is "
     "real. Above 1× the pruned model is faster. Reached is the part of the roofline bound, "
     "measured beside it. MiB is the peak of the forward beyond weights and inputs, pruned and "
-    "plain Hugging Face."
+    "plain Hugging Face. Of a translator all of this is the encoder's; Writing is the whole model "
+    "with so many tokens forced, where the decoder, which stays whole, dominates unless sources "
+    "are long."
 )
 
 
@@ -59,10 +61,17 @@ def _row(record: RunRecord) -> dict[str, Any]:
         **{f"spread_{key}": spread[key] for key in ("vs_packed", "vs_hf")},
         **{f"sure_{key}": sure[key] for key in ("vs_packed", "vs_hf")},
         "end_to_end": (speed.get("end_to_end") or {}).get("vs_hf"),
+        **_writing(speed.get("generation") or {}),
         "reached": speed["roofline"]["reached"],
         **{key: memory.get(key) for key in ("peak_mib", "hf_peak_mib")},
         "memory": memory.get("vs_packed"),
     }
+
+
+def _writing(generation: dict[str, Any]) -> dict[str, Any]:
+    """What the whole of a translator does, beams and all; without values for a classifier."""
+    keys = ("num_beams", "new_tokens", "tokens_per_second", "vs_packed", "vs_hf")
+    return {f"writing_{key}": generation.get(key) for key in keys}
 
 
 def _several(tokens: int | list[int]) -> list[int]:
@@ -77,6 +86,7 @@ def to_markdown(records: Iterable[RunRecord]) -> str:
         task, model = rows[["task", "model"]].iloc[0]
         measured = runs.query("task == @task and model == @model")
         shown = pd.DataFrame([_shown(row) for row in rows.to_dict("records")])
+        shown = shown.loc[:, (shown != GAP).any()]
         text = shown.to_markdown(index=False, disable_numparse=True)
         parts += [f"## {task} · {model}", caption(task, model, measured), text]
     return "\n\n".join([*parts, NOTE]) + "\n"
@@ -94,11 +104,20 @@ def _shown(row: dict[str, Any]) -> dict[str, str]:
         "vs packed": _ratio(row, "vs_packed"),
         "Time/FLOPs": f"{row['vs_packed'] / row['flops']:.2f}",
         "vs HF": _ratio(row, "vs_hf"),
-        "with tokenising": GAP if pd.isna(row["end_to_end"]) else f"{row['end_to_end']:.2f}×",
+        "with tokenising": _known(row["end_to_end"], "{:.2f}×"),
+        "Writing": _known(row["writing_new_tokens"], "{:.0f} tokens"),
+        "Beams": _known(row["writing_num_beams"], "{:.0f}"),
+        "Tokens/s": _known(row["writing_tokens_per_second"], "{:.0f}"),
+        "Writing vs packed": _known(row["writing_vs_packed"], "{:.2f}×"),
+        "Writing vs HF": _known(row["writing_vs_hf"], "{:.2f}×"),
         "ms a batch": f"{row['latency_ms']:.1f}",
         "Reached": f"{row['reached']:.0%}",
-        "MiB": " / ".join(GAP if pd.isna(peak) else f"{peak:.1f}" for peak in peaks),
+        "MiB": " / ".join(_known(peak, "{:.1f}") for peak in peaks),
     }
+
+
+def _known(value: float | None, form: str) -> str:
+    return GAP if pd.isna(value) else form.format(value)
 
 
 def _ratio(row: dict[str, Any], key: str) -> str:

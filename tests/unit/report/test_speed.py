@@ -47,6 +47,14 @@ def test_a_line_for_each_benchmark_and_none_for_a_training(benchmark, make_recor
     assert "8–120" in text and "texts" in text
 
 
+def test_a_translator_shows_what_the_whole_of_it_does_and_a_classifier_no_empty_columns(benchmark):
+    figures = {"num_beams": 4, "new_tokens": 24, "tokens_per_second": 517.2}
+    figures |= {"vs_packed": 1.14, "vs_hf": 1.31}
+    text = to_markdown([benchmark(generation=figures)])
+    assert "24 tokens" in text and "| 517 " in text and "1.14×" in text and "1.31×" in text
+    assert "Beams" not in to_markdown([benchmark()])
+
+
 def test_nothing_is_written_where_nothing_was_benchmarked(make_record, tmp_path):
     assert save_speed([make_record()], tmp_path) == []
     assert list(tmp_path.iterdir()) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -61,6 +62,22 @@ def test_pruned_runs_start_from_the_unpruned_one(tsdtp):
     assert tsdtp("train", *FAST).code == 0
     outcome = tsdtp("train", *FAST, *start)
     assert outcome.code == 0 and "teaching" in outcome.out
+
+
+def test_teaching_in_half_precision_learns_as_much(tsdtp):
+    assert tsdtp("train", *FAST).code == 0
+    pruned = ["model.init_from=unpruned", "pruning=ts_dtp", "pruning.budget=0.6"]
+    longer = ["teaching.examples=64", "eval_batch_size=8", "teaching.epochs=8"]
+    last = {}
+    for precision in ("bf16-mixed", "32-true"):
+        half = [f"hardware.precision={precision}", f"variant=in_{precision[:2]}"]
+        outcome = tsdtp("train", *FAST, *pruned, *longer, *half)
+        assert outcome.code == 0, outcome.err
+        losses = re.search(r"auxiliary loss ([\d.]+) to ([\d.]+)", outcome.out)
+        assert losses is not None
+        first, last[precision] = map(float, losses.groups())
+        assert last[precision] < first - 0.1
+    assert last["bf16-mixed"] == pytest.approx(last["32-true"], abs=0.03)
 
 
 def test_a_variant_has_a_folder_and_a_row_of_its_own(tsdtp):

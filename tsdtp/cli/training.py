@@ -111,7 +111,8 @@ def teach_pruner(cell: Cell, model: PrunedModel, teacher: PrunedModel | None) ->
     settings = cell.config.teaching
     enter_stage(cell.config.output_dir, "teaching")
     half = cell.config.hardware.precision.startswith("bf16")
-    with torch.autocast(cell.device.type, torch.bfloat16, enabled=half):
+    # Without autocast's cache, which would keep the weights of the first step until the last.
+    with torch.autocast(cell.device.type, torch.bfloat16, enabled=half, cache_enabled=False):
         losses = teach(
             model.to(cell.device),
             measure.training_batches(cell, settings.examples, cell.device),

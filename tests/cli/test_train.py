@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from tiny import FAST
 
 from tsdtp.results import read_record
@@ -78,6 +79,30 @@ def test_teaching_in_half_precision_learns_as_much(tsdtp):
         first, last[precision] = map(float, losses.groups())
         assert last[precision] < first - 0.1
     assert last["bf16-mixed"] == pytest.approx(last["32-true"], abs=0.03)
+
+
+def test_a_run_may_start_afresh_and_still_be_taught(tsdtp, own):
+    mine = ("task=text_classification", "task.data.local_dir=my_data", "model=own")
+    labels = ("task.data.text_columns=[text]", "task.data.label_names=[no,yes]")
+    words = (*FAST, *mine, *labels, "model.path=my_classifier", "task.data.max_length=32")
+    alone = tsdtp("train", *words, "model.init_from=null", "warm_start=false")
+    assert alone.code == 2 and "valid where model.init_from names a teacher" in alone.err
+    assert tsdtp("train", *words, "optim.lr=1e-2").code == 0
+    pruned = ("model.init_from=unpruned", "pruning=ts_dtp", "pruning.budget=0.7", "optim.lr=0")
+    for warm in ("true", "false"):
+        outcome = tsdtp("train", *words, *pruned, f"warm_start={warm}", f"variant=warm_{warm}")
+        assert outcome.code == 0 and "teaching: auxiliary loss" in outcome.out, outcome.err
+    begun = load_file("my_classifier/model.safetensors")
+    folder = Path("outputs/runs/text_classification/own")
+    unpruned, warm, afresh = (
+        load_file(folder / name / "seed0/model.safetensors")
+        for name in ("none", "ts_dtp-0.7-warm_true", "ts_dtp-0.7-warm_false")
+    )
+    key = "bert.encoder.layer.0.output.dense.weight"
+    assert torch.equal(afresh[key], begun[key]) and torch.equal(warm[key], unpruned[key])
+    assert not torch.equal(warm[key], afresh[key])
+    scorer = "pruner.task_attention.0.query"
+    assert torch.equal(warm[scorer], afresh[scorer]), "both were taught alike, before"
 
 
 def test_a_variant_has_a_folder_and_a_row_of_its_own(tsdtp):

@@ -89,6 +89,8 @@ class Cell(ABC, Generic[Data]):
         self.device = device_of(config)
         self.start = self.baseline = start_folder(config)
         check_settings(config.model.execution, config.model.pooling, config.model.attention)
+        if self.start is None and not config.get("warm_start", True):
+            raise ConfigError("warm_start=false: valid where model.init_from names a teacher")
         self.data: Data = instantiate(config.task.data)
         self.architecture = self._architecture()
         self.pruner: TokenPruner = self._pruner()
@@ -176,6 +178,12 @@ class Cell(ABC, Generic[Data]):
         if self.start is not None:
             load_weights(model, self.start, strict=False)
         return model
+
+    def restart(self, model: PrunedModel) -> None:
+        """Puts a model back to the weights that the start run began with; its pruner stays."""
+        settings = self.config.model
+        fresh = load_model(settings.path, self.architecture, settings.local_dir)
+        model.hf_model.load_state_dict(fresh.state_dict())
 
     def teacher(self) -> PrunedModel | None:
         """The start run's model, unpruned, with weights of its own; None without one."""

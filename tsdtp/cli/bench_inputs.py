@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
 
@@ -44,7 +45,7 @@ def random_batches(cell: Cell) -> list[Batch]:
     if wanted.order == "sorted":
         lengths = lengths.sort(descending=True).values
     rows = [_random_row(n, cell.tokenizer, generator) for n in lengths.tolist()]
-    size, fill = wanted.batch_size, cell.tokenizer.pad_token_id
+    size, fill = wanted.batch_size, cast(int, cell.tokenizer.pad_token_id)
     return [collate(rows[start : start + size], fill) for start in range(0, len(rows), size)]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -117,7 +118,7 @@ def _shown(row: dict[str, Any]) -> dict[str, str]:
 
 
 def _known(value: float | None, form: str) -> str:
-    return GAP if pd.isna(value) else form.format(value)
+    return GAP if value is None or math.isnan(value) else form.format(value)
 
 
 def _ratio(row: dict[str, Any], key: str) -> str:

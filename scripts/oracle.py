@@ -1,0 +1,126 @@
+"""How much could a better choice of tokens win? Keeps what the evaluated text's attributions name.
+
+    python scripts/oracle.py RUN_OF_TS_DTP oracle.json --budgets 0.5 0.4 0.3 --examples 2000
+
+The weights are those of the unpruned run that taught RUN, without any training after pruning.
+Where the run has its task attention the oracle has the layer conductance of the very text (not of
+its label); blocks, cumulation and threshold are the run's. Beside it stands the task attention that
+was taught.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from scipy.optimize import root_scalar
+from torch import Tensor
+
+from tsdtp.cli.build import Cell
+from tsdtp.cli.cells import build_cell
+from tsdtp.cli.identity import start_path
+from tsdtp.cli.measure import training_batches
+from tsdtp.cli.run import quiet_libraries
+from tsdtp.models import PrunedModel
+from tsdtp.models.attribution import layer_conductance
+from tsdtp.models.budget import packed_evaluation
+from tsdtp.models.loading import load_weights
+from tsdtp.models.texts import inputs_of
+from tsdtp.provenance import code_state, now
+from tsdtp.pruning import TokenState
+from tsdtp.pruning.rules import segment_sum
+from tsdtp.pruning.ts_dtp import TsDtp
+from tsdtp.results import read_record, write_atomic
+from tsdtp.tasks.metrics import PruningCost
+
+Batch = dict[str, Tensor]
+_TINY = 1e-9  # what no attribution names is dropped last to first, not all at once
+
+
+class Oracle(TsDtp):
+    """TS-DTP whose task attention is the teacher's attribution of the text at hand."""
+
+    def task(self, state: TokenState) -> Tensor:
+        """[T] the attributions of the live tokens, summing to 1 over a sequence."""
+        assert state.target is not None
+        named = (state.target + _TINY).masked_fill(~state.alive, 0)
+        return named / segment_sum(named, state.cu_seqlens)[state.segments]
+
+
+def load(folder: str) -> tuple[Cell, PrunedModel]:
+    """A finished run of TS-DTP with the weights it started from and the pruner it was taught."""
+    config = cast(DictConfig, OmegaConf.create(read_record(folder).provenance["config"]))
+    start = start_path(config)
+    config.model.init_from = folder
+    cell = build_cell(config)
+    model = cell.model()
+    load_weights(model, Path(folder))
+    if start is not None:
+        load_weights(model, start, strict=False)
+    return cell, model.eval()
+
+
+def attributed(model: PrunedModel, cell: Cell, batches: list[Batch]) -> list[Batch]:
+    """The same batches with the attributions of the unpruned model."""
+    settings = {"mask_id": cell.mask_id, "layers": model.pruner.layers}
+    teacher, steps = model.unpruned(), cell.config.teacher.attribution_steps
+    return [
+        {**b, "target": layer_conductance(teacher, **inputs_of(b), **settings, steps=steps)}
+        for b in batches
+    ]
+
+
+def measured(model: PrunedModel, batches: list[Batch], strictness: float) -> dict:
+    """Accuracy and FLOPs spent."""
+    model.pruner.strictness.fill_(strictness)
+    cost, right = PruningCost(model.shape, model.pruner), 0
+    with packed_evaluation(model):
+        for batch in batches:
+            out = model(**inputs_of(batch), target=batch["target"])
+            cost.update(out, batch["attention_mask"].bool(), None)
+            right += int((out.logits.argmax(-1) == batch["labels"]).sum())
+    spent = cost.compute()
+    return {"accuracy": right / spent["n"], **spent}
+
+
+def at_budget(model: PrunedModel, train: list[Batch], test: list[Batch], budget: float) -> dict:
+    """What is measured at the strictness that spends the budget on training data."""
+
+    def excess(strictness: float) -> float:
+        return measured(model, train, strictness)["flops_ratio"] - budget
+
+    found = root_scalar(excess, method="bisect", bracket=(-8, 8), xtol=0.02)
+    return measured(model, test, found.root)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measures the oracle and the taught task attention at each budget."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("run")
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--budgets", type=float, nargs="+", default=[0.4])
+    parser.add_argument("--examples", type=int, help="of the evaluation split; default: all")
+    args = parser.parse_args(arguments)
+    quiet_libraries()
+    cell, model = load(args.run)
+    torch.set_num_threads(cell.config.hardware.threads or torch.get_num_threads())
+    test = cell.data.loader(cell.data.reported, 64, limit=args.examples, order="sorted")
+    train, test = (attributed(model, cell, [*b]) for b in (training_batches(cell, 256), test))
+    settings: dict[str, Any] = dict(model.pruner.arguments)
+    oracle = Oracle(model.shape.num_layers, model.shape.hidden_size, **settings)
+    choices = {"taught": model, "oracle": model.with_pruner(oracle)}
+    found = {"command": " ".join(["python", *sys.argv]), **code_state(), "date": now()}
+    found["unpruned"] = measured(model.unpruned(), test, 0)
+    for budget in args.budgets:
+        found[str(budget)] = {k: at_budget(m, train, test, budget) for k, m in choices.items()}
+        write_atomic(args.out, json.dumps(found, indent=2) + "\n")
+    print(json.dumps(found, indent=2))
+
+
+if __name__ == "__main__":
+    main()

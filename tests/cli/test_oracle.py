@@ -1,0 +1,53 @@
+"""The bound: tokens chosen by the attributions of the evaluated text itself."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+
+import pytest
+from tiny import FAST, REPOSITORY
+
+from tsdtp.results import read_record
+
+RUNS = "outputs/runs/synthetic_sentence/tiny_bert"
+
+
+@pytest.fixture
+def oracle():
+    path = REPOSITORY / "scripts" / "oracle.py"
+    spec = importlib.util.spec_from_file_location("oracle", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_oracle_and_taught_attention_spend_the_same_on_the_unpruned_weights(tsdtp, oracle):
+    pruned = ("pruning=ts_dtp", "pruning.budget=0.7", "model.init_from=unpruned", "optim.lr=1e-2")
+    assert tsdtp("train", *FAST).code == 0
+    assert tsdtp("train", *FAST, *pruned).code == 0
+    oracle.main([f"{RUNS}/ts_dtp-0.7/seed0", "oracle.json", "--budgets", "0.6"])
+    with open("oracle.json") as file:
+        found = json.load(file)
+    unpruned = read_record(f"{RUNS}/none/seed0").quality["accuracy"]
+    assert found["unpruned"]["accuracy"] == unpruned
+    for who in ("taught", "oracle"):
+        assert found["0.6"][who]["flops_ratio"] == pytest.approx(0.6, abs=0.08)
+
+
+def test_the_oracle_keeps_the_tokens_with_the_largest_attributions(tsdtp, oracle):
+    assert tsdtp("train", *FAST).code == 0
+    pruned = ("pruning=ts_dtp", "pruning.budget=0.7", "model.init_from=unpruned")
+    assert tsdtp("train", *FAST, *pruned, "pruning.layers=[1]").code == 0
+    cell, model = oracle.load(f"{RUNS}/ts_dtp-0.7/seed0")
+    (batch,) = oracle.attributed(model, cell, [next(iter(cell.data.loader("validation", 8)))])
+    chooser = oracle.Oracle(4, model.shape.hidden_size, **model.pruner.arguments)
+    chosen = model.with_pruner(chooser)
+    found = oracle.measured(chosen, [batch], 0.5)
+    assert 0 < found["tokens_kept"][-1] < 1
+    inputs = {k: batch[k] for k in ("input_ids", "attention_mask")}
+    kept = chosen(**inputs, target=batch["target"]).kept_layers == 4
+    for row, keep in zip(batch["target"][..., 1], kept, strict=True):
+        dropped = row[~keep & (row > 0)]
+        assert not len(dropped) or dropped.max() <= row[keep & (row > 0)].min()

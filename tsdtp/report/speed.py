@@ -55,6 +55,7 @@ def _row(record: RunRecord) -> dict[str, Any]:
         "batch": speed["batch_size"],
         "order": speed["order"],
         "threads": speed["threads"],
+        "machine": _machine(record),
         "tokens": "texts" if tokens is None else "–".join(map(str, _several(tokens))),
         "length": tokens if isinstance(tokens, int) else None,
         "flops": flops_saved(record),
@@ -67,6 +68,11 @@ def _row(record: RunRecord) -> dict[str, Any]:
         **{key: memory.get(key) for key in ("peak_mib", "hf_peak_mib")},
         "memory": memory.get("vs_packed"),
     }
+
+
+def _machine(record: RunRecord) -> str:
+    hardware = record.provenance["hardware"]
+    return hardware.get("gpu") or hardware["cpu"]
 
 
 def _writing(generation: dict[str, Any]) -> dict[str, Any]:
@@ -88,6 +94,8 @@ def to_markdown(records: Iterable[RunRecord]) -> str:
         measured = runs.query("task == @task and model == @model")
         shown = pd.DataFrame([_shown(row) for row in rows.to_dict("records")])
         shown = shown.loc[:, (shown != GAP).any()]
+        if rows["machine"].nunique() == 1:  # the caption says which
+            del shown["Machine"]
         text = shown.to_markdown(index=False, disable_numparse=True)
         parts += [f"## {task} · {model}", caption(task, model, measured), text]
     return "\n\n".join([*parts, NOTE]) + "\n"
@@ -97,6 +105,7 @@ def _shown(row: dict[str, Any]) -> dict[str, str]:
     peaks = (row["peak_mib"], row["hf_peak_mib"])
     return {
         "Method": row["method"],
+        "Machine": row["machine"],
         "Type": row["dtype"],
         "Batch": f"{row['batch']}",
         "Order": row["order"],

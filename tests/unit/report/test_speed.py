@@ -55,6 +55,14 @@ def test_a_translator_shows_what_the_whole_of_it_does_and_a_classifier_no_empty_
     assert "Beams" not in to_markdown([benchmark()])
 
 
+def test_rows_of_several_machines_say_which(benchmark):
+    one, other = benchmark(), benchmark("topk")
+    assert "Machine" not in to_markdown([one, other])
+    other.provenance["hardware"] = {**other.provenance["hardware"], "gpu": "a GPU"}
+    text = to_markdown([one, other])
+    assert "| Machine" in text and "| a GPU" in text
+
+
 def test_nothing_is_written_where_nothing_was_benchmarked(make_record, tmp_path):
     assert save_speed([make_record()], tmp_path) == []
     assert list(tmp_path.iterdir()) == []

@@ -94,7 +94,7 @@ def to_markdown(records: Iterable[RunRecord]) -> str:
         measured = runs.query("task == @task and model == @model")
         shown = pd.DataFrame([_shown(row) for row in rows.to_dict("records")])
         shown = shown.loc[:, (shown != GAP).any()]
-        if rows["machine"].nunique() == 1:  # the caption says which
+        if len(set(rows["machine"].tolist())) == 1:  # the caption says which
             del shown["Machine"]
         text = shown.to_markdown(index=False, disable_numparse=True)
         parts += [f"## {task} · {model}", caption(task, model, measured), text]

@@ -12,15 +12,14 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
 from scipy.optimize import root_scalar
 from torch import Tensor
 
 from tsdtp.cli.build import Cell
-from tsdtp.cli.cells import build_cell
+from tsdtp.cli.cells import load_run
 from tsdtp.cli.identity import start_path
 from tsdtp.cli.measure import training_batches
 from tsdtp.cli.run import quiet_libraries
@@ -37,7 +36,7 @@ from tsdtp.results import read_record, write_atomic
 from tsdtp.tasks.metrics import PruningCost
 
 Batch = dict[str, Tensor]
-_TINY = 1e-9  # what no attribution names is dropped last to first, not all at once
+_TINY = 1e-9  # a share, too, where attributions say nothing of the tokens left
 
 
 class Oracle(TsDtp):
@@ -52,15 +51,11 @@ class Oracle(TsDtp):
 
 def load(folder: str) -> tuple[Cell, PrunedModel]:
     """A finished run of TS-DTP with the weights it started from and the pruner it was taught."""
-    config = cast(DictConfig, OmegaConf.create(read_record(folder).provenance["config"]))
-    start = start_path(config)
-    config.model.init_from = folder
-    cell = build_cell(config)
-    model = cell.model()
-    load_weights(model, Path(folder))
+    cell, model = load_run(folder)
+    start = start_path(read_record(folder).provenance["config"])
     if start is not None:
         load_weights(model, start, strict=False)
-    return cell, model.eval()
+    return cell, model
 
 
 def attributed(model: PrunedModel, cell: Cell, batches: list[Batch]) -> list[Batch]:
@@ -108,6 +103,8 @@ def main(arguments: list[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     quiet_libraries()
     cell, model = load(args.run)
+    if not isinstance(model.pruner, TsDtp):
+        parser.error(f"{args.run}: valid is a run of pruning=ts_dtp")
     torch.set_num_threads(cell.config.hardware.threads or torch.get_num_threads())
     test = cell.data.loader(cell.data.reported, 64, limit=args.examples, order="sorted")
     train, test = (attributed(model, cell, [*b]) for b in (training_batches(cell, 256), test))

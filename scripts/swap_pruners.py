@@ -12,30 +12,17 @@ import json
 import sys
 import tempfile
 from pathlib import Path
-from typing import cast
 
 import torch
-from omegaconf import DictConfig, OmegaConf
 
 from tsdtp.cli import measure
 from tsdtp.cli.build import Cell
-from tsdtp.cli.cells import build_cell
+from tsdtp.cli.cells import load_run
 from tsdtp.cli.run import quiet_libraries
 from tsdtp.models import PrunedModel
-from tsdtp.models.loading import load_weights
 from tsdtp.models.texts import inputs_of
 from tsdtp.provenance import code_state, now
-from tsdtp.results import read_record, write_atomic
-
-
-def load(folder: str) -> tuple[Cell, PrunedModel]:
-    """A finished run as it was trained, and its model."""
-    config = cast(DictConfig, OmegaConf.create(read_record(folder).provenance["config"]))
-    config.model.init_from = folder
-    cell = build_cell(config)
-    model = cell.model()
-    load_weights(model, Path(folder))  # the pruner's, too: a start run gives the encoder's alone
-    return cell, model.eval()
+from tsdtp.results import write_atomic
 
 
 def measured(cell: Cell, model: PrunedModel) -> dict:
@@ -73,7 +60,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("out", type=Path)
     args = parser.parse_args(arguments)
     quiet_libraries()
-    loaded = [load(folder) for folder in args.runs]
+    loaded = [load_run(folder) for folder in args.runs]
     found = {"command": " ".join(["python", *sys.argv]), **code_state(), "date": now()}
     for (cell, model), (_, other) in zip(loaded, reversed(loaded), strict=True):
         foreign = model.with_pruner(copy.deepcopy(other.pruner))

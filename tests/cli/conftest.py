@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from importlib import import_module
 from typing import NamedTuple
 
 import pytest
-from tiny import VOCABULARY, make_model
+from tiny import REPOSITORY, VOCABULARY, make_model
 
 from tsdtp.data.tokenizer import train_tokenizer
 
@@ -36,6 +37,21 @@ def tsdtp(monkeypatch, capsys, tmp_path):
         return Outcome(int(code), captured.out, captured.err)
 
     return run
+
+
+@pytest.fixture
+def script():
+    """`script("name")` is the module `scripts/name.py`."""
+
+    def load(name: str):
+        path = REPOSITORY / "scripts" / f"{name}.py"
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
 
 
 @pytest.fixture

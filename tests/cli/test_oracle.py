@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 
 import pytest
-from tiny import FAST, REPOSITORY
+from tiny import FAST
 
 from tsdtp.results import read_record
 
@@ -14,13 +13,8 @@ RUNS = "outputs/runs/synthetic_sentence/tiny_bert"
 
 
 @pytest.fixture
-def oracle():
-    path = REPOSITORY / "scripts" / "oracle.py"
-    spec = importlib.util.spec_from_file_location("oracle", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def oracle(script):
+    return script("oracle")
 
 
 def test_oracle_and_taught_attention_spend_the_same_on_the_unpruned_weights(tsdtp, oracle):

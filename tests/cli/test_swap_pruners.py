@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 
 import pytest
-from tiny import FAST, REPOSITORY
+from tiny import FAST
 
 from tsdtp.results import read_record
 
 
 @pytest.fixture
-def swap_pruners():
-    path = REPOSITORY / "scripts" / "swap_pruners.py"
-    spec = importlib.util.spec_from_file_location("swap_pruners", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
+def swap_pruners(script):
+    return script("swap_pruners").main
 
 
 def test_each_model_is_measured_with_both_pruners(tsdtp, swap_pruners, tmp_path):

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, cast
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tsdtp.cli.build import Cell
 from tsdtp.cli.config import ConfigError
 from tsdtp.data import TextClassificationData, TranslationData
-from tsdtp.models import PrunedClassifier, PrunedSeq2Seq
+from tsdtp.models import PrunedClassifier, PrunedModel, PrunedSeq2Seq
+from tsdtp.models.loading import load_weights
 from tsdtp.pruning import TokenPruner
+from tsdtp.results import read_record
 from tsdtp.tasks.classification import ClassificationTask
 from tsdtp.tasks.examples import ExampleLog
 from tsdtp.tasks.optim import AdamW
@@ -112,3 +115,17 @@ def build_cell(config: DictConfig) -> Cell:
     if metric not in _CELLS:
         raise ConfigError(f"task.metric={metric}: valid are {', '.join(_CELLS)}")
     return _CELLS[metric](config)
+
+
+def load_run(folder: str) -> tuple[Cell, PrunedModel]:
+    """A finished run as it was trained, and its model in evaluation mode.
+
+    Raises:
+        FileNotFoundError: if the folder holds no record.
+    """
+    config = cast(DictConfig, OmegaConf.create(read_record(folder).provenance["config"]))
+    config.model.init_from = folder
+    cell = build_cell(config)
+    model = cell.model()
+    load_weights(model, Path(folder))  # the pruner's, too: a start run gives the encoder's alone
+    return cell, model.eval()

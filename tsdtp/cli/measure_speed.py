@@ -37,8 +37,8 @@ def measure_speed(config: DictConfig) -> dict:
         if config.pruning.get("budget") is not None:
             raise ConfigError("keep_schedule or pruning.budget? valid is one of them")
         cell.pruner = Scheduled(cell.pruner, list(config.keep_schedule))
-    threads = config.hardware.threads or torch.get_num_threads()
-    torch.set_num_threads(threads)
+    how = measuring(config, cell.device)
+    torch.set_num_threads(how["threads"])
     begun = time.perf_counter()
     model = cell.model()
     loading = time.perf_counter() - begun
@@ -46,12 +46,11 @@ def measure_speed(config: DictConfig) -> dict:
     fit_budget(model, cell)
     batches = random_batches(cell) if config.tokens else task_batches(cell)
     inputs = [{k: b[k].to(cell.device) for k in INPUTS if k in b} for b in batches]
-    how = measuring(config, cell.device)
     speed, memory = measure(**forwards(model), batches=inputs, module=model, **how)
     cost, lengths = spent(model, inputs)
     tokens = plain(config)["tokens"]
     speed |= {"order": config.benchmark.order, "tokens": tokens, "loading_seconds": loading}
-    speed["roofline"] = roofline(model, lengths, threads, speed["latency_ms"])
+    speed["roofline"] = roofline(model, lengths, how["threads"], speed["latency_ms"])
     if cell.writes:
         speed["generation"], memory["generation"] = generation(model, inputs, how, cell)
     elif tokens is None:

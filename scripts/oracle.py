@@ -22,13 +22,12 @@ from tsdtp.cli.build import Cell
 from tsdtp.cli.cells import load_run
 from tsdtp.cli.identity import start_path
 from tsdtp.cli.measure import training_batches
-from tsdtp.cli.run import quiet_libraries
+from tsdtp.cli.run import measured_by, quiet_libraries
 from tsdtp.models import PrunedModel
 from tsdtp.models.attribution import layer_conductance
 from tsdtp.models.budget import packed_evaluation
 from tsdtp.models.loading import load_weights
 from tsdtp.models.texts import inputs_of
-from tsdtp.provenance import code_state, now
 from tsdtp.pruning import TokenState
 from tsdtp.pruning.rules import segment_sum
 from tsdtp.pruning.ts_dtp import TsDtp
@@ -111,7 +110,7 @@ def main(arguments: list[str] | None = None) -> None:
     settings: dict[str, Any] = dict(model.pruner.arguments)
     oracle = Oracle(model.shape.num_layers, model.shape.hidden_size, **settings)
     choices = {"taught": model, "oracle": model.with_pruner(oracle)}
-    found = {"command": " ".join(["python", *sys.argv]), **code_state(), "date": now()}
+    found = measured_by(" ".join(["python", *sys.argv]))
     found["unpruned"] = measured(model.unpruned(), test, 0)
     for budget in args.budgets:
         found[str(budget)] = {k: at_budget(m, train, test, budget) for k, m in choices.items()}

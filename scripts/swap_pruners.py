@@ -18,10 +18,9 @@ import torch
 from tsdtp.cli import measure
 from tsdtp.cli.build import Cell
 from tsdtp.cli.cells import load_run
-from tsdtp.cli.run import quiet_libraries
+from tsdtp.cli.run import measured_by, quiet_libraries
 from tsdtp.models import PrunedModel
 from tsdtp.models.texts import inputs_of
-from tsdtp.provenance import code_state, now
 from tsdtp.results import write_atomic
 
 
@@ -61,7 +60,7 @@ def main(arguments: list[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     quiet_libraries()
     loaded = [load_run(folder) for folder in args.runs]
-    found = {"command": " ".join(["python", *sys.argv]), **code_state(), "date": now()}
+    found = measured_by(" ".join(["python", *sys.argv]))
     for (cell, model), (_, other) in zip(loaded, reversed(loaded), strict=True):
         foreign = model.with_pruner(copy.deepcopy(other.pruner))
         foreign.pruner.budget = model.pruner.budget

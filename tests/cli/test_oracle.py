@@ -26,6 +26,7 @@ def test_oracle_and_taught_attention_spend_the_same_on_the_unpruned_weights(tsdt
         found = json.load(file)
     unpruned = read_record(f"{RUNS}/none/seed0").quality["accuracy"]
     assert found["unpruned"]["accuracy"] == unpruned
+    assert found["hardware"]["threads"] and found["command"].startswith("python")
     for who in ("taught", "oracle"):
         assert found["0.6"][who]["flops_ratio"] == pytest.approx(0.6, abs=0.08)
 

@@ -15,7 +15,6 @@ from omegaconf import DictConfig, OmegaConf
 from tsdtp.cli.check import check_command, exit_with
 from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, config_dir
 from tsdtp.cli.identity import start_path
-from tsdtp.provenance import code_state, now
 from tsdtp.results import RunRecord, read_record, write_record
 
 
@@ -26,10 +25,9 @@ def evaluate(config: DictConfig, command: str, folder: Path) -> RunRecord:
         FileNotFoundError: if the folder holds no record.
         ConfigError: if the run's data or weights are not there.
     """
-    from tsdtp.benchmark.environment import environment
     from tsdtp.cli import measure
     from tsdtp.cli.cells import build_cell
-    from tsdtp.cli.run import quiet_libraries
+    from tsdtp.cli.run import measured_by, quiet_libraries
     from tsdtp.models.loading import load_weights
 
     quiet_libraries()
@@ -49,10 +47,9 @@ def evaluate(config: DictConfig, command: str, folder: Path) -> RunRecord:
     summary = measure.evaluate(model, cell, folder)
     summary["cost"]["budget_spent_train"] = record.cost.get("budget_spent_train")
     speed, memory = measure.benchmark(model.to(cell.device), cell)
-    measured = {"command": command, **code_state(), **environment(), "date": now()}
     new = RunRecord(
         identity={**record.identity, **beams, "execution": config.execution or "packed"},
-        provenance={**record.provenance, "measured": measured},
+        provenance={**record.provenance, "measured": measured_by(command)},
         **summary,
         speed=speed,
         memory=memory,

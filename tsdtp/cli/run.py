@@ -96,6 +96,11 @@ def clocked() -> tuple[float, float]:
     return begun, time.time() - begun
 
 
+def measured_by(command: str) -> dict[str, Any]:
+    """What made a figure: the command, the code, versions and hardware, and when."""
+    return {"command": command, **code_state(), **environment(), "date": now()}
+
+
 def provenance(
     command: str, settings: Settings, method: str, begun: float, startup: float
 ) -> dict[str, Any]:
@@ -109,10 +114,7 @@ def provenance(
         startup: seconds before the config was read.
     """
     return {
-        "command": command,
-        **code_state(),
-        **environment(),
-        "date": now(),
+        **measured_by(command),
         "seconds": round(time.time() - begun, 1),
         "startup_seconds": round(startup, 1),
         "slots": int(os.environ.get("TSDTP_SLOTS", "1")),

@@ -56,6 +56,7 @@ def _row(record: RunRecord) -> dict[str, Any]:
         "order": speed["order"],
         "threads": speed["threads"],
         "machine": _machine(record),
+        "features": record.provenance["config"]["pruning"].get("task_feature_dim"),
         "tokens": "texts" if tokens is None else "–".join(map(str, _several(tokens))),
         "length": tokens if isinstance(tokens, int) else None,
         "flops": flops_saved(record),
@@ -94,8 +95,9 @@ def to_markdown(records: Iterable[RunRecord]) -> str:
         measured = runs.query("task == @task and model == @model")
         shown = pd.DataFrame([_shown(row) for row in rows.to_dict("records")])
         shown = shown.loc[:, (shown != GAP).any()]
-        if len(set(rows["machine"].tolist())) == 1:  # the caption says which
-            del shown["Machine"]
+        for column in ("Machine", "Features"):  # the caption and the records say which
+            if column in shown and shown[column][shown[column] != GAP].nunique() == 1:
+                del shown[column]
         text = shown.to_markdown(index=False, disable_numparse=True)
         parts += [f"## {task} · {model}", caption(task, model, measured), text]
     return "\n\n".join([*parts, NOTE]) + "\n"
@@ -105,6 +107,7 @@ def _shown(row: dict[str, Any]) -> dict[str, str]:
     peaks = (row["peak_mib"], row["hf_peak_mib"])
     return {
         "Method": row["method"],
+        "Features": _known(row["features"], "{:.0f}"),
         "Machine": row["machine"],
         "Type": row["dtype"],
         "Batch": f"{row['batch']}",

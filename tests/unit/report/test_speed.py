@@ -10,10 +10,11 @@ from tsdtp.report.speed_figures import draw_over_length, draw_speedup
 
 @pytest.fixture
 def benchmark(make_record):
-    """(pruning, tokens, **changes of speed) -> a record of `tsdtp bench`."""
+    """(pruning, tokens, ..., **changes of speed) -> a record of `tsdtp bench`."""
 
-    def make(pruning="ts_dtp", tokens=None, ratio=0.5, **changes):
-        made = make_record(pruning=pruning)
+    def make(pruning="ts_dtp", tokens=None, ratio=0.5, features=None, **changes):
+        config = {"pruning": {"task_feature_dim": features} if features else {}}
+        made = make_record(pruning=pruning, provenance={"config": config})
         made.cost["packed_flops_per_example"] = made.cost["flops_per_example"] / ratio
         made.speed.update(
             {
@@ -61,6 +62,12 @@ def test_rows_of_several_machines_say_which(benchmark):
     other.provenance["hardware"] = {**other.provenance["hardware"], "gpu": "a GPU"}
     text = to_markdown([one, other])
     assert "| Machine" in text and "| a GPU" in text
+
+
+def test_rows_of_several_sizes_of_task_features_say_which(benchmark):
+    assert "Features" not in to_markdown([benchmark(features=64), benchmark("topk")])
+    text = to_markdown([benchmark(features=64), benchmark(features=32)])
+    assert "| Features" in text and "| 64" in text and "| 32" in text
 
 
 def test_nothing_is_written_where_nothing_was_benchmarked(make_record, tmp_path):

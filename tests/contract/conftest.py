@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 # One of each kind: nothing, a fraction, a threshold, learned, merged, gated, fused.
-KINDS = ("none", "topk", "dtp", "ts_dtp", "tome", "transkimmer", "ts_dtp:fuse")
+KINDS = ("none", "topk", "dtp", "ts_dtp", "tome", "transkimmer")
+KINDS += ("ts_dtp:fuse=summary", "ts_dtp:fuse=similar")
 LATER_FAMILIES = ("modernbert", "gpt2", "llama", "qwen2")
 
 

@@ -10,7 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tsdtp.attention.softmax import Attention, relative_bias, sequence_attention
+from tsdtp.attention.softmax import (
+    Attention,
+    added_to_scores,
+    needs_weights,
+    relative_bias,
+    sequence_attention,
+)
 
 
 def attend(query, key, value, layout, gate, received, dropout, bias) -> Attention:
@@ -38,8 +44,9 @@ def _one(
     bias: Tensor | None,
 ) -> Attention:
     """Context [n, H, D] and received [n] of query, key, value [1, H, n, D]; bias [H, n, n]."""
-    if gate is None and not received:
-        added = None if bias is None else bias[None].to(query.dtype)
+    if not needs_weights(gate, received):
+        row = None if gate is None else gate[None]
+        added = added_to_scores(row, None if bias is None else bias[None], query.dtype)
         context = F.scaled_dot_product_attention(query, key, value, added, dropout)
         return context[0].transpose(0, 1), None
     weights, receipt = sequence_attention(query[0], key[0], gate, bias)

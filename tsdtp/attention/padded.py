@@ -6,7 +6,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tsdtp.attention.softmax import Attention, gated_softmax, relative_bias
+from tsdtp.attention.softmax import (
+    Attention,
+    added_to_scores,
+    gated_softmax,
+    needs_weights,
+    relative_bias,
+)
 from tsdtp.packing import Packed, unpack
 
 
@@ -16,15 +22,12 @@ def attend(query, key, value, layout, gate, received, dropout, bias) -> Attentio
     q, k, v = grid.permute(2, 0, 3, 1, 4)  # each [B, H, S, D]
     if bias is not None:
         bias = relative_bias(bias, unpack(layout.like(layout.positions))[0])
-    if gate is None and not received:
-        full = len(layout.positions) == mask.numel()
-        allowed = None if full else mask[:, None, None, :]
-        if bias is not None:
-            bias = bias.to(q.dtype)
-            allowed = bias if allowed is None else bias.masked_fill(~allowed, float("-inf"))
+    gates = mask.float() if gate is None else unpack(layout.like(gate.float()))[0]
+    if not needs_weights(gate, received):
+        full = gate is None and len(layout.positions) == mask.numel()
+        allowed = added_to_scores(None if full else gates[:, None, None, :], bias, q.dtype)
         context = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed, dropout_p=dropout)
         return _repack(context, layout, len(query)), None
-    gates = mask.float() if gate is None else unpack(layout.like(gate.float()))[0]
     weights = gated_softmax(q, k, gates[:, None, None, :], bias)
     context = F.dropout(weights, dropout).to(v.dtype) @ v
     receipts = _received(weights, gates, layout) if received else None

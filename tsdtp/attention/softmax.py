@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 # A dropped key may score far above every live one; capped, its gate's gradient stays of the size of
 # theirs. Live keys never reach the cap, so the value is untouched.
 _MAX_EXCESS = 5.0
 _TINY = 1e-6  # below every sum with a live key: its best one adds 1
+
+_NEVER = -1e4  # a logarithm of nothing that still sorts rows without any live key
 
 Attention = tuple[Tensor, Tensor | None]
 
@@ -39,6 +42,22 @@ def gated_softmax(
     best = best.masked_fill(best.isinf(), 0)
     weights = (scores - best).clamp(max=_MAX_EXCESS).exp() * gate
     return weights / weights.sum(-1, keepdim=True).clamp(min=_TINY)
+
+
+def needs_weights(gate: Tensor | None, received: bool) -> bool:
+    """Whether weights have to be there as such; a fused kernel serves gates without a gradient."""
+    return received or (gate is not None and gate.requires_grad)
+
+
+def added_to_scores(gate: Tensor | None, bias: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    """A gate without a gradient and a bias as one addend before a plain softmax; None for neither.
+
+    Shapes broadcast to the scores'.
+    """
+    if gate is None:
+        return None if bias is None else bias.to(dtype)
+    logs = gate.log().clamp(min=_NEVER)
+    return (logs if bias is None else bias + logs).to(dtype)
 
 
 def received_by(weights: Tensor, live: Tensor | None) -> Tensor:

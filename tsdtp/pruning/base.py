@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tsdtp.pruning.merging import summary_rows
+from tsdtp.pruning.fusing import FUSES, check_fuse
+from tsdtp.pruning.merging import similarity_flops
 
 
 @dataclass
@@ -102,7 +103,6 @@ class TokenPruner(nn.Module, ABC):
         needs_target: learns from `TokenState.target` in training.
         proportional_attention: a token that others were merged into weighs their sum in every
             softmax and in the mean that a head may read (`Decision.mass` is the count of tokens).
-        fuse: dropped tokens are averaged, weighted by memory, into one summary token a sequence.
         arguments: what it was built with, beyond the sizes of the model.
         progress: the part of the training that is done, 0 to 1, for methods that anneal.
         frozen: what it has learnt stays as it is.
@@ -117,10 +117,12 @@ class TokenPruner(nn.Module, ABC):
             last, whose feed-forward no other token reads any more.
         budget: fraction of the plain encoder's FLOPs that may be spent, or None.
         strictness: where there is no budget; with one, nothing goes until it is calibrated.
+        fuse: what becomes of dropped tokens: lost (None), averaged into one "summary" token a
+            sequence, or each into the most "similar" token that stays, see `tsdtp.pruning.fusing`.
 
     Raises:
-        ValueError: for a budget outside (0, 1], one the method cannot honour, or a layer that
-            the encoder does not have.
+        ValueError: for a budget outside (0, 1], one the method cannot honour, a layer that the
+            encoder does not have, or an unknown way to fuse.
     """
 
     needs_attention: bool = False
@@ -128,7 +130,6 @@ class TokenPruner(nn.Module, ABC):
     needs_projections: bool = False
     needs_target: bool = False
     proportional_attention: bool = False
-    fuse: bool = False
     arguments: Mapping[str, Any] = MappingProxyType({})
     progress: float = 0.0
     frozen: bool = False
@@ -144,6 +145,7 @@ class TokenPruner(nn.Module, ABC):
         layers: Sequence[int] | None = None,
         budget: float | None = None,
         strictness: float | None = None,
+        fuse: str | None = None,
     ) -> None:
         super().__init__()
         name = type(self).__name__
@@ -151,11 +153,13 @@ class TokenPruner(nn.Module, ABC):
             raise ValueError(f"pruning.budget={budget!r}: valid is a fraction in (0, 1], or null")
         if budget is not None and self.search is None:
             raise ValueError(f"{name} has no budget to set; valid: pruning.budget=null")
+        check_fuse(fuse)
         layers = range(num_layers - 1) if layers is None else layers
         if wrong := [i for i in layers if not 0 <= i < num_layers]:
             raise ValueError(f"pruning.layers={wrong}: valid are 0 to {num_layers - 1}")
         self.num_layers, self.layers = num_layers, sorted(set(layers))
-        self.budget = budget
+        self.budget, self.fuse = budget, fuse
+        self.proportional_attention |= fuse == "similar"
         start = self.keep_all if strictness is None or budget is not None else strictness
         self.register_buffer("strictness", torch.tensor(start, dtype=torch.float64))
 
@@ -187,22 +191,8 @@ class TokenPruner(nn.Module, ABC):
         decision = self.decide(state)
         decision.keep = (decision.keep | state.protected) & state.alive
         if self.fuse:
-            self._fuse(decision, state)
+            FUSES[self.fuse](decision, state)
         return decision
-
-    @staticmethod
-    def _fuse(decision: Decision, state: TokenState) -> None:
-        """Gathers what goes in a summary token, as EViT does (Liang et al., ICLR 2022, eq. 4)."""
-        importance = decision.memory
-        assert importance is not None
-        dropped = state.alive & ~decision.keep
-        summary = torch.zeros_like(dropped) if state.summary is None else state.summary
-        decision.into, decision.summary = summary_rows(
-            dropped, importance, summary, state.segments, state.cu_seqlens
-        )
-        decision.keep = decision.keep | decision.summary
-        mass = importance if state.mass is None else torch.where(summary, state.mass, importance)
-        decision.mass = mass.masked_fill(~state.alive, 0)
 
     @abstractmethod
     def decide(self, state: TokenState) -> Decision:
@@ -218,3 +208,9 @@ class TokenPruner(nn.Module, ABC):
     def flops(self, layer: int, lengths: Tensor) -> Tensor:
         """FLOPs of the scoring for sequences of these lengths [...], matrix products only."""
         return torch.zeros_like(lengths)
+
+    def fusing_flops(self, lengths: Tensor, hidden_size: int) -> Tensor:
+        """FLOPs of what `fuse` does, at most, for sequences of these lengths [...]."""
+        if self.fuse != "similar":
+            return torch.zeros_like(lengths)
+        return similarity_flops(lengths, hidden_size)

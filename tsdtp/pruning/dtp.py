@@ -18,11 +18,11 @@ class GeneralDTP(TokenPruner):
 
     Args:
         num_layers: blocks of the encoder.
-        hidden_size: not used; every method is built with the same two sizes.
+        hidden_size: d.
         k: standard deviations below the mean, where no budget sets it; may be negative.
         log_scores: take the threshold on log importance. Raw attention is so skewed that
             mean - std lies below almost every token.
-        fuse: average what goes into one summary token a sequence, weighted by importance.
+        fuse: see `TokenPruner`.
         layers: see `TokenPruner`.
         budget: see `TokenPruner`.
     """
@@ -36,12 +36,12 @@ class GeneralDTP(TokenPruner):
         hidden_size: int,
         k: float = 1.0,
         log_scores: bool = True,
-        fuse: bool = False,
+        fuse: str | None = None,
         layers: Sequence[int] | None = None,
         budget: float | None = None,
     ) -> None:
-        super().__init__(num_layers, layers, budget, strictness=-k)
-        self.log_scores, self.fuse = log_scores, fuse
+        super().__init__(num_layers, layers, budget, strictness=-k, fuse=fuse)
+        self.log_scores, self.hidden_size = log_scores, hidden_size
 
     def decide(self, state: TokenState) -> Decision:
         """Keeps what scores at or above the sequence's own threshold."""
@@ -64,3 +64,7 @@ class GeneralDTP(TokenPruner):
         """[T] this layer's contribution to the cumulative importance."""
         assert state.attention is not None
         return state.attention
+
+    def flops(self, layer: int, lengths: Tensor) -> Tensor:
+        """Of the similarities alone, where dropped tokens go into similar ones."""
+        return self.fusing_flops(lengths, self.hidden_size)

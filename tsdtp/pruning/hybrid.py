@@ -28,7 +28,7 @@ class HybridPruner(TokenPruner):
         own_attention: add the model's own attention received.
         decay: weight of the importance gathered in earlier layers, 0 (none) to 1 (the plain sum).
         static_threshold: drop what scores below -k, one number for all inputs.
-        fuse: average what goes into one summary token a sequence, weighted by importance.
+        fuse: see `TokenPruner`.
         layers: see `TokenPruner`.
         budget: see `TokenPruner`.
 
@@ -52,7 +52,7 @@ class HybridPruner(TokenPruner):
         own_attention: bool = True,
         decay: float = 1.0,
         static_threshold: bool = False,
-        fuse: bool = False,
+        fuse: str | None = None,
         layers: Sequence[int] | None = None,
         budget: float | None = None,
     ) -> None:
@@ -62,10 +62,10 @@ class HybridPruner(TokenPruner):
             raise ValueError(
                 "pruning.learn_gamma=true: valid with pruning.own_attention=true alone"
             )
-        super().__init__(num_layers, layers, budget, strictness=-k)
+        super().__init__(num_layers, layers, budget, strictness=-k, fuse=fuse)
         self.gamma, self.decay, self.temperature = gamma, decay, temperature
         self.static_threshold, self.log_scores = static_threshold, log_scores
-        self.needs_attention, self.fuse = own_attention, fuse
+        self.needs_attention = own_attention
         start = torch.full((len(self.layers),), float(gamma)).log()
         self.log_gamma = nn.Parameter(start) if learn_gamma else None
 

@@ -80,15 +80,41 @@ def bipartite_match(
         float32 and partner [T] int64, both meaningless for the others.
     """
     odd = rank_among(alive, segments, cu_seqlens) % 2 == 1
-    rows = torch.arange(alive.shape[0], device=alive.device)
+    source = alive & ~odd
+    similarity, partner = most_similar(features, source, alive & odd, cu_seqlens)
+    return source & similarity.isfinite(), similarity, partner
+
+
+def most_similar(
+    features: Tensor, source: Tensor, others: Tensor, cu_seqlens: Tensor
+) -> tuple[Tensor, Tensor]:
+    """For each source token the most similar of the other tokens of its sequence, by cosine.
+
+    Args:
+        features: [T, f].
+        source: [T] bool.
+        others: [T] bool.
+        cu_seqlens: [B + 1].
+
+    Returns:
+        similarity [T] float32, -inf where a sequence has no others, and partner [T] int64; both
+        meaningless for tokens that are no source.
+    """
+    rows = torch.arange(source.shape[0], device=source.device)
     units = normalize(features.float(), dim=-1)
-    ours = compact(units, alive & ~odd, cu_seqlens)
-    theirs = compact(units, alive & odd, cu_seqlens)
-    scores = unpack(ours)[0] @ unpack(theirs)[0].transpose(1, 2)
-    there = unpack(theirs)[1]
-    best, column = scores.float().masked_fill(~there[:, None, :], float("-inf")).max(-1)
+    if torch.compiler.is_exporting():  # of one text; grids of what is chosen have no fixed shape
+        return (units @ units.T).masked_fill(~others, float("-inf")).max(-1)
+    ours, theirs = (compact(units, chosen, cu_seqlens) for chosen in (source, others))
+    grid, there = unpack(theirs)
+    scores = (unpack(ours)[0] @ grid.transpose(1, 2)).masked_fill(~there[:, None, :], float("-inf"))
+    best, column = scores.max(-1)
     partners = unpack(theirs.like(rows[theirs.positions]))[0].gather(1, column)
-    source, similarity, partner = alive & ~odd, torch.zeros_like(units[:, 0]), rows.clone()
+    similarity, partner = torch.zeros_like(units[:, 0]), rows.clone()
     similarity[source] = best.flatten()[ours.grid]
     partner[source] = partners.flatten()[ours.grid]
-    return source & similarity.isfinite(), similarity, partner
+    return similarity, partner
+
+
+def similarity_flops(lengths: Tensor, size: int) -> Tensor:
+    """FLOPs of similarities [B] between two halves of the tokens; no other two parts cost more."""
+    return lengths**2 * size / 2

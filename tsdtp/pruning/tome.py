@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from tsdtp.pruning.base import Decision, TokenPruner, TokenState
-from tsdtp.pruning.merging import bipartite_match
+from tsdtp.pruning.fusing import size_of
+from tsdtp.pruning.merging import bipartite_match, similarity_flops
 from tsdtp.pruning.rules import top_fraction
 
 
@@ -59,10 +60,9 @@ class TokenMerging(TokenPruner):
         stays = top_fraction(-similarity, source, *where, 1 - self.strictness)
         merged = source & ~stays
         rows = torch.arange(merged.shape[0], device=merged.device)
-        size = state.alive.float() if state.mass is None else state.mass
         into = torch.where(merged, partner, rows)
-        return Decision(state.alive & ~merged, into=into, mass=size)
+        return Decision(state.alive & ~merged, into=into, mass=size_of(state))
 
     def flops(self, layer: int, lengths: Tensor) -> Tensor:
         """The similarities of half the tokens with the other half."""
-        return lengths**2 * self.hidden_size / 2
+        return similarity_flops(lengths, self.hidden_size)

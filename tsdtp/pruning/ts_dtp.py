@@ -45,7 +45,7 @@ class TsDtp(HybridPruner):
         log_scores: threshold on the logarithm of importance.
         task_feature_dim: features per token.
         temperature: of the gates.
-        fuse: average what goes into one summary token a sequence, weighted by importance.
+        fuse: see `TokenPruner`.
         layers: see `TokenPruner`.
         budget: see `TokenPruner`.
     """
@@ -65,7 +65,7 @@ class TsDtp(HybridPruner):
         log_scores: bool = True,
         task_feature_dim: int = 64,
         temperature: float = 0.5,
-        fuse: bool = False,
+        fuse: str | None = None,
         layers: Sequence[int] | None = None,
         budget: float | None = None,
     ) -> None:
@@ -83,7 +83,7 @@ class TsDtp(HybridPruner):
             layers=layers,
             budget=budget,
         )
-        self.needs_embeddings = embedding_features
+        self.hidden_size, self.needs_embeddings = hidden_size, embedding_features
         self.task_attention = nn.ModuleDict(
             {
                 str(i): TaskSpecificAttention(
@@ -99,8 +99,9 @@ class TsDtp(HybridPruner):
         return segment_softmax(logits, state.alive, state.segments, state.cu_seqlens)
 
     def flops(self, layer: int, lengths: Tensor) -> Tensor:
-        """The task features and their query."""
-        return self._task_attention(layer).flops(lengths)
+        """The task features and their query, and similarities where dropped tokens are fused."""
+        fusing = self.fusing_flops(lengths, self.hidden_size)
+        return self._task_attention(layer).flops(lengths) + fusing
 
     def _task_attention(self, layer: int) -> TaskSpecificAttention:
         return cast(TaskSpecificAttention, self.task_attention[str(layer)])

@@ -82,7 +82,7 @@ def test_the_most_important_of_the_dropped_becomes_the_summary():
 def test_fusing_averages_by_importance_and_keeps_one_token_more(make, state_of):
     state = state_of([0.9, 1.0, 2.0, 3.0, 4.0])
     plain = make("dtp", k=0, log_scores=False).eval()(state)
-    fused = make("dtp", k=0, log_scores=False, fuse=True).eval()(state)
+    fused = make("dtp", k=0, log_scores=False, fuse="summary").eval()(state)
     assert kept(plain) == [1, 0, 0, 1, 1]
     assert kept(fused) == [1, 0, 1, 1, 1]
     assert fused.summary.tolist() == [False, False, True, False, False]
@@ -90,3 +90,20 @@ def test_fusing_averages_by_importance_and_keeps_one_token_more(make, state_of):
     expected = (1 * state.hidden[1] + 2 * state.hidden[2]) / 3
     torch.testing.assert_close(hidden[2], expected)
     assert mass[2].item() == pytest.approx(3)
+
+
+def test_each_dropped_token_goes_into_the_most_similar_that_stays(make, state_of):
+    state = state_of([9.0, 1.0, 2.0, 3.0, 4.0])
+    angle = torch.tensor([1.5, 0.2, 1.4, 0.1, 2.0])  # 1 is nearest to 3 (kept), 2 to 0 (protected)
+    state.hidden = torch.stack([angle.cos(), angle.sin()], 1) * torch.arange(1, 6)[:, None]
+    fused = make("dtp", k=0, log_scores=False, fuse="similar").eval()(state)
+    assert kept(fused) == [1, 0, 0, 1, 1]
+    assert fused.into.tolist() == [0, 3, 0, 3, 4]
+    hidden, mass = merge(state.hidden, fused.mass, fused.into)
+    torch.testing.assert_close(hidden[3], (state.hidden[1] + state.hidden[3]) / 2)
+    assert mass.tolist() == [2, 0, 0, 2, 1], "a token weighs as many as it stands for"
+
+
+def test_another_way_to_fuse_is_refused(make):
+    with pytest.raises(ValueError, match="fuse=True: valid are null, summary, similar"):
+        make("ts_dtp", fuse=True)

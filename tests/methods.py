@@ -10,7 +10,7 @@ from tsdtp.cli.config import instantiate
 
 METHODS = sorted(path.stem for path in (REPOSITORY / "configs" / "pruning").glob("*.yaml"))
 # Options that change what a method does are held to the same promises.
-METHODS += ["dtp:fuse=summary", "ts_dtp:fuse=summary", "dtp:fuse=similar", "ts_dtp:fuse=similar"]
+METHODS += ["ts_dtp:fuse=summary", "ts_dtp:fuse=similar"]
 METHODS += ["ts_dtp:own_attention+learn_gamma"]
 METHODS += ["ts_dtp:static_threshold", "ts_dtp:context"]
 BUDGET = 0.55

@@ -1,4 +1,4 @@
-"""What every method in configs/pruning promises, on every family: a new yaml is tested unasked."""
+"""What every method in configs/pruning promises: a new yaml is tested unasked."""
 
 from __future__ import annotations
 

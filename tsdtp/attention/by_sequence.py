@@ -45,7 +45,7 @@ def _one(
 ) -> Attention:
     """Context [n, H, D] and received [n] of query, key, value [1, H, n, D]; bias [H, n, n]."""
     if not needs_weights(gate, received):
-        row = None if gate is None else gate[None]
+        row = None if gate is None else gate.expand(gate.shape[0], -1)
         added = added_to_scores(row, None if bias is None else bias[None], query.dtype)
         context = F.scaled_dot_product_attention(query, key, value, added, dropout)
         return context[0].transpose(0, 1), None

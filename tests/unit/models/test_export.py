@@ -12,9 +12,9 @@ from tsdtp.models.export import export, export_onnx
 LENGTHS = (24, 2, 17, 60)
 
 
-def pruned(family: str = "bert", method: str = "ts_dtp"):
+def pruned(family: str = "bert", method: str = "ts_dtp", **options):
     torch.manual_seed(0)
-    model = tsdtp.prune(make_model(family), method, budget=0.6, special_ids=[SPECIAL])
+    model = tsdtp.prune(make_model(family), method, budget=0.6, special_ids=[SPECIAL], **options)
     tsdtp.calibrate(model, [make_batch(seed=s) for s in range(3)])
     return model
 
@@ -61,11 +61,13 @@ def test_what_no_exporter_follows_is_refused_in_a_line(method, goal, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["ts_dtp", "topk"])
-def test_an_onnx_file_answers_as_the_model(tmp_path, method):
+@pytest.mark.parametrize(
+    ("method", "options"), [("ts_dtp", {}), ("ts_dtp", {"fuse": "similar"}), ("topk", {})]
+)
+def test_an_onnx_file_answers_as_the_model(tmp_path, method, options):
     runtime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
-    model = pruned(method=method)
+    model = pruned(method=method, **options)
     path = export_onnx(model, tmp_path / "model.onnx", max_length=64)
     session = runtime.InferenceSession(str(path))
 

@@ -41,7 +41,7 @@ class Scheduled(TokenPruner):
             name = type(method).__name__
             raise ValueError(f"{said}is to drop after {method.layers}, as {name} does, not {wrong}")
         super().__init__(method.num_layers, layers)
-        self.method = method
+        self.method, self.fuse = method, method.fuse
         self.ratios = [after / before for before, after in steps]
         for name in ("attention", "embeddings", "projections"):
             setattr(self, f"needs_{name}", getattr(method, f"needs_{name}"))
@@ -49,7 +49,7 @@ class Scheduled(TokenPruner):
 
     def decide(self, state: TokenState) -> Decision:
         """The method's decision with as many other tokens as the schedule says."""
-        decision = self.method(state)
+        decision = self.method.decide(state)  # what goes is fused after it, by the schedule
         present = segment_sum(state.alive.double(), state.cu_seqlens)
         bound = segment_sum((state.alive & state.protected).double(), state.cu_seqlens)
         count = (present * self.ratios[state.layer]).round() - bound

@@ -39,6 +39,14 @@ def test_the_scoring_is_paid_for_in_the_layers_that_drop():
     assert model.pruner.flops(1, lengths) == model.pruner.method.flops(1, lengths) > 0
 
 
+def test_what_the_schedule_drops_is_fused_where_the_method_fuses():
+    batch = make_batch((40, 20))
+    with torch.inference_mode():
+        lost, fused = (scheduled("ts_dtp", fuse=way)(**batch) for way in (None, "similar"))
+    assert torch.equal(lost.tokens_kept, fused.tokens_kept)
+    assert not torch.allclose(lost.logits, fused.logits, atol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("schedule", "message"),
     [

@@ -47,6 +47,7 @@ def _sortable(column: pd.Series) -> pd.Series:
 def _row(record: RunRecord) -> dict[str, Any]:
     speed, memory, pruning = record.speed or {}, record.memory or {}, record.identity["pruning"]
     sure, spread = speed["confidence"], speed["spread"]
+    config = record.provenance["config"]["pruning"]
     tokens = speed["tokens"]
     return {
         **{key: record.identity[key] for key in ("task", "model")},
@@ -56,7 +57,8 @@ def _row(record: RunRecord) -> dict[str, Any]:
         "order": speed["order"],
         "threads": speed["threads"],
         "machine": _machine(record),
-        "features": record.provenance["config"]["pruning"].get("task_feature_dim"),
+        "features": config.get("task_feature_dim"),
+        "fuse": config.get("fuse"),
         "tokens": "texts" if tokens is None else "–".join(map(str, _several(tokens))),
         "length": tokens if isinstance(tokens, int) else None,
         "flops": flops_saved(record),
@@ -107,6 +109,7 @@ def _shown(row: dict[str, Any]) -> dict[str, str]:
     peaks = (row["peak_mib"], row["hf_peak_mib"])
     return {
         "Method": row["method"],
+        "Fused": row["fuse"] or GAP,
         "Features": _known(row["features"], "{:.0f}"),
         "Machine": row["machine"],
         "Type": row["dtype"],

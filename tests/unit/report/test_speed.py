@@ -12,8 +12,9 @@ from tsdtp.report.speed_figures import draw_over_length, draw_speedup
 def benchmark(make_record):
     """(pruning, tokens, ..., **changes of speed) -> a record of `tsdtp bench`."""
 
-    def make(pruning="ts_dtp", tokens=None, ratio=0.5, features=None, **changes):
-        config = {"pruning": {"task_feature_dim": features} if features else {}}
+    def make(pruning="ts_dtp", tokens=None, ratio=0.5, features=None, fuse=None, **changes):
+        options = {"task_feature_dim": features, "fuse": fuse}
+        config = {"pruning": {k: v for k, v in options.items() if v}}
         made = make_record(pruning=pruning, provenance={"config": config})
         made.cost["packed_flops_per_example"] = made.cost["flops_per_example"] / ratio
         made.speed.update(
@@ -62,6 +63,12 @@ def test_rows_of_several_machines_say_which(benchmark):
     other.provenance["hardware"] = {**other.provenance["hardware"], "gpu": "a GPU"}
     text = to_markdown([one, other])
     assert "| Machine" in text and "| a GPU" in text
+
+
+def test_rows_whose_dropped_tokens_are_fused_say_so(benchmark):
+    assert "Fused" not in to_markdown([benchmark(), benchmark("topk")])
+    text = to_markdown([benchmark(), benchmark(fuse="similar")])
+    assert "| Fused" in text and "| similar" in text
 
 
 def test_rows_of_several_sizes_of_task_features_say_which(benchmark):

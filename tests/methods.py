@@ -16,13 +16,18 @@ METHODS += ["ts_dtp:static_threshold", "ts_dtp:context"]
 BUDGET = 0.55
 
 
+def options_of(method: str) -> tuple[str, dict[str, str | bool]]:
+    """The name and the options of METHOD:OPTION+OPTION=VALUE; without a value an option is set."""
+    name, _, rest = method.partition(":")
+    pairs = [option.partition("=") for option in filter(None, rest.split("+"))]
+    return name, {key: value or True for key, _, value in pairs}
+
+
 def build_pruner(method: str, **overrides):
-    """A pruner for 4 layers of 32, its numbers random; METHOD:OPTION+OPTION=VALUE sets options."""
-    name, _, options = method.partition(":")
+    """A pruner for 4 layers of 32, its numbers random; options as in `options_of`."""
+    name, options = options_of(method)
     config = OmegaConf.load(REPOSITORY / "configs" / "pruning" / f"{name}.yaml")
-    for option in filter(None, options.split("+")):
-        key, _, value = option.partition("=")
-        config[key] = value or True
+    config.update(options)
     if "task_feature_dim" in config:  # wider than this model, features would cost what they save
         config.task_feature_dim = min(config.task_feature_dim, 32)
     config = OmegaConf.merge({"pruning": config, "seed": 0}, {"pruning": overrides})

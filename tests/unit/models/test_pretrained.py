@@ -5,10 +5,11 @@ from __future__ import annotations
 import inspect
 import json
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 import torch
-from methods import METHODS, build_pruner
+from methods import METHODS, build_pruner, options_of
 from tiny import FAMILIES, SEQ2SEQ_FAMILIES, SPECIAL, make_batch, make_model, make_seq2seq
 from transformers import AutoModelForSequenceClassification
 
@@ -20,9 +21,9 @@ from tsdtp.pruning import find_method
 
 
 def pruned(method: str = "ts_dtp", family: str = "bert"):
-    """A calibrated model; METHOD:OPTION+OPTION has those options set."""
-    name, _, options = method.partition(":")
-    arguments = dict.fromkeys(filter(None, options.split("+")), True)
+    """A calibrated model; its method as in `options_of`."""
+    name, options = options_of(method)
+    arguments: dict[str, Any] = {**options}
     if build_pruner(method).search is not None:
         arguments["budget"] = 0.6
     if "task_feature_dim" in inspect.signature(find_method(name)).parameters:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-# One of each kind: nothing, a fraction, a threshold, learned, merged, gated, fused.
-KINDS = ("none", "topk", "dtp", "ts_dtp", "tome", "transkimmer")
+# One of each kind: nothing, a fraction, a threshold, learned, merged, gated, fewer blocks, fused.
+KINDS = ("none", "topk", "dtp", "ts_dtp", "tome", "transkimmer", "depth")
 KINDS += ("ts_dtp:fuse=summary", "ts_dtp:fuse=similar")
 MEET_ALL = ("bert", "marian")  # a classifier and a translator
 

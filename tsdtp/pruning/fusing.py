@@ -39,9 +39,7 @@ def into_similar(decision: Decision, state: TokenState) -> None:
     section 3): by the number of tokens. Which tokens go is the method's own choice.
     """
     dropped = state.alive & ~decision.keep
-    _, partner = most_similar(state.hidden, dropped, decision.keep, state.cu_seqlens)
-    rows = torch.arange(dropped.shape[0], device=dropped.device)
-    decision.into = torch.where(dropped, partner, rows)
+    _, decision.into = most_similar(state.hidden, dropped, decision.keep, state.cu_seqlens)
     decision.mass = size_of(state)
 
 
@@ -57,6 +55,6 @@ FUSES: dict[str, Callable[[Decision, TokenState], None]] = {
 
 
 def check_fuse(fuse: str | None) -> None:
-    """Raises ValueError for what is neither a way to fuse nor none."""
+    """Raises ValueError for what is neither a way to fuse nor none (None; False in old records)."""
     if fuse and fuse not in FUSES:
         raise ValueError(f"pruning.fuse={fuse}: valid are null, {', '.join(FUSES)}")

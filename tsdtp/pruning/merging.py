@@ -97,13 +97,14 @@ def most_similar(
         cu_seqlens: [B + 1].
 
     Returns:
-        similarity [T] float32, -inf where a sequence has no others, and partner [T] int64; both
-        meaningless for tokens that are no source.
+        similarity [T] float32, -inf where a sequence has no others and meaningless for tokens that
+        are no source, and partner [T] int64, a token's own row where it is no source.
     """
     rows = torch.arange(source.shape[0], device=source.device)
     units = normalize(features.float(), dim=-1)
     if torch.compiler.is_exporting():  # of one text; grids of what is chosen have no fixed shape
-        return (units @ units.T).masked_fill(~others, float("-inf")).max(-1)
+        best, partner = (units @ units.T).masked_fill(~others, float("-inf")).max(-1)
+        return best, torch.where(source, partner, rows)
     ours, theirs = (compact(units, chosen, cu_seqlens) for chosen in (source, others))
     grid, there = unpack(theirs)
     scores = (unpack(ours)[0] @ grid.transpose(1, 2)).masked_fill(~there[:, None, :], float("-inf"))

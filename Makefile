@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Bytecode is written where it is first imported, or each of the many processes of a sweep or a test
+# run would compile torch and Lightning anew, which takes as long as all the rest of its start.
+unexport PYTHONDONTWRITEBYTECODE
 # Without --no-compile pip would compile each of 20,000 files, most of which nobody imports.
 QUIETLY := install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 

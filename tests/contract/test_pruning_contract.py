@@ -131,6 +131,18 @@ def test_every_parameter_learns(method, family, batch):
     assert not silent
 
 
+@pytest.mark.parametrize("execution", ["packed", "masked"])
+def test_trains_in_mixed_precision(method, family, batch, execution):
+    """Weights in float32, products in bfloat16: a method may not mix the two in one tensor."""
+    model = build(method, family).train()
+    model.execution = execution
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = model(**batch, labels=torch.tensor([0, 1, 0, 1, 0, 1])).loss
+    loss.backward()
+    grads = [p.grad for p in model.parameters() if p.grad is not None]
+    assert loss.isfinite() and grads and all(g.isfinite().all() for g in grads)
+
+
 def test_the_task_loss_alone_reaches_the_pruner(method, batch):
     """The gates are differentiable: no auxiliary loss is needed for a gradient."""
     model = build(method, "bert").train()

@@ -100,8 +100,14 @@ def most_similar(
         similarity [T] float32, -inf where a sequence has no others and meaningless for tokens that
         are no source, and partner [T] int64, a token's own row where it is no source.
     """
+    with torch.autocast(features.device.type, enabled=False):  # it would round similarities
+        return _most_similar(normalize(features.float(), dim=-1), source, others, cu_seqlens)
+
+
+def _most_similar(
+    units: Tensor, source: Tensor, others: Tensor, cu_seqlens: Tensor
+) -> tuple[Tensor, Tensor]:
     rows = torch.arange(source.shape[0], device=source.device)
-    units = normalize(features.float(), dim=-1)
     if torch.compiler.is_exporting():  # of one text; grids of what is chosen have no fixed shape
         best, partner = (units @ units.T).masked_fill(~others, float("-inf")).max(-1)
         return best, torch.where(source, partner, rows)

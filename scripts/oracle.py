@@ -3,9 +3,11 @@
     python scripts/oracle.py RUN_OF_TS_DTP oracle.json --budgets 0.5 0.4 0.3 --examples 2000
 
 The weights are those of the unpruned run that taught RUN, without any training after pruning.
-Where the run has its task attention the oracle has the layer conductance of the very text (not of
-its label); blocks, cumulation and threshold are the run's. Beside it stands the task attention that
-was taught.
+Where the run has its task attention an oracle has attributions of the very text (not of its label);
+blocks, cumulation and threshold are the run's. Beside them stands the task attention that was
+taught. Two oracles: the layer conductance that teaches the task attention, and the relevance of
+Chefer, Gur and Wolf ("Generic Attention-model Explainability", ICCV 2021, equations 5 and 6): how
+much of [CLS] comes from a token, by attention times its gradient, block after block.
 """
 
 import argparse
@@ -28,6 +30,7 @@ from tsdtp.models.attribution import layer_conductance
 from tsdtp.models.budget import packed_evaluation
 from tsdtp.models.loading import load_weights
 from tsdtp.models.texts import inputs_of
+from tsdtp.packing import pack
 from tsdtp.pruning import TokenState
 from tsdtp.pruning.rules import segment_sum
 from tsdtp.pruning.ts_dtp import TsDtp
@@ -57,23 +60,52 @@ def load(folder: str) -> tuple[Cell, PrunedModel]:
     return cell, model
 
 
-def attributed(model: PrunedModel, cell: Cell, batches: list[Batch]) -> list[Batch]:
-    """The same batches with the attributions of the unpruned model."""
+def conductance(model: PrunedModel, cell: Cell, batch: Batch) -> Tensor:
+    """[B, S, L] the attributions that teach the task attention."""
     settings = {"mask_id": cell.mask_id, "layers": model.pruner.layers}
-    teacher, steps = model.unpruned(), cell.config.teacher.attribution_steps
-    return [
-        {**b, "target": layer_conductance(teacher, **inputs_of(b), **settings, steps=steps)}
-        for b in batches
-    ]
+    steps = cell.config.teacher.attribution_steps
+    return layer_conductance(model.unpruned(), **inputs_of(batch), **settings, steps=steps)
+
+
+def relevance(model: PrunedModel, cell: Cell, batch: Batch) -> Tensor:
+    """[B, S, L] how much of the first token's last state comes from each token after each block.
+
+    Without the sign of the gradient, which would tell the oracle what the model says.
+    """
+    plain, mask = model.hf_model, batch["attention_mask"].bool()
+    plain.set_attn_implementation("eager")  # the only one that returns its probabilities
+    with torch.enable_grad():
+        out = plain(**inputs_of(batch), output_attentions=True)
+        first, second = out.logits.topk(2).values.unbind(1)
+        gradients = torch.autograd.grad((first - second).sum(), out.attentions)
+    flow = torch.zeros_like(batch["input_ids"], dtype=torch.float32)
+    flow[:, 0], flows = 1, []
+    for weights, gradient in zip(out.attentions[::-1], gradients[::-1], strict=True):
+        flows.insert(0, flow)
+        weights = (weights.detach() * gradient).abs().mean(1)
+        flow = flow + (weights * flow[:, :, None]).sum(1)
+    ids = pack(batch["input_ids"], batch["attention_mask"])
+    found, free = torch.stack(flows, -1), torch.zeros_like(mask)
+    free[mask] = ~model.protected(ids)
+    found = found * free[:, :, None]
+    return found / found.sum(1, keepdim=True).clamp(min=_TINY)
+
+
+ATTRIBUTIONS = {"oracle": conductance, "relevance": relevance}
+
+
+def attributed(model: PrunedModel, cell: Cell, batches: list[Batch], by: str) -> list[Batch]:
+    """The same batches with attributions of the unpruned model."""
+    return [{**b, "target": ATTRIBUTIONS[by](model, cell, b)} for b in batches]
 
 
 def measured(model: PrunedModel, batches: list[Batch], strictness: float) -> dict:
-    """Accuracy and FLOPs spent."""
+    """Accuracy and FLOPs spent; `target` of a batch is what an oracle reads."""
     model.pruner.strictness.fill_(strictness)
     cost, right = PruningCost(model.shape, model.pruner), 0
     with packed_evaluation(model):
         for batch in batches:
-            out = model(**inputs_of(batch), target=batch["target"])
+            out = model(**inputs_of(batch), target=batch.get("target"))
             cost.update(out, batch["attention_mask"].bool(), None)
             right += int((out.logits.argmax(-1) == batch["labels"]).sum())
     spent = cost.compute()
@@ -91,7 +123,7 @@ def at_budget(model: PrunedModel, train: list[Batch], test: list[Batch], budget:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Measures the oracle and the taught task attention at each budget."""
+    """Measures the oracles and the taught task attention at each budget."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -105,16 +137,19 @@ def main(arguments: list[str] | None = None) -> None:
     if not isinstance(model.pruner, TsDtp):
         parser.error(f"{args.run}: valid is a run of pruning=ts_dtp")
     torch.set_num_threads(cell.config.hardware.threads or torch.get_num_threads())
-    test = cell.data.loader(cell.data.reported, 64, limit=args.examples, order="sorted")
-    train, test = (attributed(model, cell, [*b]) for b in (training_batches(cell, 256), test))
+    test = [*cell.data.loader(cell.data.reported, 64, limit=args.examples, order="sorted")]
+    train = training_batches(cell, 256)
     settings: dict[str, Any] = dict(model.pruner.arguments)
     oracle = Oracle(model.shape.num_layers, model.shape.hidden_size, **settings)
-    choices = {"taught": model, "oracle": model.with_pruner(oracle)}
     found = measured_by(" ".join(["python", *sys.argv]))
     found["unpruned"] = measured(model.unpruned(), test, 0)
     for budget in args.budgets:
-        found[str(budget)] = {k: at_budget(m, train, test, budget) for k, m in choices.items()}
-        write_atomic(args.out, json.dumps(found, indent=2) + "\n")
+        found[str(budget)] = {"taught": at_budget(model, train, test, budget)}
+    for by in ATTRIBUTIONS if model.read == "first" else ("oracle",):
+        known = [attributed(model, cell, batches, by) for batches in (train, test)]
+        for budget in args.budgets:
+            found[str(budget)][by] = at_budget(model.with_pruner(oracle), *known, budget)
+            write_atomic(args.out, json.dumps(found, indent=2) + "\n")
     print(json.dumps(found, indent=2))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 from tiny import FAST
 
 from tsdtp.results import read_record
@@ -17,7 +18,7 @@ def oracle(script):
     return script("oracle")
 
 
-def test_oracle_and_taught_attention_spend_the_same_on_the_unpruned_weights(tsdtp, oracle):
+def test_oracles_and_taught_attention_spend_the_same_on_the_unpruned_weights(tsdtp, oracle):
     pruned = ("pruning=ts_dtp", "pruning.budget=0.7", "model.init_from=unpruned", "optim.lr=1e-2")
     assert tsdtp("train", *FAST).code == 0
     assert tsdtp("train", *FAST, *pruned).code == 0
@@ -27,16 +28,20 @@ def test_oracle_and_taught_attention_spend_the_same_on_the_unpruned_weights(tsdt
     unpruned = read_record(f"{RUNS}/none/seed0").quality["accuracy"]
     assert found["unpruned"]["accuracy"] == unpruned
     assert found["hardware"]["threads"] and found["command"].startswith("python")
-    for who in ("taught", "oracle"):
+    for who in ("taught", "oracle", "relevance"):
         assert found["0.6"][who]["flops_ratio"] == pytest.approx(0.6, abs=0.08)
 
 
-def test_the_oracle_keeps_the_tokens_with_the_largest_attributions(tsdtp, oracle):
+@pytest.mark.parametrize("by", ["oracle", "relevance"])
+def test_an_oracle_keeps_the_tokens_with_the_largest_attributions(tsdtp, oracle, by):
     assert tsdtp("train", *FAST).code == 0
     pruned = ("pruning=ts_dtp", "pruning.budget=0.7", "model.init_from=unpruned")
     assert tsdtp("train", *FAST, *pruned, "pruning.layers=[1]").code == 0
     cell, model = oracle.load(f"{RUNS}/ts_dtp-0.7/seed0")
-    (batch,) = oracle.attributed(model, cell, [next(iter(cell.data.loader("validation", 8)))])
+    (batch,) = oracle.attributed(model, cell, [next(iter(cell.data.loader("validation", 8)))], by)
+    shares = batch["target"][..., 1]
+    torch.testing.assert_close(shares.sum(1), torch.ones(8))
+    assert not shares[batch["attention_mask"] == 0].any() and not shares[:, 0].any()
     chooser = oracle.Oracle(4, model.shape.hidden_size, **model.pruner.arguments)
     chosen = model.with_pruner(chooser)
     found = oracle.measured(chosen, [batch], 0.5)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+from functools import cache
+
 import torch
 from omegaconf import OmegaConf
-from tiny import REPOSITORY
+from tiny import REPOSITORY, SPECIAL, make_batch
 
 from tsdtp.cli.config import instantiate
+from tsdtp.models import calibrate
 
 METHODS = sorted(path.stem for path in (REPOSITORY / "configs" / "pruning").glob("*.yaml"))
 # Options that change what a method does are held to the same promises.
@@ -33,3 +37,26 @@ def build_pruner(method: str, **overrides):
     config = OmegaConf.merge({"pruning": config, "seed": 0}, {"pruning": overrides})
     torch.manual_seed(1)
     return instantiate(config.pruning, num_layers=4, hidden_size=32)
+
+
+def calibrated(wrap, make, method: str, family: str, budget: float = BUDGET):
+    """A pruned model in evaluation, calibrated to the budget where the method can honour one.
+
+    Args:
+        wrap: the class of the pruned model.
+        make: family -> the plain Hugging Face model.
+        method: as in `build_pruner`.
+        family: of the model.
+        budget: a fraction of FLOPs.
+    """
+    return copy.deepcopy(_calibrated(wrap, make, method, family, budget))
+
+
+@cache  # searching for the threshold takes longer than most of what is then asked of the model
+def _calibrated(wrap, make, method, family, budget):
+    can = build_pruner(method).search is not None
+    pruner = build_pruner(method, **({"budget": budget} if can else {}))
+    model = wrap(make(family), pruner, special_ids=[SPECIAL]).eval()
+    if can:
+        calibrate(model, [make_batch(seed=s) for s in range(8)])
+    return model

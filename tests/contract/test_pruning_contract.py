@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-import copy
-from functools import cache
-
 import pytest
 import torch
-from methods import BUDGET, METHODS, build_pruner
+from methods import BUDGET, METHODS, build_pruner, calibrated
 from tiny import FAMILIES, LENGTHS, PAD, SPECIAL, make_batch, make_model
 
-from tsdtp.models import PrunedClassifier, calibrate, families
+from tsdtp.models import PrunedClassifier, families
 from tsdtp.models.budget import spent_ratio
 
 
-def build(method: str, family: str, dtype=torch.float32, budget: float | None = BUDGET):
-    """A pruned model in evaluation, calibrated to the budget where the method can honour one."""
-    return copy.deepcopy(_calibrated(method, family, dtype, budget))
-
-
-@cache
-def _calibrated(method, family, dtype, budget):
-    can = budget is not None and build_pruner(method).search is not None
-    pruner = build_pruner(method, **({"budget": budget} if can else {}))
-    model = PrunedClassifier(make_model(family), pruner, special_ids=[SPECIAL]).eval().to(dtype)
-    if can:
-        calibrate(model, [make_batch(seed=s) for s in range(8)])
-    return model
+def build(method: str, family: str, dtype=torch.float32, budget: float = BUDGET):
+    return calibrated(PrunedClassifier, make_model, method, family, budget).to(dtype)
 
 
 @pytest.fixture(params=METHODS)

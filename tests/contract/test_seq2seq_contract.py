@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import copy
-
 import pytest
 import torch
-from methods import BUDGET, METHODS, build_pruner
+from methods import BUDGET, METHODS, build_pruner, calibrated
 from tiny import LENGTHS, SEQ2SEQ_FAMILIES, SPECIAL, make_batch, make_seq2seq
 
-from tsdtp.models import PrunedSeq2Seq, calibrate
+from tsdtp.models import PrunedSeq2Seq
 from tsdtp.models.budget import spent_ratio
 from tsdtp.models.seq2seq import IGNORED
 from tsdtp.models.seq2seq_blocks import SEQ2SEQ_FAMILIES as KNOWN
@@ -39,13 +37,7 @@ def labels() -> torch.Tensor:
 
 
 def build(method: str, family: str) -> PrunedSeq2Seq:
-    """A pruned model in evaluation, calibrated to the budget where the method can honour one."""
-    can = build_pruner(method).search is not None
-    pruner = build_pruner(method, **({"budget": BUDGET} if can else {}))
-    model = PrunedSeq2Seq(make_seq2seq(family), pruner, special_ids=[SPECIAL]).eval()
-    if can:
-        calibrate(model, [make_batch(seed=s) for s in range(8)])
-    return model
+    return calibrated(PrunedSeq2Seq, make_seq2seq, method, family)
 
 
 def outputs(model, batch, execution, labels=None):
@@ -158,7 +150,7 @@ def test_weights_keep_their_names(method, family):
 
 
 def test_a_copy_translates_alike_and_moves_whole(family, batch):
-    model = copy.deepcopy(build("topk", family)).double()
+    model = build("topk", family).double()
     assert {b.dtype for b in model.hf_model.buffers() if b.is_floating_point()} <= {torch.float64}
     assert {p.dtype for p in model.hf_model.parameters()} == {torch.float64}
     model.generate(**batch, max_new_tokens=2)

@@ -146,9 +146,11 @@ def main(arguments: list[str] | None = None) -> None:
     for budget in args.budgets:
         found[str(budget)] = {"taught": at_budget(model, train, test, budget)}
     for by in ATTRIBUTIONS if model.read == "first" else ("oracle",):
-        known = [attributed(model, cell, batches, by) for batches in (train, test)]
+        known_train, known = (attributed(model, cell, each, by) for each in (train, test))
         for budget in args.budgets:
-            found[str(budget)][by] = at_budget(model.with_pruner(oracle), *known, budget)
+            found[str(budget)][by] = at_budget(
+                model.with_pruner(oracle), known_train, known, budget
+            )
             write_atomic(args.out, json.dumps(found, indent=2) + "\n")
     print(json.dumps(found, indent=2))
 

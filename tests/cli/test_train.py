@@ -81,6 +81,22 @@ def test_teaching_in_half_precision_learns_as_much(tsdtp):
     assert last["bf16-mixed"] == pytest.approx(last["32-true"], abs=0.03)
 
 
+def test_attributions_are_computed_once_for_all_budgets(tsdtp):
+    pruned = ["model.init_from=unpruned", "pruning=ts_dtp"]
+    kept = Path(RUN, "none/seed0/attributions")
+    assert tsdtp("train", *FAST).code == 0 and not kept.exists()
+    first = tsdtp("train", *FAST, *pruned, "pruning.budget=0.6")
+    (file,) = kept.iterdir()
+    written = file.stat().st_mtime_ns
+    second = tsdtp("train", *FAST, *pruned, "pruning.budget=0.8")
+    taught = [re.search("teaching: .*", outcome.out) for outcome in (first, second)]
+    assert taught[0] and taught[1] and taught[0][0] == taught[1][0]
+    assert list(kept.iterdir()) == [file] and file.stat().st_mtime_ns == written
+    finer = [*pruned, "pruning.budget=0.6", "variant=finer", "teacher.attribution_steps=4"]
+    assert tsdtp("train", *FAST, *finer).code == 0
+    assert len(list(kept.iterdir())) == 2, "of another path"
+
+
 def test_a_run_may_start_afresh_and_still_be_taught(tsdtp, own):
     mine = ("task=text_classification", "task.data.local_dir=my_data", "model=own")
     labels = ("task.data.text_columns=[text]", "task.data.label_names=[no,yes]")

@@ -19,6 +19,7 @@ from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 from torch.utils.data import DataLoader
 
 from tsdtp.cli import measure
+from tsdtp.cli.attributions import attributions_of
 from tsdtp.cli.build import Cell, build_each
 from tsdtp.cli.config import ConfigError, instantiate
 from tsdtp.jobs.progress import enter_stage
@@ -113,16 +114,16 @@ def teach_pruner(cell: Cell, model: PrunedModel, teacher: PrunedModel | None) ->
     settings = cell.config.teaching
     enter_stage(cell.config.output_dir, "teaching")
     half = cell.config.hardware.precision.startswith("bf16")
+    batches = measure.training_batches(cell, settings.examples, cell.device)
+    model, teacher = model.to(cell.device), teacher.to(cell.device)
     # Without autocast's cache, which would keep the weights of the first step until the last.
     with torch.autocast(cell.device.type, torch.bfloat16, enabled=half, cache_enabled=False):
         losses = teach(
-            model.to(cell.device),
-            measure.training_batches(cell, settings.examples, cell.device),
-            teacher.to(cell.device),
-            mask_id=cell.mask_id,
+            model,
+            batches,
+            targets=attributions_of(cell, model, teacher, batches),
             epochs=settings.epochs,
             lr=settings.lr,
-            steps=cell.config.teacher.attribution_steps,
             seed=cell.config.seed,
         )
     print(f"teaching: auxiliary loss {losses[0]:.3f} to {losses[-1]:.3f}", flush=True)

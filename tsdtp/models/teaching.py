@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -23,6 +23,7 @@ def teach(
     *,
     tokenizer: PreTrainedTokenizerBase | None = None,
     mask_id: int | None = None,
+    targets: Sequence[Tensor] | None = None,
     epochs: int = 4,
     lr: float = 2e-3,
     steps: int = 3,
@@ -44,6 +45,7 @@ def teach(
         tokenizer: of the model, where data are texts.
         mask_id: token id of the attributions' baseline; default: the tokenizer's mask token, or
             where it has none its unknown or padding token.
+        targets: what `attributions` gave for these batches; default: computed here.
         epochs: passes over the batches.
         lr: highest learning rate; it falls linearly.
         steps: of the attributions, see `layer_conductance`.
@@ -55,19 +57,17 @@ def teach(
 
     Raises:
         ValueError: for a method that learns nothing from attributions, no data, texts without a
-            tokenizer, or no way to tell the baseline.
+            tokenizer, no way to tell the baseline, or another number of targets than of batches.
     """
     pruner = model.pruner
     if not (pruner.needs_target and pruner.learns):
         raise ValueError(f"{type(pruner).__name__} learns nothing from attributions; valid: ts_dtp")
     batches = batches_of(data, tokenizer, model.device)
-    mask_id = _mask_id(tokenizer) if mask_id is None else mask_id
-    with _frozen_and_whole(model):
-        teacher = teacher or model.unpruned()
-        targets = [
-            layer_conductance(teacher, **b, mask_id=mask_id, layers=pruner.layers, steps=steps)
-            for b in batches
-        ]
+    if targets is None:
+        mask_id = _mask_id(tokenizer) if mask_id is None else mask_id
+        targets = attributions(model, batches, teacher, mask_id=mask_id, steps=steps)
+    if len(targets) != len(batches):
+        raise ValueError(f"{len(targets)} targets for {len(batches)} batches; valid: one for each")
     parameters = [p for p in pruner.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=lr)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.05, epochs * len(batches))
@@ -88,6 +88,35 @@ def teach(
                 total += loss.item()
             history.append(total / len(batches))
     return history
+
+
+def attributions(
+    model: PrunedModel,
+    batches: Iterable[Batch],
+    teacher: PrunedModel | None = None,
+    *,
+    mask_id: int,
+    steps: int = 3,
+) -> list[Tensor]:
+    """[B, S, L] a batch: the teacher's attributions, in the blocks that the model prunes.
+
+    They depend on the teacher and those blocks alone: one teaching after the other may use them,
+    whatever the budget.
+
+    Args:
+        model: that is to be taught.
+        batches: see `teach`, as for the rest.
+        teacher: default: the model itself, unpruned.
+        mask_id: token id of the baseline.
+        steps: see `layer_conductance`.
+    """
+    layers = model.pruner.layers
+    with _frozen_and_whole(model):
+        teacher = teacher or model.unpruned()
+        return [
+            layer_conductance(teacher, **batch, mask_id=mask_id, layers=layers, steps=steps)
+            for batch in batches
+        ]
 
 
 def _states(model: PrunedModel, batch: Batch, target: Tensor) -> list[TokenState]:

@@ -5,6 +5,7 @@ import torch
 from tiny import SPECIAL, make_batch, make_model
 
 from tsdtp.models import PrunedClassifier, prune, teach
+from tsdtp.models.teaching import attributions
 
 BATCHES = [make_batch(seed=s) for s in range(4)]
 
@@ -75,6 +76,13 @@ def test_a_model_is_its_own_teacher_unless_told():
     assert alone == pytest.approx(teach(other, BATCHES, teacher, mask_id=3, epochs=1))
 
 
+def test_attributions_once_computed_teach_the_same():
+    (model, teacher), (other, _) = pair(), pair()
+    kept = attributions(model, BATCHES, teacher, mask_id=3)
+    again = teach(model, BATCHES, targets=kept, epochs=2)
+    assert again == teach(other, BATCHES, teacher, mask_id=3, epochs=2)
+
+
 def test_what_cannot_be_taught_says_why():
     model, _ = pair()
     with pytest.raises(ValueError, match="no data"):
@@ -83,5 +91,7 @@ def test_what_cannot_be_taught_says_why():
         teach(model, ["a film"], mask_id=3)
     with pytest.raises(ValueError, match="mask_id: needed"):
         teach(model, BATCHES)
+    with pytest.raises(ValueError, match="0 targets for 4 batches"):
+        teach(model, BATCHES, targets=[])
     with pytest.raises(ValueError, match="TopK learns nothing from attributions; valid: ts_dtp"):
         teach(prune(make_model("bert"), "topk"), BATCHES, mask_id=3)

@@ -26,7 +26,7 @@ from tsdtp.cli.identity import start_path
 from tsdtp.cli.measure import training_batches
 from tsdtp.cli.run import measured_by, quiet_libraries
 from tsdtp.models import PrunedModel
-from tsdtp.models.attribution import layer_conductance
+from tsdtp.models.attribution import layer_conductance, shares
 from tsdtp.models.budget import packed_evaluation
 from tsdtp.models.loading import load_weights
 from tsdtp.models.texts import inputs_of
@@ -85,10 +85,9 @@ def relevance(model: PrunedModel, cell: Cell, batch: Batch) -> Tensor:
         weights = (weights.detach() * gradient).abs().mean(1)
         flow = flow + (weights * flow[:, :, None]).sum(1)
     ids = pack(batch["input_ids"], batch["attention_mask"])
-    found, free = torch.stack(flows, -1), torch.zeros_like(mask)
-    free[mask] = ~model.protected(ids)
-    found = found * free[:, :, None]
-    return found / found.sum(1, keepdim=True).clamp(min=_TINY)
+    found = torch.stack(flows, -1)
+    found[mask] = shares(found[mask], ids, model.protected(ids))
+    return found
 
 
 ATTRIBUTIONS = {"oracle": conductance, "relevance": relevance}

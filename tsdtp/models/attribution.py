@@ -53,11 +53,24 @@ def layer_conductance(
     ids, valid = pack(input_ids, attention_mask), attention_mask.bool()
     types = None if token_type_ids is None else token_type_ids[valid]
     flow = signed_conductance(teacher, ids, types, labels, mask_id, layers, steps).abs()
-    flow = flow.masked_fill(teacher.protected(ids)[:, None], 0)
-    flow = flow / segment_sum(flow, ids.cu_seqlens)[ids.segments].clamp(min=1e-12)
     grid = flow.new_zeros(*input_ids.shape, flow.shape[1])
-    grid[valid] = flow
+    grid[valid] = shares(flow, ids, teacher.protected(ids))
     return grid
+
+
+def shares(flow: Tensor, ids: Packed, protected: Tensor) -> Tensor:
+    """What each token has of its sequence, in each block.
+
+    Args:
+        flow: [T, L], not negative.
+        ids: the layout of the T tokens.
+        protected: [T] bool.
+
+    Returns:
+        [T, L], summing to 1 over a sequence's tokens without the protected ones, which hold 0.
+    """
+    flow = flow.masked_fill(protected[:, None], 0)
+    return flow / segment_sum(flow, ids.cu_seqlens)[ids.segments].clamp(min=1e-12)
 
 
 def signed_conductance(

@@ -6,7 +6,8 @@ import importlib
 import inspect
 import pkgutil
 
-from tsdtp.pruning.base import Decision, TokenPruner, TokenState
+from tsdtp.pruning.base import TokenPruner
+from tsdtp.pruning.state import Decision, TokenState
 
 __all__ = ["Decision", "TokenPruner", "TokenState", "find_method", "method_names"]
 

@@ -2,9 +2,9 @@
 
 from torch import Tensor
 
-from tsdtp.pruning.base import TokenState
 from tsdtp.pruning.fraction import FractionPruner
 from tsdtp.pruning.scores import attention_from_first
+from tsdtp.pruning.state import TokenState
 
 
 class ClsAttention(FractionPruner):

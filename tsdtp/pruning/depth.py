@@ -1,6 +1,7 @@
 """Fewer blocks instead of fewer tokens: the other way to spend less."""
 
-from tsdtp.pruning.base import Decision, TokenPruner, TokenState
+from tsdtp.pruning.base import TokenPruner
+from tsdtp.pruning.state import Decision, TokenState
 
 
 class DepthReduction(TokenPruner):

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from tsdtp.pruning.base import Decision, TokenPruner, TokenState
+from tsdtp.pruning.base import TokenPruner
 from tsdtp.pruning.rules import dynamic_threshold
 from tsdtp.pruning.scores import log_share
+from tsdtp.pruning.state import Decision, TokenState
 
 
 class GeneralDTP(TokenPruner):

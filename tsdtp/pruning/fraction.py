@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from tsdtp.pruning.base import Decision, TokenPruner, TokenState
+from tsdtp.pruning.base import TokenPruner
 from tsdtp.pruning.rules import top_fraction
+from tsdtp.pruning.state import Decision, TokenState
 
 
 class FractionPruner(TokenPruner):

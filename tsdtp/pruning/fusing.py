@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from tsdtp.pruning.merging import most_similar, summary_rows
-
-if TYPE_CHECKING:
-    from tsdtp.pruning.base import Decision, TokenState
+from tsdtp.pruning.state import Decision, TokenState
 
 
 def into_summary(decision: Decision, state: TokenState) -> None:

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from tsdtp.pruning.base import Decision, TokenPruner, TokenState
+from tsdtp.pruning.base import TokenPruner
 from tsdtp.pruning.rules import dynamic_threshold, segment_sum, straight_through
 from tsdtp.pruning.scores import log_share, share
+from tsdtp.pruning.state import Decision, TokenState
 
 
 class HybridPruner(TokenPruner):

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from tsdtp.pruning.base import Decision, TokenPruner, TokenState
+from tsdtp.pruning.base import TokenPruner
 from tsdtp.pruning.rules import mean_of
+from tsdtp.pruning.state import Decision, TokenState
 
 
 class LearnedThreshold(TokenPruner):

@@ -1,6 +1,7 @@
 """No pruning: the unpruned model in the packed layout, the baseline of every comparison."""
 
-from tsdtp.pruning.base import Decision, TokenPruner, TokenState
+from tsdtp.pruning.base import TokenPruner
+from tsdtp.pruning.state import Decision, TokenState
 
 
 class NoPruning(TokenPruner):

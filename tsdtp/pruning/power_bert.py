@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from tsdtp.pruning.base import Decision, TokenPruner, TokenState
+from tsdtp.pruning.base import TokenPruner
 from tsdtp.pruning.rules import rank_by_score, segment_sum, top_fraction
+from tsdtp.pruning.state import Decision, TokenState
 
 
 class PowerBert(TokenPruner):

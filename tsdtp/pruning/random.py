@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from tsdtp.pruning.base import TokenState
 from tsdtp.pruning.fraction import FractionPruner
 from tsdtp.pruning.scores import hashed_uniform
+from tsdtp.pruning.state import TokenState
 
 
 class RandomPruning(FractionPruner):

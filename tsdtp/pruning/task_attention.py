@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tsdtp.pruning.base import TokenState
 from tsdtp.pruning.rules import segment_sum
+from tsdtp.pruning.state import TokenState
 
 
 class TaskSpecificAttention(nn.Module):

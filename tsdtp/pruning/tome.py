@@ -5,10 +5,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from tsdtp.pruning.base import Decision, TokenPruner, TokenState
+from tsdtp.pruning.base import TokenPruner
 from tsdtp.pruning.fusing import size_of
 from tsdtp.pruning.merging import bipartite_match, similarity_flops
 from tsdtp.pruning.rules import top_fraction
+from tsdtp.pruning.state import Decision, TokenState
 
 
 class TokenMerging(TokenPruner):

@@ -2,8 +2,8 @@
 
 from torch import Tensor
 
-from tsdtp.pruning.base import TokenState
 from tsdtp.pruning.fraction import FractionPruner
+from tsdtp.pruning.state import TokenState
 
 
 class TopK(FractionPruner):

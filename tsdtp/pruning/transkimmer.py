@@ -8,8 +8,9 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from tsdtp.pruning.base import Decision, TokenPruner, TokenState
+from tsdtp.pruning.base import TokenPruner
 from tsdtp.pruning.rules import mean_of, straight_through
+from tsdtp.pruning.state import Decision, TokenState
 
 
 class Transkimmer(TokenPruner):

@@ -7,9 +7,9 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from tsdtp.pruning.base import TokenState
 from tsdtp.pruning.hybrid import HybridPruner
 from tsdtp.pruning.scores import segment_softmax
+from tsdtp.pruning.state import TokenState
 from tsdtp.pruning.task_attention import TaskSpecificAttention
 
 

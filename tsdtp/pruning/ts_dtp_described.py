@@ -7,9 +7,9 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from tsdtp.pruning.base import TokenState
 from tsdtp.pruning.hybrid import HybridPruner
 from tsdtp.pruning.scores import attention_received
+from tsdtp.pruning.state import TokenState
 
 
 class PairwiseTaskAttention(nn.Module):

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tsdtp.cli.build import Cell
 from tsdtp.models import PrunedModel
-from tsdtp.models.loading import WEIGHTS
+from tsdtp.models.saving import WEIGHTS
 from tsdtp.models.teaching import attributions
 from tsdtp.models.texts import Batch
 from tsdtp.provenance import code_digest

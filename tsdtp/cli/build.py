@@ -16,8 +16,6 @@ from tsdtp.data.task_data import TaskData
 from tsdtp.models import PrunedModel
 from tsdtp.models.cost import max_positions
 from tsdtp.models.loading import (
-    TOKENIZER,
-    WEIGHTS,
     check_weights,
     load_config,
     load_model,
@@ -25,6 +23,7 @@ from tsdtp.models.loading import (
     load_weights,
 )
 from tsdtp.models.pruned import check_settings
+from tsdtp.models.saving import TOKENIZER, WEIGHTS
 from tsdtp.pruning import TokenPruner
 from tsdtp.pruning.none import NoPruning
 from tsdtp.tasks.optim import AdamW

@@ -28,8 +28,7 @@ from tsdtp.cli.loggers import log_record, open_loggers
 from tsdtp.cli.training import resume_path, train
 from tsdtp.jobs.progress import enter_stage
 from tsdtp.models import PrunedModel
-from tsdtp.models.loading import TOKENIZER, save_weights
-from tsdtp.models.pretrained import save_config
+from tsdtp.models.saving import TOKENIZER, save_config, save_weights
 from tsdtp.provenance import code_state, now
 from tsdtp.results import RunRecord, write_record
 

@@ -6,15 +6,10 @@ from tsdtp.models.classifier import PrunedClassifier
 from tsdtp.models.export import export, export_onnx
 from tsdtp.models.output import PrunedOutput
 from tsdtp.models.prediction import Prediction, predict
-from tsdtp.models.pretrained import (
-    from_pretrained,
-    push_to_hub,
-    save_pretrained,
-    tokenizer_of,
-    unprune,
-)
-from tsdtp.models.prune import prune
+from tsdtp.models.pretrained import from_pretrained, push_to_hub, tokenizer_of
+from tsdtp.models.prune import prune, unprune
 from tsdtp.models.pruned import PrunedModel
+from tsdtp.models.saving import save_pretrained
 from tsdtp.models.seq2seq import PrunedSeq2Seq
 from tsdtp.models.teaching import teach
 

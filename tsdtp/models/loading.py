@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from transformers import (
     AutoConfig,
     AutoModelForSeq2SeqLM,
@@ -21,9 +21,7 @@ from transformers.utils import logging
 
 from tsdtp.models.hub import source_of
 from tsdtp.models.pruned import PrunedModel
-
-WEIGHTS = "model.safetensors"
-TOKENIZER = "tokenizer"
+from tsdtp.models.saving import WEIGHTS, tied
 
 
 def load_config(
@@ -81,34 +79,6 @@ def load_model(
         return auto.from_config(config)
     with source_of(path, local_dir) as source:
         return auto.from_pretrained(source, config=config, dtype=torch.float32)
-
-
-def tied(model: PrunedModel) -> dict[str, str]:
-    """By the name of each weight that is another one's under a second name: the first name."""
-    first: dict[tuple, str] = {}
-    names = {}
-    for name, weight in model.state_dict().items():
-        known = first.setdefault((weight.data_ptr(), weight.shape), name)
-        if known != name and weight.numel():
-            names[name] = known
-    return names
-
-
-def save_weights(model: PrunedModel, folder: Path) -> Path:
-    """Writes all weights (tied ones once) and the pruner's state atomically.
-
-    Raises:
-        OSError: they cannot be written, for example to a full disk; names the file.
-    """
-    path, temporary = folder / WEIGHTS, folder / f".{WEIGHTS}.tmp"
-    try:
-        again = tied(model)
-        weights = {k: v.contiguous() for k, v in model.state_dict().items() if k not in again}
-        save_file(weights, temporary)
-        return temporary.replace(path)
-    except (OSError, SafetensorError) as error:
-        temporary.unlink(missing_ok=True)
-        raise OSError(f"cannot write {path}: {error}") from error
 
 
 def check_weights(folder: Path) -> Path:

@@ -1,8 +1,7 @@
-"""Folders that a pruned model is saved to and loaded from; they load as the plain model, too."""
+"""Saved pruned models again: from a folder or the hub, and to it."""
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,83 +14,17 @@ from transformers import (
     AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
     PreTrainedConfig,
-    PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
 from tsdtp.models.hub import find_source, source_of
-from tsdtp.models.loading import TOKENIZER, WEIGHTS, load_tokenizer, load_weights, save_weights
+from tsdtp.models.loading import load_tokenizer, load_weights
 from tsdtp.models.prune import prune
 from tsdtp.models.pruned import PrunedModel
+from tsdtp.models.saving import CONFIG, TOKENIZER, VERSION, WEIGHTS, save_pretrained
 
-CONFIG = "config.json"
-VERSION = 1  # of the section `tsdtp` in config.json
 TOKENIZER_FILES = ("tokenizer_config.json", "tokenizer.json", "vocab.txt")  # one is always there
 PICKLES = ("pytorch_model.bin", "model.pt", "model.pth", "model.ckpt")
-
-
-def unprune(model: PrunedModel) -> PreTrainedModel:
-    """The plain Hugging Face model inside, with the weights as they are now (shared, not copied).
-
-    Example:
-        >>> tsdtp.unprune(tsdtp.prune(plain)) is plain
-        True
-    """
-    return model.hf_model
-
-
-def save_pretrained(
-    model: PrunedModel, folder: str | Path, tokenizer: PreTrainedTokenizerBase | None = None
-) -> Path:
-    """Writes a folder for `from_pretrained`.
-
-    It holds `config.json`, the plain model's with a section `tsdtp`, and `model.safetensors`, the
-    plain model's weights and the pruner's. So the `AutoModel` classes of transformers load the
-    plain, unpruned model from it.
-
-    Args:
-        model: any pruned model.
-        folder: made where it is missing.
-        tokenizer: written beside the model.
-
-    Raises:
-        OSError: it cannot be written; names the file.
-    """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    save_weights(model, folder)
-    save_config(model, folder)
-    if tokenizer is not None:
-        tokenizer.save_pretrained(folder)
-    return folder
-
-
-def save_config(model: PrunedModel, folder: Path) -> None:
-    """Writes `config.json`, and how a translator writes."""
-    plain = model.hf_model
-    config = type(plain.config).from_dict(plain.config.to_dict())
-    config.architectures = [type(plain).__name__]
-    config.dtype = plain.dtype  # else transformers takes that of some weight, strictness at worst
-    config.tsdtp = {"version": VERSION, **describe(model)}
-    temporary = folder / f".{CONFIG}.tmp"
-    config.to_json_file(temporary, use_diff=False)
-    os.replace(temporary, folder / CONFIG)
-    if plain.can_generate() and plain.generation_config is not None:
-        plain.generation_config.save_pretrained(folder)
-
-
-def describe(model: PrunedModel) -> dict[str, Any]:
-    """The arguments with which `prune` makes this model of the plain one."""
-    pruner = model.pruner
-    settings = {
-        "method": type(pruner).__module__.rsplit(".", 1)[-1],
-        "method_arguments": dict(pruner.arguments),
-        "execution": model._execution,
-        "special_ids": model.special_ids.tolist(),
-        "auxiliary_weight": model.auxiliary_weight,
-    }
-    pooling = getattr(model, "pooling", None)
-    return settings if pooling is None else {**settings, "pooling": pooling}
 
 
 def from_pretrained(source: str | Path, execution: str | None = None) -> PrunedModel:

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tsdtp.models.causal_lm import PrunedCausalLM
 from tsdtp.models.classifier import PrunedClassifier
+from tsdtp.models.pruned import PrunedModel
 from tsdtp.models.seq2seq import PrunedSeq2Seq
 from tsdtp.pruning import TokenPruner, find_method
 
@@ -103,3 +104,13 @@ def build_pruner(cls: type[TokenPruner], model: PreTrainedModel, arguments: dict
     pruner = cls(config.num_hidden_layers, config.hidden_size, **arguments)
     pruner.arguments = arguments
     return pruner
+
+
+def unprune(model: PrunedModel) -> PreTrainedModel:
+    """The plain Hugging Face model inside, with the weights as they are now (shared, not copied).
+
+    Example:
+        >>> tsdtp.unprune(tsdtp.prune(plain)) is plain
+        True
+    """
+    return model.hf_model

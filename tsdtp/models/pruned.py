@@ -17,6 +17,7 @@ from tsdtp.attention import SETTINGS
 from tsdtp.models.blocks import Family
 from tsdtp.models.cost import EncoderShape, max_positions
 from tsdtp.models.encoder import Encoding, Entering, PackedEncoder
+from tsdtp.models.saving import save_pretrained
 from tsdtp.packing import Packed, pack
 from tsdtp.pruning import TokenPruner
 from tsdtp.pruning.none import NoPruning
@@ -78,8 +79,6 @@ class PrunedModel(nn.Module, ABC):
 
     def save_pretrained(self, folder: str | Path, tokenizer: PreTrainedTokenizerBase | None = None):
         """Writes a folder for `tsdtp.from_pretrained`, see `tsdtp.save_pretrained`."""
-        from tsdtp.models.pretrained import save_pretrained
-
         return save_pretrained(self, folder, tokenizer)
 
     def with_pruner(self, pruner: TokenPruner) -> Self:

@@ -9,17 +9,16 @@ from safetensors.torch import load_file
 from tiny import SEQ2SEQ_FAMILIES, make_batch, make_model, make_seq2seq
 from transformers import AutoConfig
 
-from tsdtp.models import loading, prune
+from tsdtp.models import loading, prune, saving
 from tsdtp.models.hub import find_source
 from tsdtp.models.loading import (
-    WEIGHTS,
     check_weights,
     load_config,
     load_model,
     load_tokenizer,
     load_weights,
-    save_weights,
 )
+from tsdtp.models.saving import WEIGHTS, save_weights
 
 TINY = {
     "model_type": "bert",
@@ -167,7 +166,7 @@ def test_a_full_disk_leaves_the_old_weights_and_no_temporary_file(tmp_path, monk
         path.write_bytes(b"a part")
         raise SafetensorError("I/O error: No space left on device (os error 28)")
 
-    monkeypatch.setattr(loading, "save_file", full)
+    monkeypatch.setattr(saving, "save_file", full)
     with pytest.raises(OSError, match=f"cannot write .*{WEIGHTS}: .*No space left"):
         save_weights(model, tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == [WEIGHTS]

@@ -15,8 +15,8 @@ from transformers import AutoModelForSequenceClassification
 
 import tsdtp
 from tsdtp.data.tokenizer import train_tokenizer
-from tsdtp.models.loading import WEIGHTS
-from tsdtp.models.pretrained import CONFIG, push_to_hub
+from tsdtp.models.pretrained import push_to_hub
+from tsdtp.models.saving import CONFIG, WEIGHTS
 from tsdtp.pruning import find_method
 
 

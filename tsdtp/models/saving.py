@@ -1,0 +1,101 @@
+"""Folders that a pruned model is saved to; they load as the plain model, too."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from transformers import PreTrainedTokenizerBase
+
+if TYPE_CHECKING:
+    from tsdtp.models.pruned import PrunedModel
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+TOKENIZER = "tokenizer"
+VERSION = 1  # of the section `tsdtp` in config.json
+
+
+def save_pretrained(
+    model: PrunedModel, folder: str | Path, tokenizer: PreTrainedTokenizerBase | None = None
+) -> Path:
+    """Writes a folder for `from_pretrained`.
+
+    It holds `config.json`, the plain model's with a section `tsdtp`, and `model.safetensors`, the
+    plain model's weights and the pruner's. So the `AutoModel` classes of transformers load the
+    plain, unpruned model from it.
+
+    Args:
+        model: any pruned model.
+        folder: made where it is missing.
+        tokenizer: written beside the model.
+
+    Raises:
+        OSError: it cannot be written; names the file.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_weights(model, folder)
+    save_config(model, folder)
+    if tokenizer is not None:
+        tokenizer.save_pretrained(folder)
+    return folder
+
+
+def save_config(model: PrunedModel, folder: Path) -> None:
+    """Writes `config.json`, and how a translator writes."""
+    plain = model.hf_model
+    config = type(plain.config).from_dict(plain.config.to_dict())
+    config.architectures = [type(plain).__name__]
+    config.dtype = plain.dtype  # else transformers takes that of some weight, strictness at worst
+    config.tsdtp = {"version": VERSION, **describe(model)}
+    temporary = folder / f".{CONFIG}.tmp"
+    config.to_json_file(temporary, use_diff=False)
+    os.replace(temporary, folder / CONFIG)
+    if plain.can_generate() and plain.generation_config is not None:
+        plain.generation_config.save_pretrained(folder)
+
+
+def describe(model: PrunedModel) -> dict[str, Any]:
+    """The arguments with which `prune` makes this model of the plain one."""
+    pruner = model.pruner
+    settings = {
+        "method": type(pruner).__module__.rsplit(".", 1)[-1],
+        "method_arguments": dict(pruner.arguments),
+        "execution": model._execution,
+        "special_ids": model.special_ids.tolist(),
+        "auxiliary_weight": model.auxiliary_weight,
+    }
+    pooling = getattr(model, "pooling", None)
+    return settings if pooling is None else {**settings, "pooling": pooling}
+
+
+def tied(model: PrunedModel) -> dict[str, str]:
+    """By the name of each weight that is another one's under a second name: the first name."""
+    first: dict[tuple, str] = {}
+    names = {}
+    for name, weight in model.state_dict().items():
+        known = first.setdefault((weight.data_ptr(), weight.shape), name)
+        if known != name and weight.numel():
+            names[name] = known
+    return names
+
+
+def save_weights(model: PrunedModel, folder: Path) -> Path:
+    """Writes all weights (tied ones once) and the pruner's state atomically.
+
+    Raises:
+        OSError: they cannot be written, for example to a full disk; names the file.
+    """
+    path, temporary = folder / WEIGHTS, folder / f".{WEIGHTS}.tmp"
+    try:
+        again = tied(model)
+        weights = {k: v.contiguous() for k, v in model.state_dict().items() if k not in again}
+        save_file(weights, temporary)
+        return temporary.replace(path)
+    except (OSError, SafetensorError) as error:
+        temporary.unlink(missing_ok=True)
+        raise OSError(f"cannot write {path}: {error}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,6 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tsdtp.cli.build import Cell
 from tsdtp.cli.config import ConfigError
+from tsdtp.cli.identity import start_path
 from tsdtp.data import TextClassificationData, TranslationData
 from tsdtp.models import PrunedClassifier, PrunedModel, PrunedSeq2Seq
 from tsdtp.models.loading import load_weights
@@ -117,15 +119,23 @@ def build_cell(config: DictConfig) -> Cell:
     return _CELLS[metric](config)
 
 
-def load_run(folder: str) -> tuple[Cell, PrunedModel]:
+def load_run(folder: str, changes: Mapping[str, Any] | None = None) -> tuple[Cell, PrunedModel]:
     """A finished run as it was trained, and its model in evaluation mode.
+
+    Args:
+        folder: of the run.
+        changes: new values of its settings, by their dotted names.
 
     Raises:
         FileNotFoundError: if the folder holds no record.
+        ConfigError: if its data or weights are not there.
     """
     config = cast(DictConfig, OmegaConf.create(read_record(folder).provenance["config"]))
-    config.model.init_from = folder
+    baseline = start_path(config)
+    for key, value in {**(changes or {}), "model.init_from": folder}.items():
+        OmegaConf.update(config, key, value, merge=False)
     cell = build_cell(config)
+    cell.baseline = baseline  # it starts from the run itself, which is no comparison
     model = cell.model()
     load_weights(model, Path(folder))  # the pruner's, too: a start run gives the encoder's alone
     return cell, model.eval()

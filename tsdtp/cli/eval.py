@@ -6,15 +6,13 @@ import json
 import shlex
 import sys
 from pathlib import Path
-from typing import cast
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from tsdtp.cli.check import check_command, exit_with
 from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, config_dir
-from tsdtp.cli.identity import start_path
 from tsdtp.results import RunRecord, read_record, write_record
 
 
@@ -26,29 +24,20 @@ def evaluate(config: DictConfig, command: str, folder: Path) -> RunRecord:
         ConfigError: if the run's data or weights are not there.
     """
     from tsdtp.cli import measure
-    from tsdtp.cli.cells import build_cell
+    from tsdtp.cli.cells import load_run
     from tsdtp.cli.run import measured_by, quiet_libraries
-    from tsdtp.models.loading import load_weights
 
     quiet_libraries()
     record = read_record(config.run)
-    trained = cast(DictConfig, OmegaConf.create(record.provenance["config"]))
-    baseline = start_path(trained)
-    trained.model.init_from = config.run
-    trained.model.execution = config.execution
-    for key in ("hardware", "benchmark", "eval_batch_size"):
-        trained[key] = config[key]
-    beams = _with_beams(trained, config.num_beams)
-    cell = build_cell(trained)
-    cell.baseline = baseline  # it starts from the run itself, which is no comparison
-    model = cell.model()
-    load_weights(model, Path(config.run))
-    model = measure.as_measured(model, trained, cell.device)
+    kept = {key: config[key] for key in ("hardware", "benchmark", "eval_batch_size")}
+    variant, beams = _with_beams(record, config.num_beams)
+    cell, model = load_run(config.run, {**kept, "model.execution": config.execution, **beams})
+    model = measure.as_measured(model, cell.config, cell.device)
     summary = measure.evaluate(model, cell, folder)
     summary["cost"]["budget_spent_train"] = record.cost.get("budget_spent_train")
     speed, memory = measure.benchmark(model.to(cell.device), cell)
     new = RunRecord(
-        identity={**record.identity, **beams, "execution": config.execution or "packed"},
+        identity={**record.identity, **variant, "execution": config.execution or "packed"},
         provenance={**record.provenance, "measured": measured_by(command)},
         **summary,
         speed=speed,
@@ -58,14 +47,14 @@ def evaluate(config: DictConfig, command: str, folder: Path) -> RunRecord:
     return new
 
 
-def _with_beams(trained: DictConfig, beams: int | None) -> dict[str, str]:
-    """Sets the beams of a translator's search, and names the variant that this makes."""
+def _with_beams(record: RunRecord, beams: int | None) -> tuple[dict, dict]:
+    """Which variant another number of beams makes of a run, and the setting that says so."""
     if beams is None:
-        return {}
-    if "generation" not in trained.task or beams < 1:
+        return {}, {}
+    if "generation" not in record.provenance["config"]["task"] or beams < 1:
         raise ConfigError(f"num_beams={beams}: valid is 1 or more, for a run that translates")
-    trained.task.generation.num_beams = beams
-    return {"variant": "_".join(filter(None, (trained.variant, f"beam{beams}")))}
+    variant = "_".join(filter(None, (record.identity["variant"], f"beam{beams}")))
+    return {"variant": variant}, {"task.generation.num_beams": beams}
 
 
 @hydra.main(version_base=HYDRA_VERSION_BASE, config_path=config_dir(), config_name="eval")

@@ -16,7 +16,8 @@ def wants_help(arguments: Sequence[str]) -> bool:
 def described(group: str) -> str:
     """The presets of a config group, a line each: the name, and how its file begins."""
     files = sorted((Path(config_dir()) / group).glob("*.yaml"))
-    return "\n".join(f"  {file.stem:10} {_first_sentence(file)}" for file in files)
+    width = max((len(file.stem) for file in files), default=0)
+    return "\n".join(f"  {file.stem:{width}} {_first_sentence(file)}" for file in files)
 
 
 def _first_sentence(file: Path) -> str:

@@ -64,8 +64,9 @@ def read_examples(folder: str | Path) -> list[dict[str, Any]]:
 def compare(runs: Iterable[Run], samples: int = 2000) -> pd.DataFrame:
     """Differences in accuracy between the methods of a task and model, on the same examples.
 
-    Every method is compared with the unpruned model, and TS-DTP with every other method at its
-    budget. Runs are paired by seed; an example counts by the mean of its differences over seeds.
+    Every method is compared with the unpruned model, and TS-DTP with every other method, and with
+    each variant of its own, at its budget. Runs are paired by seed; an example counts by the mean
+    of its differences over seeds.
 
     Args:
         runs: as `read_runs` gives them.
@@ -96,7 +97,7 @@ def _asked(first: tuple, second: tuple) -> bool:
     if place != other or first == second:
         return False
     ours = pruning == "ts_dtp" and not variant
-    return rival == "none" or (ours and rival != "ts_dtp" and budget == rival_budget)
+    return rival == "none" or (ours and budget == rival_budget)
 
 
 def _difference(pairs: list[tuple[Run, Run]], samples: int) -> dict[str, Any] | None:

@@ -38,6 +38,15 @@ def test_seeds_are_averaged_by_example():
     assert row["difference"] == pytest.approx((1 + 0 + 0.5 + 0) / 4)
 
 
+def test_a_part_taken_out_is_compared_with_the_whole():
+    whole = run("ts_dtp", [1, 1, 1])
+    parts = [run("ts_dtp", [1, 0, 1], variant=name) for name in ("no_embeddings", "decay_0")]
+    rows = compare([whole, *parts]).to_dict("records")
+    named = [(row["first"], row["second"]) for row in rows]
+    assert named == [("ts_dtp 0.4", f"ts_dtp 0.4 {name}") for name in ("no_embeddings", "decay_0")]
+    assert rows[0]["difference"] == pytest.approx(1 / 3)
+
+
 def test_equal_answers_differ_by_nothing():
     (row,) = compare([run("topk", [1, 0]), run("none", [1, 0], budget=None)]).to_dict("records")
     assert (row["difference"], row["p"]) == (0, 1.0)

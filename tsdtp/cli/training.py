@@ -19,21 +19,15 @@ from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 from torch.utils.data import DataLoader
 
 from tsdtp.cli import measure
-from tsdtp.cli.attributions import attributions_of
 from tsdtp.cli.build import Cell, build_each
 from tsdtp.cli.config import ConfigError, instantiate
-from tsdtp.jobs.progress import enter_stage
-from tsdtp.models import PrunedModel, teach
+from tsdtp.cli.teaching import teach_pruner, to_be_taught
+from tsdtp.models import PrunedModel
 from tsdtp.models.budget import check_reachable
 from tsdtp.tasks.callbacks import BudgetSchedule, EpochLine, ReportProgress
 from tsdtp.tasks.checkpoints import RotatingCheckpoints, damage, previous_of
 from tsdtp.tasks.non_finite import StopAtNonFiniteLoss
 from tsdtp.tasks.pruning_task import PruningTask
-
-_UNTAUGHT = (
-    "no model.init_from, so no teacher: the task attention learns from the loss alone; "
-    "valid: a folder, or unpruned for the run beside this one"
-)
 
 
 def train(cell: Cell, loggers: list[Logger], config_hash: str) -> PrunedModel:
@@ -98,35 +92,6 @@ def part(trainer: pl.Trainer) -> None:
         torch.distributed.destroy_process_group()
     if not trainer.is_global_zero:
         sys.exit()
-
-
-def to_be_taught(cell: Cell) -> bool:
-    """Whether the method learns from a teacher's attributions before training."""
-    settings = cell.config.teaching
-    return bool(cell.pruner.needs_target and settings.examples and settings.epochs)
-
-
-def teach_pruner(cell: Cell, model: PrunedModel, teacher: PrunedModel | None) -> None:
-    """The stage before training, for methods that learn from a teacher's attributions."""
-    if teacher is None:
-        print(_UNTAUGHT, flush=True)
-        return
-    settings = cell.config.teaching
-    enter_stage(cell.config.output_dir, "teaching")
-    half = cell.config.hardware.precision.startswith("bf16")
-    batches = measure.training_batches(cell, settings.examples, cell.device)
-    model, teacher = model.to(cell.device), teacher.to(cell.device)
-    # Without autocast's cache, which would keep the weights of the first step until the last.
-    with torch.autocast(cell.device.type, torch.bfloat16, enabled=half, cache_enabled=False):
-        losses = teach(
-            model,
-            batches,
-            targets=attributions_of(cell, model, teacher, batches),
-            epochs=settings.epochs,
-            lr=settings.lr,
-            seed=cell.config.seed,
-        )
-    print(f"teaching: auxiliary loss {losses[0]:.3f} to {losses[-1]:.3f}", flush=True)
 
 
 @contextmanager

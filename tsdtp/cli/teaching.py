@@ -1,4 +1,4 @@
-"""The teacher's attributions, kept beside the teacher: the same for every budget and variant."""
+"""The stage before training, for methods that learn from a teacher's attributions."""
 
 from __future__ import annotations
 
@@ -11,15 +11,50 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
+from tsdtp.cli import measure
 from tsdtp.cli.build import Cell
-from tsdtp.models import PrunedModel
+from tsdtp.jobs.progress import enter_stage
+from tsdtp.models import PrunedModel, teach
 from tsdtp.models.saving import WEIGHTS
 from tsdtp.models.teaching import attributions
 from tsdtp.models.texts import Batch
 from tsdtp.provenance import code_digest
 from tsdtp.results import RECORD_NAME, write_atomic
 
-FOLDER = "attributions"
+FOLDER = "attributions"  # beside the teacher: the same for every budget and variant
+_UNTAUGHT = (
+    "no model.init_from, so no teacher: the task attention learns from the loss alone; "
+    "valid: a folder, or unpruned for the run beside this one"
+)
+
+
+def to_be_taught(cell: Cell) -> bool:
+    """Whether the method learns from a teacher's attributions before training."""
+    settings = cell.config.teaching
+    return bool(cell.pruner.needs_target and settings.examples and settings.epochs)
+
+
+def teach_pruner(cell: Cell, model: PrunedModel, teacher: PrunedModel | None) -> None:
+    """Teaches the task attention, where there is a teacher, and says how well it was learnt."""
+    if teacher is None:
+        print(_UNTAUGHT, flush=True)
+        return
+    settings = cell.config.teaching
+    enter_stage(cell.config.output_dir, "teaching")
+    half = cell.config.hardware.precision.startswith("bf16")
+    batches = measure.training_batches(cell, settings.examples, cell.device)
+    model, teacher = model.to(cell.device), teacher.to(cell.device)
+    # Without autocast's cache, which would keep the weights of the first step until the last.
+    with torch.autocast(cell.device.type, torch.bfloat16, enabled=half, cache_enabled=False):
+        losses = teach(
+            model,
+            batches,
+            targets=attributions_of(cell, model, teacher, batches),
+            epochs=settings.epochs,
+            lr=settings.lr,
+            seed=cell.config.seed,
+        )
+    print(f"teaching: auxiliary loss {losses[0]:.3f} to {losses[-1]:.3f}", flush=True)
 
 
 def attributions_of(

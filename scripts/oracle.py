@@ -102,9 +102,9 @@ def measured(model: PrunedModel, batches: list[Batch], strictness: float) -> dic
     """Accuracy and FLOPs spent; `target` of a batch is what an oracle reads."""
     model.pruner.strictness.fill_(strictness)
     cost, right = PruningCost(model.shape, model.pruner), 0
-    with packed_evaluation(model):
+    with packed_evaluation(model) as evaluated:
         for batch in batches:
-            out = model(**inputs_of(batch), target=batch.get("target"))
+            out = evaluated(**inputs_of(batch), target=batch.get("target"))
             cost.update(out, batch["attention_mask"].bool(), None)
             right += int((out.logits.argmax(-1) == batch["labels"]).sum())
     spent = cost.compute()

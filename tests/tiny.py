@@ -63,7 +63,7 @@ def larger(model):
     return model
 
 
-def make_model(family: str, seed: int = 0, auto=AutoModelForSequenceClassification):
+def make_model(family: str, seed: int = 0, auto=AutoModelForSequenceClassification, **settings):
     """A plain Hugging Face model with random weights large enough to tell tokens apart."""
     torch.manual_seed(seed)
     config = AutoConfig.for_model(
@@ -73,7 +73,7 @@ def make_model(family: str, seed: int = 0, auto=AutoModelForSequenceClassificati
         pad_token_id=PAD,
         bos_token_id=None,
         eos_token_id=None,
-        **shape_of(family),
+        **shape_of(family) | settings,
     )
     return larger(auto.from_config(config).eval())
 

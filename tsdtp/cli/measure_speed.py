@@ -66,9 +66,9 @@ def spent(model: PrunedModel, batches: list[Batch]) -> tuple[dict, list[torch.Te
     shape = model.shape
     cost, lengths, padded, packed = PruningCost(shape, model.pruner), [], 0.0, 0.0
     keeping = model.unpruned().pruner
-    with packed_evaluation(model):
+    with packed_evaluation(model) as evaluated:
         for batch in batches:
-            out = model(**batch)
+            out = evaluated(**batch)
             cost.update(out, batch["attention_mask"].bool(), None)
             lengths.append(torch.cat([out.tokens_entered[None], out.tokens_kept]))
             padded += unpruned_flops(shape, _padded(lengths[-1])).sum().item()

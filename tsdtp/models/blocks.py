@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedConfig
 
 Module = Any  # of transformers: an nn.Module whose attributes differ from family to family
 
@@ -146,13 +147,28 @@ FAMILIES: dict[str, ClassifierFamily] = {
 }
 
 
-def find_family(model_type: str, families: Mapping[str, AnyFamily]) -> AnyFamily:
-    """The family of a Hugging Face `config.model_type`.
+# Settings of a config that change what a block computes, in ways that the families do not follow.
+_NOT_FOLLOWED = {
+    "is_decoder": True,
+    "scale_attn_by_inverse_layer_idx": True,
+    "scale_attn_weights": False,
+    "use_sliding_window": True,
+}
+
+
+def find_family(config: PreTrainedConfig, families: Mapping[str, AnyFamily]) -> AnyFamily:
+    """The family of a Hugging Face config, by its `model_type`.
 
     Raises:
-        ValueError: for an architecture without an entry; lists the valid ones.
+        ValueError: for an architecture without an entry, or a setting of it that the entry does
+            not follow; says what is valid.
     """
-    if model_type not in families:
+    if config.model_type not in families:
         valid = ", ".join(families)
-        raise ValueError(f"model type {model_type!r} cannot be pruned yet; valid: {valid}")
-    return families[model_type]
+        raise ValueError(f"model type {config.model_type!r} cannot be pruned yet; valid: {valid}")
+    for name, value in _NOT_FOLLOWED.items():
+        if getattr(config, name, None) == value:
+            raise ValueError(
+                f"{config.model_type} with {name}={value} cannot be pruned yet; valid: {not value}"
+            )
+    return families[config.model_type]

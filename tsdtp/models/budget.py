@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 from contextlib import contextmanager
 
@@ -11,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from tsdtp.models.cost import encoder_flops, unpruned_flops
 from tsdtp.models.pruned import PrunedModel
 from tsdtp.models.texts import Batch, Text, batches_of, inputs_of
+from tsdtp.pruning import TokenPruner
 
 
 def spent_ratio(model: PrunedModel, batches: Iterable[Batch]) -> float:
@@ -19,9 +21,9 @@ def spent_ratio(model: PrunedModel, batches: Iterable[Batch]) -> float:
     Totals over all examples: a long sequence counts for more than a short one.
     """
     spent = full = 0.0
-    with packed_evaluation(model):
+    with packed_evaluation(model) as evaluated:
         for batch in batches:
-            out = model(**inputs_of(batch))
+            out = evaluated(**inputs_of(batch))
             lengths = torch.cat([out.tokens_entered[None], out.tokens_kept])
             spent += encoder_flops(model.shape, lengths, model.pruner).sum().item()
             full += unpruned_flops(model.shape, lengths).sum().item()
@@ -30,16 +32,19 @@ def spent_ratio(model: PrunedModel, batches: Iterable[Batch]) -> float:
 
 @contextmanager
 def packed_evaluation(model: PrunedModel):
-    """Evaluation mode, packed, without gradients; restores what was before."""
-    training, execution = model.training, model._execution
-    model.eval()
-    model.execution = "packed"
+    """The model in evaluation mode, packed, without gradients; restores the mode it was in.
+
+    What it gives shares every weight; the model's own execution is never touched, so that threads
+    may share a model in evaluation mode.
+    """
+    training, evaluated = model.training, copy.copy(model)
+    evaluated.execution = "packed"
     try:
         with torch.inference_mode():
-            yield
+            yield evaluated.eval()
     finally:
-        model.execution = execution
-        model.train(training)
+        if training:
+            model.train()
 
 
 def calibrate(
@@ -73,14 +78,30 @@ def calibrate(
     budget = pruner.budget if budget is None else budget
     if budget is None or pruner.search is None:
         raise ValueError(f"{type(pruner).__name__} has no budget to calibrate to")
-    batches = batches_of(data, tokenizer, model.device)
+    batches = batches_of(data, tokenizer, model.device, model.max_positions)
     if not 0 < budget <= 1:
         raise ValueError(f"budget={budget}: valid is a fraction in (0, 1]")
     if budget >= 1:
         return _spend(model, batches, pruner.keep_all)
-    low, high = pruner.search
     floor = check_reachable(model, batches, budget, tolerance)
-    tolerance = max(tolerance, pruner.resolution)
+    with _strictness_restored(pruner):
+        strictness, spent = _bisect(model, batches, budget, floor, tolerance, max_steps)
+    pruner.strictness.fill_(strictness)
+    return spent
+
+
+def _bisect(
+    model: PrunedModel,
+    batches: list[Batch],
+    budget: float,
+    floor: float,
+    tolerance: float,
+    max_steps: int,
+) -> tuple[float, float]:
+    """The strictness that comes nearest to the budget, and what it spends; moves the pruner's."""
+    assert model.pruner.search is not None
+    low, high = model.pruner.search
+    tolerance = max(tolerance, model.pruner.resolution)
     tried = [(abs(floor - budget), high, floor)]
     for _ in range(max_steps):
         if min(tried)[0] <= tolerance:
@@ -90,8 +111,7 @@ def calibrate(
         low, high = (strictness, high) if spent > budget else (low, strictness)
         tried.append((abs(spent - budget), strictness, spent))
     _, strictness, spent = min(tried)
-    pruner.strictness.fill_(strictness)
-    return spent
+    return strictness, spent
 
 
 def check_reachable(
@@ -104,15 +124,24 @@ def check_reachable(
     """
     pruner = model.pruner
     assert pruner.search is not None
-    before = pruner.strictness.clone()
-    floor = _spend(model, list(batches), pruner.search[1])
-    pruner.strictness.copy_(before)
+    with _strictness_restored(pruner):
+        floor = _spend(model, list(batches), pruner.search[1])
     if floor > budget + tolerance:
         raise ValueError(
             f"pruning.budget={budget}: below what {type(pruner).__name__} can reach with layers "
             f"{pruner.layers}; valid: {floor:.3f} to 1"
         )
     return floor
+
+
+@contextmanager
+def _strictness_restored(pruner: TokenPruner):
+    """Whatever happens meanwhile."""
+    before = pruner.strictness.clone()
+    try:
+        yield
+    finally:
+        pruner.strictness.copy_(before)
 
 
 def _spend(model: PrunedModel, batches: list[Batch], strictness: float) -> float:

@@ -20,6 +20,8 @@ from tsdtp.packing import Packed, one_each, pack, unpack
 from tsdtp.pruning import TokenPruner
 from tsdtp.pruning.rules import segment_sum
 
+_ONE_OF_SEVERAL = "single_label_classification"  # a `problem_type` of transformers
+
 
 def check_classifies(model: PrunedModel) -> PrunedClassifier:
     """The model itself.
@@ -47,7 +49,8 @@ class PrunedClassifier(PrunedModel):
         auxiliary_weight: of the pruner's auxiliary loss in `loss`.
 
     Raises:
-        ValueError: for an architecture, execution, pooling or back end that is not known.
+        ValueError: for an architecture, execution, pooling or back end that is not known, or a
+            model that does not choose one class of several.
     """
 
     family: ClassifierFamily
@@ -62,10 +65,11 @@ class PrunedClassifier(PrunedModel):
         backend: str = "auto",
         auxiliary_weight: float = 0.1,
     ) -> None:
-        family = find_family(model.config.model_type, FAMILIES)
+        family = find_family(model.config, FAMILIES)
         own_pooling: str = getattr(model.config, "classifier_pooling", family.pooling)
         pooling = pooling or own_pooling
         check_settings(execution, pooling, backend)
+        _check_chooses(model)
         super().__init__(model, family, pruner, execution, special_ids, backend, auxiliary_weight)
         self.pooling, self.own_pooling = pooling, own_pooling
 
@@ -161,6 +165,17 @@ class PrunedClassifier(PrunedModel):
         return self.family.head(self.hf_model, self._pool(hidden, None)[:, None])
 
 
+def _check_chooses(model: PreTrainedModel) -> None:
+    """Raises ValueError for a regression, or classes of which several may hold."""
+    kind = model.config.problem_type
+    if model.can_generate() or (
+        kind in (None, _ONE_OF_SEVERAL) and (model.config.num_labels or 0) > 1
+    ):
+        return
+    kind = kind or "regression"  # as transformers takes a single label
+    raise ValueError(f"problem_type={kind}: valid is {_ONE_OF_SEVERAL}, of two labels or more")
+
+
 @cache
 def _takes(cls: type, name: str) -> bool:
     """Whether a model's forward has this argument."""
@@ -173,4 +188,5 @@ def _mean(hidden: Packed, weights: Tensor | None) -> Tensor:
     if weights is None:
         return grid.sum(1) / hidden.lengths[:, None]
     total = segment_sum(weights, hidden.cu_seqlens)
-    return (grid * unpack(hidden.like(weights))[0][..., None]).sum(1) / total[:, None]
+    summed = (grid * unpack(hidden.like(weights))[0][..., None]).sum(1)
+    return (summed / total[:, None]).to(grid.dtype)

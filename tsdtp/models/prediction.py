@@ -66,15 +66,16 @@ def predict(
             `check_text` refuses.
     """
     model = check_classifies(model)
-    if model.pruner.budget is not None and float(model.pruner.strictness) == model.pruner.keep_all:
+    budget, strictness = model.pruner.budget, float(model.pruner.strictness)
+    if budget is not None and budget < 1 and strictness == model.pruner.keep_all:
         warnings.warn("not calibrated yet, so nothing is dropped: tsdtp.calibrate", stacklevel=2)
     limit = min(filter(None, (max_length, length_limit(tokenizer), model.max_positions)))
     source = iter(several(texts))
     while chunk := list(islice(source, batch_size)):
         (batch,) = tokenised(chunk, tokenizer, len(chunk), limit)
         inputs = {k: v.to(model.device) for k, v in inputs_of(batch).items()}
-        with packed_evaluation(model):
-            output = model(**inputs)
+        with packed_evaluation(model) as evaluated:
+            output = evaluated(**inputs)
         probabilities = output.logits.float().softmax(-1)
         for row in range(len(chunk)):
             valid = inputs["attention_mask"][row].bool()

@@ -101,9 +101,7 @@ def build_pruner(cls: type[TokenPruner], model: PreTrainedModel, arguments: dict
         valid_names = ", ".join(valid) or "none"
         raise ValueError(f"{method} has no argument {', '.join(unknown)}; valid: {valid_names}")
     config = model.config
-    pruner = cls(config.num_hidden_layers, config.hidden_size, **arguments)
-    pruner.arguments = arguments
-    return pruner
+    return cls(config.num_hidden_layers, config.hidden_size, **arguments)
 
 
 def unprune(model: PrunedModel) -> PreTrainedModel:

@@ -36,7 +36,7 @@ class PrunedModel(nn.Module, ABC):
         model: the Hugging Face model; its modules are shared, not copied, and whether it is in
             training or evaluation mode stays as it is.
         family: how the encoder's blocks split.
-        pruner: what decides.
+        pruner: what decides; takes the device and the type of the model's weights.
         execution: "masked", "packed", "hf" (the plain padded Hugging Face forward, unpruned), or
             None: masked while the pruner learns, which needs its gates; packed otherwise.
         special_ids: token ids that are never dropped; the first token never is.
@@ -67,13 +67,13 @@ class PrunedModel(nn.Module, ABC):
             self.add_module(name, child)
         for name, buffer in model.named_buffers(recurse=False):
             self.register_buffer(name, buffer)
-        self.pruner = pruner
+        self.pruner = pruner.to(model.device, model.dtype)
         object.__setattr__(self, "hf_model", model)  # not a submodule: its children already are
         self.config, self.backend = model.config, backend
         self.family = family
         self.auxiliary_weight = auxiliary_weight
         self.execution = execution
-        ids = torch.tensor(sorted(set(special_ids)), dtype=torch.long)
+        ids = torch.tensor(sorted(set(special_ids)), dtype=torch.long, device=model.device)
         self.register_buffer("special_ids", ids, persistent=False)
         self.train(model.training)
 

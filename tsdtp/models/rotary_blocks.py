@@ -1,4 +1,4 @@
-"""How the blocks of families with rotary positions split: ModernBERT; Llama, Mistral, Qwen2."""
+"""How the blocks of families with rotary positions split: ModernBERT; Llama, Qwen2."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class PrunedSeq2Seq(PrunedModel):
         backend: str = "auto",
         auxiliary_weight: float = 0.1,
     ) -> None:
-        family = find_family(model.config.model_type, SEQ2SEQ_FAMILIES)
+        family = find_family(model.config, SEQ2SEQ_FAMILIES)
         super().__init__(model, family, pruner, execution, special_ids, backend, auxiliary_weight)
         model.set_attn_implementation(GATED)
 

@@ -62,7 +62,7 @@ def teach(
     pruner = model.pruner
     if not (pruner.needs_target and pruner.learns):
         raise ValueError(f"{type(pruner).__name__} learns nothing from attributions; valid: ts_dtp")
-    batches = batches_of(data, tokenizer, model.device)
+    batches = batches_of(data, tokenizer, model.device, model.max_positions)
     if targets is None:
         mask_id = _mask_id(tokenizer) if mask_id is None else mask_id
         targets = attributions(model, batches, teacher, mask_id=mask_id, steps=steps)

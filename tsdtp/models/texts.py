@@ -25,8 +25,15 @@ def batches_of(
     data: Iterable[Batch] | Iterable[Text],
     tokenizer: PreTrainedTokenizerBase | None,
     device: torch.device,
+    max_length: int | None = None,
 ) -> list[Batch]:
     """The batches themselves; or texts, with their tokenizer, as batches on the device.
+
+    Args:
+        data: batches, or texts.
+        tokenizer: of the texts.
+        device: for them.
+        max_length: to which they are cut, where the tokenizer itself does not cut them shorter.
 
     Raises:
         ValueError: for no data, or texts without a tokenizer.
@@ -34,7 +41,9 @@ def batches_of(
     batches = list(several(data))
     if tokenizer is not None:
         texts = cast(list[Text], batches)
-        batches = [inputs_of(b.to(device)) for b in tokenised(texts, tokenizer)]
+        limit = min(filter(None, (max_length, length_limit(tokenizer))))
+        made = tokenised(texts, tokenizer, max_length=limit)
+        batches = [inputs_of(b.to(device)) for b in made]
     if not batches:
         raise ValueError("no data to learn from; valid: batches, or texts and a tokenizer")
     if not isinstance(batches[0], Mapping):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -64,6 +65,16 @@ class TokenPruner(nn.Module, ABC):
     keep_all: float = -math.inf
     search: tuple[float, float] | None = None
     strictness: Tensor
+
+    def __new__(cls, *args, **kwargs):
+        """Remembers what it is built with, so that it can be saved."""
+        pruner = super().__new__(cls)
+        if args or kwargs:  # a copy is made without, and has them from its original
+            given = inspect.signature(cls.__init__).bind_partial(pruner, *args, **kwargs).arguments
+            sizes = ("self", "num_layers", "hidden_size")
+            own = {name: value for name, value in given.items() if name not in sizes}
+            object.__setattr__(pruner, "arguments", own)
+        return pruner
 
     def __init__(
         self,

@@ -76,8 +76,9 @@ def test_mode_and_execution_are_restored(training, execution):
     model = pruned(budget=0.6, execution=execution).train(training)
     tsdtp.calibrate(model, BATCHES)
     assert (model.training, model._execution) == (training, execution)
-    with pytest.raises(RuntimeError), packed_evaluation(model):
-        assert (model.training, model.execution) == (False, "packed")
+    with pytest.raises(RuntimeError), packed_evaluation(model) as evaluated:
+        assert (evaluated.training, evaluated.execution) == (False, "packed")
+        assert (model.pruner.training, model._execution) == (False, execution)
         raise RuntimeError
     assert (model.training, model._execution) == (training, execution)
 
@@ -96,3 +97,13 @@ def test_totals_weigh_long_sequences_more():
     ratios = [spent_ratio(model, [b]) for b in (short, long)]
     both = spent_ratio(model, [short, long])
     assert abs(both - ratios[1]) < abs(both - ratios[0])
+
+
+def test_the_strictness_survives_a_batch_that_fails():
+    model = pruned("ts_dtp", budget=0.6)
+    tsdtp.calibrate(model, BATCHES)
+    before = model.pruner.strictness.clone()
+    empty = {**BATCHES[0], "attention_mask": torch.zeros_like(BATCHES[0]["attention_mask"])}
+    with pytest.raises(ValueError, match="needs at least one token"):
+        tsdtp.calibrate(model, [*BATCHES, empty])
+    assert torch.equal(model.pruner.strictness, before)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from tiny import make_model
@@ -76,6 +78,30 @@ def test_a_model_that_was_not_calibrated_says_so(tokenizer):
     with pytest.warns(UserWarning, match="not calibrated yet"):
         (answer,) = tsdtp.predict(model, tokenizer, [TEXTS[2]])
     assert answer.kept == answer.tokens
+
+
+def test_a_whole_budget_is_no_lack_of_calibration(tokenizer, recwarn):
+    model = tsdtp.prune(make_model("bert"), "topk", 1.0, tokenizer=tokenizer)
+    tsdtp.calibrate(model, TEXTS, tokenizer=tokenizer)
+    list(tsdtp.predict(model, tokenizer, TEXTS))
+    assert not [w for w in recwarn if "calibrated" in str(w.message)]
+
+
+def test_texts_beyond_the_positions_are_cut_to_teach_and_to_calibrate(tokenizer):
+    model = tsdtp.prune(make_model("bert"), "ts_dtp", 0.8, tokenizer=tokenizer)
+    long = [*TEXTS, "film " * 200]
+    tsdtp.teach(model, long, tokenizer=tokenizer, epochs=1)
+    assert tsdtp.calibrate(model, long, tokenizer=tokenizer) <= 0.9
+
+
+def test_threads_share_a_model_and_leave_its_execution(model, tokenizer):
+    def labels(_) -> list[str]:
+        return [answer.label for answer in tsdtp.predict(model, tokenizer, TEXTS * 4)]
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(labels, range(8)))
+    assert answers == [answers[0]] * 8
+    assert model._execution is None
 
 
 def test_what_writes_is_no_classifier(tokenizer):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,6 +11,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassificati
 import tsdtp
 from tsdtp.data.tokenizer import train_tokenizer
 from tsdtp.models.classifier import PrunedClassifier
+from tsdtp.pruning.ts_dtp import TsDtp
 
 LABELS = torch.tensor([0, 1, 0, 1, 0, 1])
 
@@ -144,3 +147,58 @@ def test_a_missing_mask_means_all_tokens(batch):
     model = tsdtp.prune(make_model("bert"), "none")
     rows = {"input_ids": batch["input_ids"][:1]}
     assert model(**rows).tokens_entered.tolist() == [24]
+
+
+@pytest.mark.parametrize("method", ["ts_dtp", "transkimmer", "ts_dtp_described"])
+def test_a_half_precision_model_gets_a_pruner_of_its_type(method, batch, tmp_path):
+    model = tsdtp.prune(make_model("bert").bfloat16(), method, special_ids=[SPECIAL])
+    assert {p.dtype for p in model.pruner.parameters()} == {torch.bfloat16}
+    assert model.pruner.strictness.dtype == torch.float64
+    logits = model.eval()(**batch).logits
+    model.save_pretrained(tmp_path)
+    torch.testing.assert_close(tsdtp.from_pretrained(tmp_path)(**batch).logits, logits)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_mean_is_taken_in_half_precision_too(dtype, batch):
+    whole, half = (
+        tsdtp.prune(make_model("bert").to(kind), "topk", pooling="mean", special_ids=[SPECIAL])
+        for kind in (torch.float32, dtype)
+    )
+    logits = half(**batch).logits
+    assert logits.dtype == dtype
+    torch.testing.assert_close(logits.float(), whole(**batch).logits, atol=0.1, rtol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("family", "setting", "value"),
+    [
+        ("gpt2", "scale_attn_by_inverse_layer_idx", True),
+        ("gpt2", "scale_attn_weights", False),
+        ("qwen2", "use_sliding_window", True),
+        ("bert", "is_decoder", True),
+    ],
+)
+def test_a_setting_that_blocks_do_not_follow_is_refused(family, setting, value):
+    message = f"{family} with {setting}={value} cannot be pruned yet; valid: {not value}"
+    with pytest.raises(ValueError, match=message):
+        tsdtp.prune(make_model(family, **{setting: value}))
+
+
+def test_what_does_not_choose_one_of_several_classes_is_refused():
+    with pytest.raises(
+        ValueError, match="problem_type=multi_label_classification: valid is single"
+    ):
+        tsdtp.prune(make_model("bert", problem_type="multi_label_classification"))
+    with pytest.raises(ValueError, match=r"problem_type=regression: .* of two labels or more"):
+        tsdtp.prune(make_model("bert", num_labels=1))
+
+
+def test_a_pruner_built_by_hand_is_saved_with_its_arguments(batch, tmp_path):
+    pruner = TsDtp(4, 32, 2.0, decay=0.0, own_attention=True, k=-0.5)
+    assert pruner.arguments == {"gamma": 2.0, "decay": 0.0, "own_attention": True, "k": -0.5}
+    assert copy.deepcopy(pruner).arguments == pruner.arguments
+    model = PrunedClassifier(make_model("bert"), pruner, special_ids=[SPECIAL]).eval()
+    model.save_pretrained(tmp_path)
+    kept = tsdtp.from_pretrained(tmp_path)(**batch).tokens_kept
+    assert torch.equal(kept, model(**batch).tokens_kept) and kept.sum() < 4 * sum(LENGTHS)

@@ -74,6 +74,15 @@ def test_what_does_not_make_the_result_does_not_make_it_another_run():
     assert same["none"].status is Status.DONE
 
 
+def test_a_callback_that_stops_early_makes_another_run():
+    whole = plan(NONE)["none"]
+    finish(whole, config=whole.settings)
+    stopped = plan(NONE, more=("callbacks=early_stop",))["none"]
+    assert stopped.status is Status.CHANGED
+    with pytest.raises(ConfigError, match=r"callbacks.early_stop._target_: None -> .*EarlyStop"):
+        finished(stopped.settings)
+
+
 def test_pruned_runs_follow_a_start_run_that_runs_again():
     for cell in plan(PRUNED, NONE).values():
         finish(cell)

@@ -92,9 +92,13 @@ def test_attributions_are_computed_once_for_all_budgets(tsdtp):
     taught = [re.search("teaching: .*", outcome.out) for outcome in (first, second)]
     assert taught[0] and taught[1] and taught[0][0] == taught[1][0]
     assert list(kept.iterdir()) == [file] and file.stat().st_mtime_ns == written
-    finer = [*pruned, "pruning.budget=0.6", "variant=finer", "teacher.attribution_steps=4"]
-    assert tsdtp("train", *FAST, *finer).code == 0
-    assert len(list(kept.iterdir())) == 2, "of another path"
+    file.write_bytes(b"damaged")
+    third = tsdtp("train", *FAST, *pruned, "pruning.budget=0.9")
+    assert taught[0][0] in third.out and file.stat().st_size > 7, "computed and kept again"
+    for key in ("teacher.attribution_steps=4", "model.pooling=mean"):
+        variant = f"variant={key.partition('=')[0]}"
+        assert tsdtp("train", *FAST, *pruned, "pruning.budget=0.9", variant, key).code == 0
+    assert len(list(kept.iterdir())) == 3, "others for another path, and for what the head reads"
 
 
 def test_a_run_may_start_afresh_and_still_be_taught(tsdtp, own):
@@ -157,6 +161,7 @@ def test_eval_measures_the_same_model(tsdtp):
     plain = tsdtp("eval", *arguments, "execution=hf", "hydra.run.dir=plain")
     assert plain.code == 0
     assert read_record("plain").identity["execution"] == "hf"
+    assert read_record("plain").cost["flops_ratio"] == 1, "the plain model neither scores nor drops"
     assert tsdtp("eval", "run=nowhere").code == 2
 
 

@@ -34,13 +34,21 @@ class Status(StrEnum):
 
 def identity_hash(settings: Settings) -> str:
     """Hash of a resolved config, without what may differ between two runs of one cell."""
-    return config_hash({k: v for k, v in settings.items() if k not in _NOT_IDENTITY})
+    return config_hash(_own(settings))
+
+
+def _own(settings: Settings) -> dict[str, Any]:
+    """The settings that make a run; of its callbacks those that do more than to keep its state."""
+    own = {k: v for k, v in settings.items() if k not in _NOT_IDENTITY}
+    acting = {k: v for k, v in (settings.get("callbacks") or {}).items() if k != "checkpoint"}
+    return {**own, "callbacks": acting} if acting else own
 
 
 def changed(record: RunRecord, settings: Settings, most: int = 4) -> str:
     """Which settings are not those of a record, as ` (key: then -> now; ...)`; "" where none is."""
-    then, now = (dict(leaves(s, ".")) for s in (record.provenance.get("config") or {}, settings))
-    keys = [k for k in sorted(then | now) if k.split(".")[0] not in (*_NOT_IDENTITY, "method")]
+    both = (_own(record.provenance.get("config") or {}), _own(settings))
+    then, now = ({k: v for k, v in leaves(s, ".") if k != "method"} for s in both)
+    keys = sorted(then | now)
     found = [f"{k}: {then.get(k)} -> {now.get(k)}" for k in keys if then.get(k) != now.get(k)]
     shown = [*found[:most], *(["..."] if found[most:] else [])]
     return f" ({'; '.join(shown)})" if shown else ""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
@@ -63,19 +65,24 @@ def attributions_of(
     """The attributions of batches, see `tsdtp.models.teaching.attributions`; read where kept.
 
     They lie in the folder of the run that the teacher comes from, named after all that they depend
-    on: its weights, the batches, the blocks, the precision and the code. A folder that holds no
-    run, a pretrained model of a user say, is left as it is.
+    on: its weights and what it reads, the batches, the blocks, precision, device and code. A folder
+    that holds no run, a pretrained model of a user say, is left as it is; and where they cannot be
+    read or written they are computed.
     """
     steps, folder = cell.config.teacher.attribution_steps, cell.start
     if folder is None or not (folder / RECORD_NAME).is_file():
         return attributions(model, batches, teacher, mask_id=cell.mask_id, steps=steps)
-    settings = [cell.mask_id, steps, model.pruner.layers, cell.config.hardware.precision]
+    how = [cell.config.hardware.precision, cell.device.type, teacher.read]
+    settings = [cell.mask_id, steps, model.pruner.layers, *how]
     path = folder / FOLDER / f"{_digest(folder / WEIGHTS, batches, settings)}.safetensors"
-    if path.is_file():
+    with suppress(OSError, SafetensorError, KeyError):
         kept = load(path.read_bytes())
         return [kept[f"{i}"].to(cell.device) for i in range(len(batches))]
     found = attributions(model, batches, teacher, mask_id=cell.mask_id, steps=steps)
-    write_atomic(path, save({f"{i}": one.cpu() for i, one in enumerate(found)}))
+    try:
+        write_atomic(path, save({f"{i}": one.cpu() for i, one in enumerate(found)}))
+    except OSError as error:
+        print(f"attributions are not kept: {error}", flush=True)
     return found
 
 

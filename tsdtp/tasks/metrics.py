@@ -17,11 +17,11 @@ class PruningCost(Metric):
 
     Args:
         shape: of the encoder.
-        pruner: whose scoring is counted.
+        pruner: whose scoring is counted; None: the plain encoder, all blocks on all tokens.
     """
 
     full_state_update = False
-    pruner: TokenPruner
+    pruner: TokenPruner | None
     examples: Tensor
     spent: Tensor
     full: Tensor
@@ -31,7 +31,7 @@ class PruningCost(Metric):
     decisive: Tensor
     kept_per_layer: Tensor
 
-    def __init__(self, shape: EncoderShape, pruner: TokenPruner) -> None:
+    def __init__(self, shape: EncoderShape, pruner: TokenPruner | None) -> None:
         super().__init__()
         self.shape = shape
         object.__setattr__(self, "pruner", pruner)  # the model's, not a submodule of the metric
@@ -86,17 +86,19 @@ class TranslationCost(Metric):
     Args:
         shape: of the encoder.
         decoder: of the decoder.
-        pruner: whose scoring is counted.
+        pruner: whose scoring is counted; None: the plain encoder, all blocks on all tokens.
     """
 
     full_state_update = False
-    pruner: TokenPruner
+    pruner: TokenPruner | None
     spent: Tensor
     full: Tensor
     cross_spent: Tensor
     cross_full: Tensor
 
-    def __init__(self, shape: EncoderShape, decoder: DecoderShape, pruner: TokenPruner) -> None:
+    def __init__(
+        self, shape: EncoderShape, decoder: DecoderShape, pruner: TokenPruner | None
+    ) -> None:
         super().__init__()
         self.shape, self.decoder = shape, decoder
         object.__setattr__(self, "pruner", pruner)  # the model's, not a submodule of the metric

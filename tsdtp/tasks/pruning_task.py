@@ -15,6 +15,7 @@ from torch.distributed.fsdp import FullyShardedDataParallel
 from tsdtp.models import PrunedModel, PrunedOutput
 from tsdtp.models.attribution import layer_conductance
 from tsdtp.models.texts import inputs_of
+from tsdtp.pruning import TokenPruner
 from tsdtp.tasks.metrics import PruningCost
 from tsdtp.tasks.optim import AdamW, matrices
 
@@ -67,8 +68,13 @@ class PruningTask(pl.LightningModule, Generic[Model]):
         self.attribution_every, self.attribution_steps = attribution_every, attribution_steps
         self.mask_id, self.label_smoothing = mask_id, label_smoothing
         self.matrices = matrices(model)  # to be known before a strategy flattens the weights
-        self.cost = PruningCost(model.shape, model.pruner)
+        self.cost = PruningCost(model.shape, self.scoring)
         self.summary: dict = {}
+
+    @property
+    def scoring(self) -> TokenPruner | None:
+        """The pruner whose scoring costs something: none where the plain model runs."""
+        return None if self.model.execution == "hf" else self.model.pruner
 
     def forward(self, **inputs) -> PrunedOutput:
         """The model's own forward."""

@@ -57,7 +57,7 @@ class TranslationTask(PruningTask[PrunedSeq2Seq]):
         self.generation = {"do_sample": False, **(generation or {})}
         self.bootstrap, self.baseline = bootstrap, baseline
         self.written: dict[int, str] = {}
-        self.whole = TranslationCost(model.shape, DecoderShape.of(model.config), model.pruner)
+        self.whole = TranslationCost(model.shape, DecoderShape.of(model.config), self.scoring)
 
     def on_validation_epoch_start(self) -> None:
         """Forgets the translations of the validation before."""

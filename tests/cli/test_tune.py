@@ -21,11 +21,12 @@ SPACE = {
     "epochs": {"low": 1, "high": 3},
 }
 SETTINGS = {"sampler": "tpe", "sampler_seed": 0}
+SEARCHED = {"start": ["task=sst2"], "trial": ["task=sst2", "epochs=1"], "space": SPACE}
 
 
 @pytest.fixture
 def study(tmp_path):
-    return trials.make_study(tmp_path, SETTINGS)
+    return trials.make_study(tmp_path, SETTINGS, SEARCHED)
 
 
 def test_draws_what_the_space_holds(study):
@@ -42,8 +43,20 @@ def test_a_malformed_range_is_named(study):
 
 def test_the_same_seed_draws_the_same(tmp_path):
     (tmp_path / "a").mkdir(), (tmp_path / "b").mkdir()
-    one, two = (trials.make_study(tmp_path / name, SETTINGS) for name in "ab")
+    one, two = (trials.make_study(tmp_path / name, SETTINGS, SEARCHED) for name in "ab")
     assert trials.suggest(one.ask(), SPACE) == trials.suggest(two.ask(), SPACE)
+
+
+def test_a_search_that_goes_on_draws_what_it_has_not_drawn(study, tmp_path):
+    first = [trials.suggest(study.ask(), SPACE) for _ in range(3)]
+    again = trials.make_study(tmp_path, SETTINGS, SEARCHED)
+    assert trials.suggest(again.ask(), SPACE) not in first
+
+
+def test_another_search_in_the_same_folder_is_refused(study, tmp_path):
+    other = {**SEARCHED, "start": ["task=qnli"], "trial": ["task=qnli", "epochs=1"]}
+    with pytest.raises(ConfigError, match="another start, trial; dir=FOLDER keeps both"):
+        trials.make_study(tmp_path, SETTINGS, other)
 
 
 def finish(folder: Path, accuracy: float, speed: dict | None = None) -> None:

@@ -15,14 +15,21 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 HISTORY, WHY, OVERRIDES = "history", "why", "overrides"  # user attributes of a trial
+SEARCHED = "searched"  # of a study
 BUDGET = "pruning.budget"
 
 
-def make_study(folder: Path, settings: Mapping[str, Any]) -> Study:
+def make_study(folder: Path, settings: Mapping[str, Any], searched: Mapping[str, Any]) -> Study:
     """The study in the folder's database, made or gone on with.
 
+    Args:
+        folder: of the search.
+        settings: of the sampler.
+        searched: what the trials share and what they try; a study of anything else is not gone
+            on with.
+
     Raises:
-        ConfigError: without Optuna.
+        ConfigError: without Optuna, or if another search lies in the folder.
     """
     try:
         import optuna
@@ -30,13 +37,22 @@ def make_study(folder: Path, settings: Mapping[str, Any]) -> Study:
         raise ConfigError("tsdtp tune needs Optuna: pip install 'tsdtp[tune]'") from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     samplers = {"tpe": optuna.samplers.TPESampler, "nsga2": optuna.samplers.NSGAIISampler}
-    return optuna.create_study(
+    study = optuna.create_study(
         study_name="tsdtp",
         storage=f"sqlite:///{(folder / 'study.db').absolute()}",
         directions=["maximize", "minimize"],
-        sampler=samplers[settings["sampler"]](seed=settings["sampler_seed"]),
         load_if_exists=True,
     )
+    before = study.user_attrs.get(SEARCHED, dict(searched))
+    if other := [key for key in searched if before.get(key) != searched[key]]:
+        raise ConfigError(
+            f"{folder} holds a search with another {', '.join(other)}; dir=FOLDER keeps both"
+        )
+    study.set_user_attr(SEARCHED, dict(searched))
+    # Another seed for each part of a search: the first one's draws would come again.
+    seed = settings["sampler_seed"] + len(study.trials)
+    study.sampler = samplers[settings["sampler"]](seed=seed)
+    return study
 
 
 def suggest(trial: Trial, space: Mapping[str, Mapping[str, Any]]) -> list[str]:

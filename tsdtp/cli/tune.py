@@ -97,6 +97,12 @@ class Search:
         check_command("train", self.start)
         check_command("train", [*self.trial, *map(_first, settings["space"].items())])
 
+    @property
+    def searched(self) -> dict[str, Any]:
+        """What makes it this search, whatever the number of trials and the sampler."""
+        own = {key: self.settings[key] for key in ("space", "cost")}
+        return {"start": list(self.start), "trial": list(self.trial), **own}
+
     def pool(self) -> Pool:
         """Slots for the trials' hardware."""
         with initialize_config_dir(config_dir(), version_base=HYDRA_VERSION_BASE):
@@ -189,7 +195,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         search = Search(load_settings(own), [a for a in arguments if a not in own])
         with sweep_lock(search.folder), terminate_as_interrupt():
-            study = make_study(search.folder, search.settings)
+            study = make_study(search.folder, search.settings, search.searched)
             search.run(study, search.pool())
     except ConfigError as error:
         exit_with(error, "tsdtp tune")

@@ -70,7 +70,7 @@ def load_model(
     An encoder-decoder's config gives a model that writes; any other's gives a classifier.
 
     Raises:
-        ValueError: the pretrained weights are not found or damaged.
+        ValueError: the pretrained weights are not found or damaged, or choose among other classes.
     """
     logging.set_verbosity_error()  # it announces that the head is new, which it is meant to be
     writes = config.is_encoder_decoder
@@ -78,7 +78,16 @@ def load_model(
     if path is None:
         return auto.from_config(config)
     with source_of(path, local_dir) as source:
-        return auto.from_pretrained(source, config=config, dtype=torch.float32)
+        try:
+            return auto.from_pretrained(source, config=config, dtype=torch.float32)
+        except RuntimeError as error:
+            own = AutoConfig.from_pretrained(source).id2label or {}
+            if writes or len(own) == config.num_labels:
+                raise
+            raise ValueError(
+                f"{path} chooses among {len(own)} classes ({', '.join(own.values())}), the task "
+                f"among {config.num_labels}; valid: a task.data.label_names of {len(own)}"
+            ) from error
 
 
 def check_weights(folder: Path) -> Path:

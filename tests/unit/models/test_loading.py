@@ -118,6 +118,15 @@ def test_tied_weights_are_written_once_and_stay_tied(family, batch, tmp_path):
     assert torch.equal(other.generate(**batch, **settings), model.generate(**batch, **settings))
 
 
+def test_a_classifier_of_other_classes_says_which(tmp_path):
+    names = {0: "bad", 1: "fair", 2: "good"}
+    make_model("bert", id2label=names).save_pretrained(tmp_path)
+    message = r"among 3 classes \(bad, fair, good\), the task among 2; valid: .* of 3"
+    with pytest.raises(ValueError, match=message):
+        load_model(str(tmp_path), load_config(str(tmp_path), None, 2))
+    assert load_model(str(tmp_path), load_config(str(tmp_path), None, 3)).num_labels == 3
+
+
 def test_a_tokenizer_that_needs_a_package_says_which(tmp_path, monkeypatch):
     def load(source):
         raise ImportError("MarianTokenizer requires the SentencePiece library. Check it out")

@@ -98,7 +98,7 @@ def label_ids(values: Sequence[Any], label_names: Sequence[str], where: str) -> 
     known: dict[Any, int] = {}
     for number in range(len(label_names)):
         known |= {number: number, str(number): number}
-    known |= {name: number for number, name in enumerate(label_names)}
+    known |= {form: n for n, name in enumerate(label_names) for form in (name, str(name))}
     for row, value in enumerate(values):
         if value not in known:
             valid = ", ".join(f"{number}={name}" for number, name in enumerate(label_names))

@@ -79,6 +79,11 @@ class TextClassificationData(TaskData):
             raise ValueError(f"{self.name}: source={self.source} needs {NEEDS[self.source]}")
         if isinstance(self.text_columns, str) or len(self.text_columns) not in (1, 2):
             raise ValueError(f"{self.name}: text_columns must list 1 or 2, not {self.text_columns}")
+        if any(isinstance(name, bool) for name in self.label_names):
+            raise ValueError(
+                f"{self.name}: label_names {list(self.label_names)}: yaml takes yes, no, on and off "
+                "for truth values; valid: ['yes', 'no']"
+            )
         if not 0 < self.holdout < 1:
             raise ValueError(f"{self.name}: holdout must lie between 0 and 1, not {self.holdout}")
         self._rows: DatasetDict | None = None

@@ -53,7 +53,8 @@ def export(model: PrunedClassifier, max_length: int | None = None) -> ExportedPr
         max_length: in tokens; default: the model's positions, or 512.
 
     Raises:
-        ValueError: for a method that no exporter can follow (`depth`, `tome`).
+        ValueError: for a method that no exporter can follow (`depth`, `tome`, `ts_dtp_described`,
+            `ts_dtp_notebook`).
 
     Example:
         >>> torch.export.save(tsdtp.export(model), "model.pt2")

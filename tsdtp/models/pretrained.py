@@ -121,7 +121,7 @@ def push_to_hub(
         repository: `owner/name`, made where it is missing.
         folder: where the files are kept here.
         tokenizer: goes with them.
-        card: text of README.md, as `tsdtp.model_card` makes it from a record.
+        card: text of README.md.
         api: of the hub; default: with the token that `hf auth login` stored.
 
     Returns:

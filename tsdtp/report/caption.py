@@ -33,7 +33,7 @@ def caption(task: str, model: str, rows: pd.DataFrame, finished: str = "") -> st
     parts = [f"{task} with {model}"]
     if not rows.empty:
         parts += [_data(rows), _listing(rows, "seed", "seed", "seeds"), *_setting(rows)]
-        parts += [_commits(rows), _dates(rows)]
+        parts += [_commits(rows), _mixed(rows, "trained_by", "of them trained by"), _dates(rows)]
         parts += [TRANSLATION] if _values(rows, "bleu") else []
     return "; ".join(part for part in [*parts, finished] if part) + "."
 

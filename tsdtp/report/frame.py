@@ -16,10 +16,12 @@ FINE_TUNED = "fine_tuned"
 # column -> section.key of the record
 _TEXT = {
     **{key: f"identity.{key}" for key in ("run_id", "execution")},
-    **{key: f"provenance.{key}" for key in ("command", "commit", "dirty", "date", "config_hash")},
+    **{key: f"provenance.{key}" for key in ("command", "config_hash")},
     **{key: f"quality.{key}" for key in ("split", "signature")},
     **{key: f"speed.{key}" for key in ("device", "dtype")},
 }
+# What made the figures: a run that was measured again says so in its record.
+_MADE = ("commit", "dirty", "date", "hardware", "trained_by")
 _NUMBERS = {
     **{key: f"quality.{key}" for key in ("accuracy", "bleu", "chrf", "stderr", "n")},
     **{key: f"quality.{key}" for key in ("keep_precision", "keep_recall")},
@@ -49,7 +51,7 @@ def to_frame(records: Iterable[RunRecord]) -> pd.DataFrame:
     Raises:
         ValueError: A value that should be a number is none; the run and the key are named.
     """
-    columns = [*KEYS, "seed", *_TEXT, "hardware", *_NUMBERS, "tokens_kept_last", "tokens_kept"]
+    columns = [*KEYS, "seed", *_TEXT, *_MADE, *_NUMBERS, "tokens_kept_last", "tokens_kept"]
     frame = pd.DataFrame([_row(record) for record in records], columns=columns)
     numbers = dict.fromkeys(["budget", *_NUMBERS, "tokens_kept_last"], float)
     frame = frame.astype({"seed": int, **numbers})
@@ -69,10 +71,21 @@ def _row(record: RunRecord) -> dict[str, Any]:
         **{key: record.identity.get(key) for key in [*KEYS, "seed"]},
         **{name: _get(record, place) for name, place in _TEXT.items()},
         **{name: _number(record, place) for name, place in _NUMBERS.items()},
-        "hardware": _hardware(record.provenance["hardware"]),
+        **_made(record.provenance),
         "tokens_kept_last": _kept_last(record),
         "tokens_kept": record.cost.get("tokens_kept"),
     }
+
+
+def _made(provenance: dict[str, Any]) -> dict[str, Any]:
+    """The code, date and machine of the figures, and of the weights where those are others."""
+    measured = provenance.get("measured") or provenance
+    made = {key: measured.get(key) for key in ("commit", "dirty", "date")}
+    made["hardware"] = _hardware(measured.get("hardware"))
+    if measured is provenance:
+        return made
+    machine = _hardware(provenance["hardware"])
+    return {**made, "trained_by": f"{str(provenance['commit'])[:10]} on {machine}"}
 
 
 def _get(record: RunRecord, place: str) -> Any:

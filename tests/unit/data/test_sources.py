@@ -69,6 +69,9 @@ def test_labels_may_be_numbers_or_names(labels):
 
 def test_names_win_over_numbers():
     assert label_ids(["1", "2", "0"], ["0", "2", "1"], "toy") == [2, 1, 0]
+    for labels in ([1, 2], ["1", "2"]):  # a file of text holds strings
+        assert label_ids(labels, [1, 2], "toy") == [0, 1]
+        assert label_ids(labels, [2, 1], "toy") == [1, 0]
 
 
 @pytest.mark.parametrize("bad", [2, -1, "maybe", None])

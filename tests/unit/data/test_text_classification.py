@@ -59,6 +59,11 @@ def test_a_label_out_of_range_says_where(make_local):
         make_local(label_names=["only"]).load()
 
 
+def test_names_that_yaml_took_for_truth_values_are_refused(make_local):
+    with pytest.raises(ValueError, match=r"label_names \[False, True\]: yaml .*\['yes', 'no'\]"):
+        make_local(label_names=[False, True])
+
+
 def test_a_row_without_text_says_where(make_local, tmp_path):
     (tmp_path / "train.jsonl").write_text('{"text": "a", "label": 0}\n{"text": null, "label": 0}\n')
     names = {"train": "train.jsonl", "validation": "validation.tsv"}

@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from tsdtp.report.caption import caption
 from tsdtp.report.frame import FINE_TUNED, aggregate, to_frame, unique_runs, with_fine_tuned
 
 
@@ -94,6 +95,22 @@ def test_fine_tuned_row_is_derived(make_record):
     assert row["speed_vs_hf"] == 1
     gaps = ["peak_mib", "memory_vs_packed", "flops_per_example", "flops_ratio"]
     assert all(math.isnan(row[name]) for name in gaps)
+
+
+def test_what_was_measured_again_names_what_measured_it(make_record):
+    measured = {"commit": "b" * 40, "dirty": False, "date": "2030-01-01", "hardware": "new machine"}
+    old = make_record(provenance={"date": "2025-01-01", "commit": "a" * 40, "hardware": "old one"})
+    again = make_record(
+        provenance={**old.provenance, "measured": measured},
+        speed={**old.speed, "vs_packed": 9.0},
+    )
+    frame, _ = unique_runs(to_frame([again, old]))
+    (row,) = frame.to_dict("records")
+    assert row["speed_vs_packed"] == 9.0, "the newest measurement counts"
+    assert (row["commit"], row["hardware"]) == ("b" * 40, "new machine")
+    assert row["trained_by"] == "a" * 10 + " on old one"
+    said = caption("t", "m", frame)
+    assert "commit bbbbbbbbbb; of them trained by aaaaaaaaaa on old one; 2030-01-01" in said
 
 
 def test_fine_tuned_memory_and_flops_where_measured(make_record):

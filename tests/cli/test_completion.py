@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 
@@ -19,7 +20,8 @@ def test_every_command_helps(tsdtp, command):
     outcome = tsdtp(command, "--help")
     assert outcome.code == 0 and f"tsdtp {command}" in outcome.out and "Example:" in outcome.out
     if command == "sweep":
-        assert "  smoke      Six methods" in outcome.out and "dry_run=true" in outcome.out
+        assert re.search("^  smoke +Six methods", outcome.out, re.MULTILINE)
+        assert "dry_run=true" in outcome.out
 
 
 @pytest.mark.parametrize(

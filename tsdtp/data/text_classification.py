@@ -81,8 +81,8 @@ class TextClassificationData(TaskData):
             raise ValueError(f"{self.name}: text_columns must list 1 or 2, not {self.text_columns}")
         if any(isinstance(name, bool) for name in self.label_names):
             raise ValueError(
-                f"{self.name}: label_names {list(self.label_names)}: yaml takes yes, no, on and off "
-                "for truth values; valid: ['yes', 'no']"
+                f"{self.name}: label_names {list(self.label_names)}: yaml takes yes, no, on and "
+                "off for truth values; valid: ['yes', 'no']"
             )
         if not 0 < self.holdout < 1:
             raise ValueError(f"{self.name}: holdout must lie between 0 and 1, not {self.holdout}")

@@ -70,9 +70,10 @@ class TokenPruner(nn.Module, ABC):
         """Remembers what it is built with, so that it can be saved."""
         pruner = super().__new__(cls)
         if args or kwargs:  # a copy is made without, and has them from its original
-            given = inspect.signature(cls.__init__).bind_partial(pruner, *args, **kwargs).arguments
+            given = inspect.signature(cls.__init__).bind_partial(pruner, *args, **kwargs)
+            given.apply_defaults()  # they may be others in a later version
             sizes = ("self", "num_layers", "hidden_size")
-            own = {name: value for name, value in given.items() if name not in sizes}
+            own = {name: value for name, value in given.arguments.items() if name not in sizes}
             object.__setattr__(pruner, "arguments", own)
         return pruner
 

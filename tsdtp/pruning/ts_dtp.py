@@ -63,7 +63,7 @@ class TsDtp(HybridPruner):
         k: float = 1.0,
         static_threshold: bool = False,
         log_scores: bool = True,
-        task_feature_dim: int = 64,
+        task_feature_dim: int = 32,
         temperature: float = 0.5,
         fuse: str | None = None,
         layers: Sequence[int] | None = None,

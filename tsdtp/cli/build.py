@@ -114,12 +114,9 @@ class Cell(ABC, Generic[Data]):
 
     def _pruner(self) -> TokenPruner:
         shape = self.architecture
-        pruner = instantiate(
+        return instantiate(
             self.config.pruning, num_layers=shape.num_hidden_layers, hidden_size=shape.hidden_size
         )
-        arguments = cast(dict[str, Any], OmegaConf.to_container(self.config.pruning, resolve=True))
-        pruner.arguments = {k: v for k, v in arguments.items() if not k.startswith("_")}
-        return pruner
 
     def _tokenizer(self) -> PreTrainedTokenizerBase:
         """The start run's, else the pretrained model's, else one trained on the task's texts."""

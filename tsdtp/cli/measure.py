@@ -122,22 +122,15 @@ def candidates(model: PrunedModel) -> dict[str, PrunedModel]:
     """What is compared: `pruned`, `unpruned` (packed as well) and `plain` (Hugging Face)."""
     unpruned = model.unpruned()
     return {
-        "pruned": _runner(model, model.execution),
-        "unpruned": _runner(unpruned, "packed"),
-        "plain": _runner(unpruned, "hf"),
+        "pruned": model.with_execution(model.execution),
+        "unpruned": unpruned.with_execution("packed"),
+        "plain": unpruned.with_execution("hf"),
     }
 
 
 def forwards(model: PrunedModel) -> dict[str, Callable[[dict], object]]:
     """The forward of each candidate, as a function of a batch."""
     return {name: _unpack(each) for name, each in candidates(model).items()}
-
-
-def _runner(model: PrunedModel, execution: str) -> PrunedModel:
-    """The model in one execution, whatever else it is used for; shares every weight."""
-    runner = copy.copy(model)
-    runner.execution = execution
-    return runner
 
 
 def _unpack(function: Callable) -> Callable[[dict], object]:

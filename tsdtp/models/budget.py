@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable
 from contextlib import contextmanager
 
@@ -37,11 +36,10 @@ def packed_evaluation(model: PrunedModel):
     What it gives shares every weight; the model's own execution is never touched, so that threads
     may share a model in evaluation mode.
     """
-    training, evaluated = model.training, copy.copy(model)
-    evaluated.execution = "packed"
+    training = model.training
     try:
         with torch.inference_mode():
-            yield evaluated.eval()
+            yield model.with_execution("packed").eval()
     finally:
         if training:
             model.train()

@@ -87,6 +87,12 @@ class PrunedModel(nn.Module, ABC):
         other._modules = {**self._modules, "pruner": pruner}
         return other
 
+    def with_execution(self, execution: str | None) -> Self:
+        """The same model in another execution; shares every weight."""
+        other = copy.copy(self)
+        other.execution = execution
+        return other
+
     def unpruned(self) -> Self:
         """The same model that keeps every token; shares every weight."""
         return self.with_pruner(NoPruning(self.shape.num_layers, self.shape.hidden_size))

@@ -33,7 +33,7 @@ def batches_of(
         data: batches, or texts.
         tokenizer: of the texts.
         device: for them.
-        max_length: to which they are cut, where the tokenizer itself does not cut them shorter.
+        max_length: see `tokenised`.
 
     Raises:
         ValueError: for no data, or texts without a tokenizer.
@@ -41,8 +41,7 @@ def batches_of(
     batches = list(several(data))
     if tokenizer is not None:
         texts = cast(list[Text], batches)
-        limit = min(filter(None, (max_length, length_limit(tokenizer))))
-        made = tokenised(texts, tokenizer, max_length=limit)
+        made = tokenised(texts, tokenizer, max_length=max_length)
         batches = [inputs_of(b.to(device)) for b in made]
     if not batches:
         raise ValueError("no data to learn from; valid: batches, or texts and a tokenizer")
@@ -86,18 +85,19 @@ def tokenised(
         texts: any number; read batch by batch.
         tokenizer: of the model.
         batch_size: texts in a batch.
-        max_length: in tokens, special tokens included; default: the tokenizer's own limit.
+        max_length: in tokens, special tokens included; the tokenizer's own limit holds as well.
 
     Raises:
         ValueError: for what `check_text` refuses.
     """
     source = iter(several(texts))
+    limit = min(filter(None, (max_length, length_limit(tokenizer))))
     while chunk := [check_text(text) for text in islice(source, batch_size)]:
         yield tokenizer(
             cast(list[str], chunk),
             padding=True,
             truncation=True,
-            max_length=max_length or length_limit(tokenizer),
+            max_length=limit,
             return_tensors="pt",
         )
 

@@ -31,7 +31,7 @@ BROKEN = {
         ["no such key: epoch (did you mean epochs?)"],
     ),
     "model/lacking": (
-        "name: lacking\npath: null\nlocal_dir: null\nconfig: null\nvocab_size: 9\n"
+        "name: lacking\npath: null\nlocal_dir: null\nconfig: null\nvocab_size: 9\nblocks: null\n"
         "execution: null\nattention: padded\nauxiliary_weight: 0.1\ninit_from: null\n",
         ["no value given for model.pooling"],
     ),

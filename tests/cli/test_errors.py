@@ -22,6 +22,7 @@ WRONG = {
     "budget of a method without one": (["pruning.budget=0.5"], ["NoPruning", "null"]),
     "wrong layer": (["pruning=topk", "pruning.layers=[9]"], ["9", "0 to 3"]),
     "too long": (["task.data.max_length=999"], ["999", "128"]),
+    "more blocks than there are": (["model.blocks=9"], ["model.blocks=9", "1 to 4"]),
     "unknown execution": (["model.execution=fast"], ["fast", "masked, packed, hf"]),
     "missing file": (
         ["task=sst2", "task.data.source=local", "task.data.local_dir=nowhere"],

@@ -54,6 +54,19 @@ def test_a_finished_run_is_not_repeated_nor_overwritten(tsdtp):
     assert tsdtp("train", *FAST, "batch_size=16", "overwrite=true").code == 0
 
 
+def test_fewer_blocks_and_fewer_tokens(tsdtp):
+    assert tsdtp("train", *FAST).code == 0
+    both = ["model.init_from=unpruned", "pruning=ts_dtp", "pruning.budget=0.3", "model.blocks=2"]
+    assert tsdtp("train", *FAST, *both).code == 0
+    folder = f"{RUN}/ts_dtp-0.3/seed0"
+    record = read_record(folder)
+    assert record.cost["flops_ratio"] == pytest.approx(0.3, abs=0.03)
+    kept = record.cost["tokens_kept"]
+    assert 1 > kept[0] == pytest.approx(kept[1]) == kept[3], "the second block is the last"
+    assert tsdtp("eval", f"run={folder}", "benchmark.enabled=false").code == 0
+    assert "0.3" in tsdtp("report", "outputs/runs").out
+
+
 def test_pruned_runs_start_from_the_unpruned_one(tsdtp):
     start = ["model.init_from=unpruned", "pruning=ts_dtp", "pruning.budget=0.6"]
     missing = tsdtp("train", *FAST, *start)

@@ -22,6 +22,7 @@ from tsdtp.models.loading import (
     load_tokenizer,
     load_weights,
 )
+from tsdtp.models.prune import check_blocks
 from tsdtp.models.pruned import check_settings
 from tsdtp.models.saving import TOKENIZER, WEIGHTS
 from tsdtp.pruning import TokenPruner
@@ -114,9 +115,8 @@ class Cell(ABC, Generic[Data]):
 
     def _pruner(self) -> TokenPruner:
         shape = self.architecture
-        return instantiate(
-            self.config.pruning, num_layers=shape.num_hidden_layers, hidden_size=shape.hidden_size
-        )
+        blocks = check_blocks(self.config.model.get("blocks"), shape.num_hidden_layers)
+        return instantiate(self.config.pruning, num_layers=blocks, hidden_size=shape.hidden_size)
 
     def _tokenizer(self) -> PreTrainedTokenizerBase:
         """The start run's, else the pretrained model's, else one trained on the task's texts."""

@@ -25,6 +25,7 @@ def prune(
     tokenizer: PreTrainedTokenizerBase | None = None,
     special_ids: Sequence[int] | None = None,
     auxiliary_weight: float = 0.1,
+    blocks: int | None = None,
     **method_arguments,
 ) -> PrunedClassifier | PrunedSeq2Seq:
     """Wraps a Hugging Face classifier, encoder-decoder or language model so that it drops tokens.
@@ -43,11 +44,13 @@ def prune(
         special_ids: token ids never dropped; default: the tokenizer's special ones, and without a
             tokenizer those that the model's config names. The first token is never dropped.
         auxiliary_weight: see `PrunedModel`.
+        blocks: of the encoder's, how many are computed, from the first; None: all. Tokens and
+            blocks may both go: the budget counts what is left of either.
         **method_arguments: of the method's class.
 
     Raises:
         ValueError: for what is no model with a head, an unknown architecture, method or argument,
-            or an impossible budget.
+            an impossible budget, or more blocks than there are.
 
     Example:
         >>> model = tsdtp.prune(hf_model, method="ts_dtp", budget=0.4, tokenizer=tokenizer)
@@ -55,7 +58,7 @@ def prune(
     """
     check_plain(hf_model)
     arguments = dict(method_arguments) if budget is None else {**method_arguments, "budget": budget}
-    pruner = build_pruner(find_method(method), hf_model, arguments)
+    pruner = build_pruner(find_method(method), hf_model, arguments, blocks)
     if special_ids is None and tokenizer is not None:
         special_ids = tokenizer.all_special_ids
     if special_ids is None:
@@ -93,7 +96,22 @@ def special_of(model: PreTrainedModel, warn: bool) -> list[int]:
     return known
 
 
-def build_pruner(cls: type[TokenPruner], model: PreTrainedModel, arguments: dict) -> TokenPruner:
+def check_blocks(blocks: int | None, there: int) -> int:
+    """How many blocks are computed of those that are there; None: all.
+
+    Raises:
+        ValueError: for more than that, or none.
+    """
+    if blocks is None:
+        return there
+    if not (isinstance(blocks, int) and 1 <= blocks <= there):
+        raise ValueError(f"model.blocks={blocks}: valid are 1 to {there}, or null")
+    return blocks
+
+
+def build_pruner(
+    cls: type[TokenPruner], model: PreTrainedModel, arguments: dict, blocks: int | None = None
+) -> TokenPruner:
     """Builds a pruner that fits the model; an unknown argument is named with the valid ones."""
     valid = [n for n in inspect.signature(cls).parameters if n not in ("num_layers", "hidden_size")]
     if unknown := [name for name in arguments if name not in valid]:
@@ -101,7 +119,8 @@ def build_pruner(cls: type[TokenPruner], model: PreTrainedModel, arguments: dict
         valid_names = ", ".join(valid) or "none"
         raise ValueError(f"{method} has no argument {', '.join(unknown)}; valid: {valid_names}")
     config = model.config
-    return cls(config.num_hidden_layers, config.hidden_size, **arguments)
+    blocks = check_blocks(blocks, config.num_hidden_layers)
+    return cls(blocks, config.hidden_size, **arguments)
 
 
 def unprune(model: PrunedModel) -> PreTrainedModel:

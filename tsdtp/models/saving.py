@@ -68,6 +68,7 @@ def describe(model: PrunedModel) -> dict[str, Any]:
         "execution": model._execution,
         "special_ids": model.special_ids.tolist(),
         "auxiliary_weight": model.auxiliary_weight,
+        "blocks": pruner.num_layers,
     }
     pooling = getattr(model, "pooling", None)
     return settings if pooling is None else {**settings, "pooling": pooling}

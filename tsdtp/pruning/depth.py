@@ -14,33 +14,21 @@ class DepthReduction(TokenPruner):
     Effect of Dropping Layers of Pre-trained Transformer Models", 2023).
 
     A budget gives the n whose FLOPs come closest. Blocks cannot fade out as tokens do, so training
-    runs at that n from its first step.
+    runs at that n from its first step. Where n is known, and for tokens to be dropped as well, see
+    `blocks` of `tsdtp.prune`.
 
     Args:
         num_layers: L, blocks of the encoder.
         hidden_size: not used; every method is built with the same two sizes.
-        blocks: n, where no budget sets it; null: all.
         budget: see `TokenPruner`.
-
-    Raises:
-        ValueError: for more blocks than there are, or none.
     """
 
     keep_all = 0.0
     ramps = False
     search = (0.0, 1.0)
 
-    def __init__(
-        self,
-        num_layers: int,
-        hidden_size: int,
-        blocks: int | None = None,
-        budget: float | None = None,
-    ) -> None:
-        blocks = num_layers if blocks is None else blocks
-        if not 1 <= blocks <= num_layers:
-            raise ValueError(f"pruning.blocks={blocks}: valid are 1 to {num_layers}, or null")
-        super().__init__(num_layers, (), budget, strictness=1 - blocks / num_layers)
+    def __init__(self, num_layers: int, hidden_size: int, budget: float | None = None) -> None:
+        super().__init__(num_layers, (), budget)
         self.resolution = 0.5 / num_layers
 
     @property

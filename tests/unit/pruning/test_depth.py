@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny import make_batch, make_model
+from tiny import SPECIAL, make_batch, make_model
 
+import tsdtp
 from tsdtp.models import calibrate, prune
 from tsdtp.models.budget import spent_ratio
 
@@ -18,13 +19,6 @@ def test_a_budget_buys_whole_blocks(budget, blocks):
     assert model.pruner.depth == blocks
 
 
-def test_other_numbers_of_blocks_are_refused(make):
-    assert make("depth", blocks=3).depth == 3
-    for blocks in (0, 5):
-        with pytest.raises(ValueError, match=f"pruning.blocks={blocks}: valid are 1 to 4"):
-            make("depth", blocks=blocks)
-
-
 def test_the_head_reads_what_the_last_computed_block_leaves(batch):
     model = prune(make_model("bert"), "depth", budget=0.4).eval()
     batches = [make_batch(seed=s) for s in range(4)]
@@ -33,3 +27,37 @@ def test_the_head_reads_what_the_last_computed_block_leaves(batch):
     shallow.bert.encoder.layer = shallow.bert.encoder.layer[:2]
     with torch.inference_mode():
         torch.testing.assert_close(model(**batch).logits, shallow(**batch).logits)
+
+
+@pytest.mark.parametrize("method", ["none", "ts_dtp", "topk", "tome"])
+@pytest.mark.parametrize("family", ["bert", "modernbert", "llama"])
+def test_any_method_may_run_on_fewer_blocks(method, family, batch, tmp_path):
+    deep, shallow = make_model(family), make_model(family, num_hidden_layers=2)
+    shallow.load_state_dict(deep.state_dict(), strict=False)
+    torch.manual_seed(0)
+    model = prune(deep, method, blocks=2, special_ids=[SPECIAL], execution="masked").eval()
+    model.pruner.strictness.fill_(0.4 if method != "none" else 0)
+    expected = prune(shallow, "none", special_ids=[SPECIAL]).with_pruner(model.pruner)(**batch)
+    for execution in ("masked", "packed"):
+        out = model.with_execution(execution)(**batch)
+        torch.testing.assert_close(out.logits, expected.logits)
+        assert torch.equal(out.tokens_kept[:2], expected.tokens_kept)
+        assert torch.equal(out.tokens_kept[2:], out.tokens_kept[1:2].expand(2, -1))
+    model.save_pretrained(tmp_path)
+    again = tsdtp.from_pretrained(tmp_path, execution="packed")
+    torch.testing.assert_close(again(**batch).logits, expected.logits)
+
+
+def test_a_budget_counts_the_blocks_that_are_left_out():
+    model = prune(make_model("bert"), "random", budget=0.3, special_ids=[SPECIAL], blocks=2)
+    batches = [make_batch(seed=s) for s in range(4)]
+    assert calibrate(model, batches) == pytest.approx(0.3, abs=0.03)
+    two = prune(make_model("bert"), "none", blocks=2)
+    assert calibrate(model, batches, budget=0.9) == spent_ratio(two, batches) < 0.5
+    assert spent_ratio(model.unpruned(), batches) > 0.8, "all blocks"
+
+
+@pytest.mark.parametrize("blocks", [0, 5, 1.5])
+def test_other_numbers_of_blocks_are_refused(blocks):
+    with pytest.raises(ValueError, match=f"model.blocks={blocks}: valid are 1 to 4, or null"):
+        prune(make_model("bert"), "none", blocks=blocks)

@@ -110,6 +110,24 @@ def without_overlap(pairs: Pairs, held_out: Iterable[Pairs]) -> tuple[Pairs, int
     return _choose(pairs, kept), kept.count(False)
 
 
+def joined(pairs: Pairs, lines: int) -> Pairs:
+    """Each text of so many consecutive ones, the last of what is left: documents of sentences.
+
+    Args:
+        pairs: texts, and other columns of lists, one entry a word.
+        lines: 1 or more.
+    """
+
+    def join(several: list[Any]) -> Any:
+        texts = isinstance(several[0], str)
+        return " ".join(several) if texts else [entry for one in several for entry in one]
+
+    return {
+        name: [join(column[i : i + lines]) for i in range(0, len(column), lines)]
+        for name, column in pairs.items()
+    }
+
+
 def _sides(pairs: Pairs) -> tuple[list[str], list[str]]:
     return pairs["source"], pairs["target"]
 

@@ -12,6 +12,7 @@ from tsdtp.data.parallel import (
     SIDES,
     Pairs,
     check_full,
+    joined,
     pairs_of,
     read_parallel,
     without_empty,
@@ -42,6 +43,7 @@ class TranslationData(TaskData):
         name: of the task, for messages.
         source: `hub`, `local` or `synthetic`.
         languages: of source and target, as local files end and as the hub names them.
+        lines_per_text: so many consecutive lines make one text: documents instead of sentences.
         max_length: limit in tokens of each side; longer ones are cut, and counted in `cut`.
         prefix: text before each source (T5).
         language_tokens: of source and target, for a tokenizer that has such (mBART).
@@ -68,6 +70,7 @@ class TranslationData(TaskData):
     name: str
     source: str
     languages: Sequence[str]
+    lines_per_text: int = 1
     max_length: int = 128
     prefix: str = ""
     language_tokens: Sequence[str] | None = None
@@ -97,6 +100,8 @@ class TranslationData(TaskData):
         if self.evaluate_on not in SPLITS[1:]:
             valid = ", ".join(SPLITS[1:])
             raise ValueError(f"{self.name}: evaluate_on={self.evaluate_on!r}; valid: {valid}")
+        if self.lines_per_text < 1:
+            raise ValueError(f"{self.name}: lines_per_text={self.lines_per_text}; valid: 1 or more")
         self.reported = self.evaluate_on
         self.left_out: dict[str, int] = {}
         self.cut: dict[str, int] = {}
@@ -127,7 +132,10 @@ class TranslationData(TaskData):
                 raise ValueError(f"{self.name}: no pair is left to train on")
             self.left_out = {"empty": empty, "in_held_out": known}
             limits = {"train": self.train_limit}
-            rows = {s: Dataset.from_dict(p) for s, p in (pairs | {"train": train}).items()}
+            rows = {
+                split: Dataset.from_dict(joined(lines, self.lines_per_text))
+                for split, lines in (pairs | {"train": train}).items()
+            }
             self._rows = DatasetDict(
                 {s: self.draw(r, limits.get(s, self.eval_limit)) for s, r in rows.items()}
             )

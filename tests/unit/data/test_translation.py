@@ -54,6 +54,21 @@ def test_a_generated_target_says_the_marked_words_alone():
     assert generate_translation(3, "a") != generate_translation(3, "b")
 
 
+def test_documents_are_consecutive_lines(files, make):
+    data = make(lines_per_text=2)
+    rows = data.load()
+    assert rows["train"]["source"][:] == ["a dog the old cow"], "what is held out is gone before"
+    assert rows["test"]["source"][:] == ["a horse two"]
+    assert data.references("test") == ["ein Pferd zwei"] and rows["validation"].num_rows == 1
+    words = make(source="synthetic", lines_per_text=8, train_examples=60, eval_examples=9).load()[
+        "train"
+    ]
+    assert [len(row["source"].split()) for row in words] == [len(row["decisive"]) for row in words]
+    assert words.num_rows < 60 / 8 + 1
+    with pytest.raises(ValueError, match="lines_per_text=0; valid: 1 or more"):
+        make(lines_per_text=0)
+
+
 def test_what_is_empty_or_held_out_is_not_trained_on(files, make):
     data = make()
     rows = data.load()

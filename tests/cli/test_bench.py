@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
+from tsdtp.cli.bench_inputs import random_row
+from tsdtp.data.tokenizer import train_tokenizer
 from tsdtp.results import read_records
 
 FAST = (
@@ -55,10 +58,19 @@ def test_texts_are_also_measured_with_their_tokenising(tsdtp):
     assert record.cost["flops_ratio"] == pytest.approx(0.6, abs=0.2), "8 examples, 64 to calibrate"
 
 
+def test_random_words_are_no_special_tokens():
+    tokenizer = train_tokenizer(["a b c d"], 20)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<last>"]})  # GPT-2's stand there
+    row = random_row(200, tokenizer, torch.Generator().manual_seed(0))
+    words = set(row["input_ids"][1:-1])
+    assert len(row["input_ids"]) == 200 and words.isdisjoint(tokenizer.all_special_ids)
+    assert len(words) == len(tokenizer) - len(set(tokenizer.all_special_ids))
+
+
 def test_lengths_may_be_drawn(tsdtp):
-    assert tsdtp("bench", *FAST, "tokens=[5,60]", "hardware=cpu_bf16").code == 0
+    assert tsdtp("bench", *FAST, "tokens=[5,60]", "hardware=cpu_bf16", "model.blocks=2").code == 0
     record = only_record()
-    assert record.identity["variant"] == "bfloat16_batch4_plain_threads1_tokens5_60"
+    assert record.identity["variant"] == "bfloat16_batch4_plain_threads1_tokens5_60_blocks2"
     padded, packed = record.memory["hf_activation_mib"], record.memory["unpruned_activation_mib"]
     assert padded > packed
 
@@ -86,6 +98,7 @@ def test_of_a_translator_the_encoder_and_the_whole_are_measured(tsdtp):
     [
         ((SCHEDULE, "pruning.budget=0.5"), "keep_schedule or pruning.budget? valid is one of them"),
         (("keep_schedule=[0.5]",), "valid are 4 fractions, one a block"),
+        (("tokens=0",), "tokens=0: valid are 3 to 128"),
         (("tokens=2",), "tokens=2: valid are 3 to 128"),
         (("tokens=[64,200]",), "tokens=[64, 200]: valid are 3 to 128"),
         (("benchmark.order=length",), "sorted"),

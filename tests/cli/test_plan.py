@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,7 @@ def plan(*jobs: list[str], more: tuple[str, ...] = ()) -> dict:
 def finish(cell, date="2026-01-01", **provenance) -> None:
     """Leaves the record that a run of this cell would leave."""
     identity = {"task": "t", "pruning": cell.method, "model": "m", "seed": 0, "budget": None}
-    made = {"command": "", "versions": {}, "hardware": {}, "config": {}, **code_state()}
+    made = {"command": "", "versions": {}, "hardware": {}, "config": cell.settings, **code_state()}
     made |= {"config_hash": identity_hash(cell.settings), "date": date, "seconds": 60.0}
     made |= {"start": start_identity(cell.settings), **provenance}
     identity |= {"run_id": cell.name, "execution": "packed"}
@@ -72,6 +73,16 @@ def test_what_does_not_make_the_result_does_not_make_it_another_run():
     finish(plan(NONE)["none"])
     same = plan(NONE, more=("logger=none", "callbacks=none", "changed_code=keep"))
     assert same["none"].status is Status.DONE
+
+
+def test_a_setting_that_is_younger_than_a_run_does_not_make_it_another():
+    cell = plan([*NONE, "task=multi30k"])["none"]
+    older = copy.deepcopy(dict(cell.settings))
+    del older["model"]["blocks"], older["task"]["data"]["lines_per_text"]
+    finish(cell, config=older, config_hash="of those settings")
+    assert plan([*NONE, "task=multi30k"])["none"].status is Status.DONE
+    for other in ("model.blocks=2", "task.data.lines_per_text=2"):
+        assert plan([*NONE, "task=multi30k", other])["none"].status is Status.CHANGED
 
 
 def test_a_callback_that_stops_early_makes_another_run():

@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny import FAST
+from tiny import FAST, make_model
+from transformers import AutoTokenizer
 
+from tsdtp.cli.cells import load_run
 from tsdtp.results import read_record
 
 RUN = "outputs/runs/synthetic_sentence/tiny_bert"
@@ -65,6 +67,18 @@ def test_fewer_blocks_and_fewer_tokens(tsdtp):
     assert 1 > kept[0] == pytest.approx(kept[1]) == kept[3], "the second block is the last"
     assert tsdtp("eval", f"run={folder}", "benchmark.enabled=false").code == 0
     assert "0.3" in tsdtp("report", "outputs/runs").out
+
+
+def test_a_run_of_fewer_blocks_teaches_as_it_answers(tsdtp):
+    assert tsdtp("train", *FAST).code == 0
+    shallow = ["model.init_from=unpruned", "model.blocks=1", "variant=shallow"]
+    assert tsdtp("train", *FAST, *shallow).code == 0
+    cell, model = load_run(f"{RUN}/none-shallow/seed0")
+    teacher = cell.teacher()
+    assert teacher is not None and teacher.pruner.depth == model.pruner.depth == 1
+    start = [f"model.init_from={RUN}/none-shallow/seed0", "pruning=topk", "pruning.budget=0.2"]
+    deeper = tsdtp("train", *FAST, *start)
+    assert deeper.code == 2 and "the run to start from computes 1 blocks" in deeper.err
 
 
 def test_pruned_runs_start_from_the_unpruned_one(tsdtp):
@@ -136,6 +150,23 @@ def test_a_run_may_start_afresh_and_still_be_taught(tsdtp, own):
     assert not torch.equal(warm[key], afresh[key])
     scorer = "pruner.task_attention.0.query"
     assert torch.equal(warm[scorer], afresh[scorer]), "both were taught alike, before"
+
+
+def test_a_model_without_padding_trains_too(tsdtp, own):
+    tokenizer = AutoTokenizer.from_pretrained("my_classifier")
+    tokenizer.pad_token = None
+    tokenizer.add_special_tokens({"eos_token": "[EOS]"})
+    model = make_model("gpt2")
+    model.config.pad_token_id = None
+    for part in (model, tokenizer):
+        part.save_pretrained("my_gpt2")
+    mine = ("task=text_classification", "task.data.local_dir=my_data", "model=own")
+    labels = ("task.data.text_columns=[text]", "task.data.label_names=[no,yes]")
+    words = (*FAST, *mine, *labels, "model.path=my_gpt2", "task.data.max_length=32")
+    outcome = tsdtp("train", *words)
+    assert outcome.code == 0, outcome.err
+    run = "outputs/runs/text_classification/own/none/seed0"
+    assert tsdtp("predict", f"run={run}", "good film", "bad").code == 0
 
 
 def test_a_variant_has_a_folder_and_a_row_of_its_own(tsdtp):

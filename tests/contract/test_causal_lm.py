@@ -45,6 +45,19 @@ def test_full_keep_writes_the_plain_models_tokens(family, prompts, search):
     assert torch.equal(model.generate(**prompts, **search), expected)
 
 
+@pytest.mark.parametrize("search", [GREEDY, BEAM], ids=["greedy", "beam"])
+def test_fewer_blocks_write_as_a_model_that_has_no_more(family, prompts, search):
+    model, shallow = tsdtp.prune(make_lm(family), "none", blocks=2), make_lm(family)
+    name = "h" if family == "gpt2" else "layers"
+    setattr(shallow.base_model, name, getattr(shallow.base_model, name)[:2])
+    shallow.config.num_hidden_layers = 2
+    expected = shallow.generate(**prompts, **search)
+    assert torch.equal(model.generate(**prompts, **search), expected)
+    assert not torch.equal(make_lm(family).generate(**prompts, **search), expected)
+    with pytest.raises(ValueError, match="use_cache=False: valid is True"):
+        model.generate(**prompts, **search, use_cache=False)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_packed_writes_as_masked(family, method, prompts):
     model = build(family, method)

@@ -36,7 +36,7 @@ def random_batches(cell: Cell) -> list[Batch]:
     """
     wanted, tokens = cell.config.benchmark, cell.config.tokens
     limit = max_positions(cell.architecture)
-    low, high = (tokens, tokens) if isinstance(tokens, int) else tokens
+    low, high = (tokens, tokens) if isinstance(tokens, int) else (tokens[0], tokens[-1])
     if not 2 < low <= high <= (limit or high):
         valid = "3 or more" if limit is None else f"3 to {limit}, the model's positions"
         raise ConfigError(f"tokens={tokens}: valid are {valid}")
@@ -44,17 +44,19 @@ def random_batches(cell: Cell) -> list[Batch]:
     lengths = torch.randint(low, high + 1, (wanted.examples,), generator=generator)
     if wanted.order == "sorted":
         lengths = lengths.sort(descending=True).values
-    rows = [_random_row(n, cell.tokenizer, generator) for n in lengths.tolist()]
+    rows = [random_row(n, cell.tokenizer, generator) for n in lengths.tolist()]
     size, fill = wanted.batch_size, cast(int, cell.tokenizer.pad_token_id)
     return [collate(rows[start : start + size], fill) for start in range(0, len(rows), size)]
 
 
-def _random_row(length: int, tokenizer, generator: torch.Generator) -> dict:
-    first = max(tokenizer.all_special_ids) + 1
+def random_row(length: int, tokenizer, generator: torch.Generator) -> dict:
+    """A row of so many tokens: random words between what begins and what ends a sequence."""
+    special = set(tokenizer.all_special_ids)
+    words = torch.tensor([i for i in range(len(tokenizer)) if i not in special])
     ends = [i for i in (tokenizer.sep_token_id or tokenizer.eos_token_id,) if i is not None]
     ids = [i for i in (tokenizer.cls_token_id,) if i is not None]
     number = length - len(ids) - len(ends)
-    ids += torch.randint(first, len(tokenizer), (number,), generator=generator).tolist()
+    ids += words[torch.randint(len(words), (number,), generator=generator)].tolist()
     return {"input_ids": ids + ends, "label": 0, "index": 0}
 
 

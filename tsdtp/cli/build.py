@@ -24,7 +24,7 @@ from tsdtp.models.loading import (
 )
 from tsdtp.models.prune import check_blocks
 from tsdtp.models.pruned import check_settings
-from tsdtp.models.saving import TOKENIZER, WEIGHTS
+from tsdtp.models.saving import TOKENIZER, WEIGHTS, saved_blocks
 from tsdtp.pruning import TokenPruner
 from tsdtp.pruning.none import NoPruning
 from tsdtp.tasks.optim import AdamW
@@ -114,9 +114,20 @@ class Cell(ABC, Generic[Data]):
         return architecture
 
     def _pruner(self) -> TokenPruner:
-        shape = self.architecture
-        blocks = check_blocks(self.config.model.get("blocks"), shape.num_hidden_layers)
+        shape, wanted = self.architecture, self.config.model.get("blocks")
+        blocks, most = check_blocks(wanted, shape.num_hidden_layers), self._blocks_of_start
+        if blocks > most:
+            raise ConfigError(
+                f"model.blocks={wanted}: the run to start from computes {most} blocks; "
+                f"valid are 1 to {most}"
+            )
         return instantiate(self.config.pruning, num_layers=blocks, hidden_size=shape.hidden_size)
+
+    @property
+    def _blocks_of_start(self) -> int:
+        """How many blocks the start run computes; all without one."""
+        saved = None if self.start is None else saved_blocks(self.start)
+        return saved or self.architecture.num_hidden_layers
 
     def _tokenizer(self) -> PreTrainedTokenizerBase:
         """The start run's, else the pretrained model's, else one trained on the task's texts."""
@@ -129,6 +140,9 @@ class Cell(ABC, Generic[Data]):
             tokenizer = self.data.new_tokenizer(model.vocab_size)
         if model.path is None:
             self.fit_vocabulary(tokenizer)
+        if tokenizer.pad_token_id is None:  # GPT-2 has none; where padding is, no token is read
+            tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+            self.architecture.pad_token_id = tokenizer.pad_token_id
         return tokenizer
 
     def fit_vocabulary(self, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -185,8 +199,7 @@ class Cell(ABC, Generic[Data]):
         """The start run's model, unpruned, with weights of its own; None without one."""
         if self.start is None:
             return None
-        shape = self.architecture
-        pruner = NoPruning(shape.num_hidden_layers, shape.hidden_size)
+        pruner = NoPruning(self._blocks_of_start, self.architecture.hidden_size)
         teacher = self._wrap(pruner, "packed")
         load_weights(teacher, self.start, strict=False)
         return teacher.eval()

@@ -131,6 +131,7 @@ def load_run(folder: str, changes: Mapping[str, Any] | None = None) -> tuple[Cel
         ConfigError: if its data or weights are not there.
     """
     config = cast(DictConfig, OmegaConf.create(read_record(folder).provenance["config"]))
+    config.pruning.pop("blocks", None)  # of depth, in older records; its strictness says as much
     baseline = start_path(config)
     for key, value in {**(changes or {}), "model.init_from": folder}.items():
         OmegaConf.update(config, key, value, merge=False)

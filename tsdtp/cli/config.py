@@ -71,12 +71,14 @@ def setting(
     tokens: int | Sequence[int] | None,
     keep_schedule: Sequence[float] | None,
     num_beams: int,
+    blocks: int | None = None,
 ) -> str:
     """Name of what a benchmark was measured with, as a variant."""
     parts = [dtype, f"batch{batch_size}", order, f"threads{threads or 'all'}"]
     parts += [] if tokens is None else [f"tokens{_joined(tokens)}"]
     parts += [] if keep_schedule is None else [f"keep{_joined(keep_schedule)}"]
     parts += [] if num_beams == 1 else [f"beam{num_beams}"]
+    parts += [] if blocks is None else [f"blocks{blocks}"]
     return "_".join(parts)
 
 

@@ -18,6 +18,9 @@ _NOT_IDENTITY = (
     *("overwrite", "ckpt_path", "changed_code", "dry_run"),
 )
 
+# Settings younger than some records, and what those were made with; null needs no entry.
+_LATER = {"task.data.lines_per_text": 1}
+
 Settings = Mapping[str, Any]
 
 
@@ -45,11 +48,15 @@ def _own(settings: Settings) -> dict[str, Any]:
 
 
 def changed(record: RunRecord, settings: Settings, most: int = 4) -> str:
-    """Which settings are not those of a record, as ` (key: then -> now; ...)`; "" where none is."""
+    """Which settings are not those of a record, as ` (key: then -> now; ...)`; "" where none is.
+
+    A key that a record does not have was null, or what `_LATER` says: a new one with a default that
+    changes nothing makes no other run of an old one.
+    """
     both = (_own(record.provenance.get("config") or {}), _own(settings))
     then, now = ({k: v for k, v in leaves(s, ".") if k != "method"} for s in both)
-    keys = sorted(then | now)
-    found = [f"{k}: {then.get(k)} -> {now.get(k)}" for k in keys if then.get(k) != now.get(k)]
+    pairs = {k: (then.get(k, _LATER.get(k)), now.get(k, _LATER.get(k))) for k in then | now}
+    found = [f"{k}: {old} -> {new}" for k, (old, new) in sorted(pairs.items()) if old != new]
     shown = [*found[:most], *(["..."] if found[most:] else [])]
     return f" ({'; '.join(shown)})" if shown else ""
 
@@ -110,7 +117,7 @@ def inspect_run(settings: Settings, code: dict[str, Any]) -> tuple[Status, RunRe
     except ValueError:
         return Status.DAMAGED, None
     made = record.provenance
-    if made["config_hash"] != identity_hash(settings):
+    if changed(record, settings):
         return Status.CHANGED, record
     if made.get("start") and made["start"] != start_identity(settings):
         return Status.RESTARTED, record

@@ -44,7 +44,7 @@ def measure_speed(config: DictConfig) -> dict:
     loading = time.perf_counter() - begun
     model = as_measured(model, config, cell.device)
     fit_budget(model, cell)
-    batches = random_batches(cell) if config.tokens else task_batches(cell)
+    batches = random_batches(cell) if config.tokens is not None else task_batches(cell)
     inputs = [{k: b[k].to(cell.device) for k in INPUTS if k in b} for b in batches]
     speed, memory = measure(**forwards(model), batches=inputs, module=model, **how)
     cost, lengths = spent(model, inputs)

@@ -72,7 +72,8 @@ def attributions_of(
     steps, folder = cell.config.teacher.attribution_steps, cell.start
     if folder is None or not (folder / RECORD_NAME).is_file():
         return attributions(model, batches, teacher, mask_id=cell.mask_id, steps=steps)
-    how = [cell.config.hardware.precision, cell.device.type, teacher.read]
+    depth = teacher.pruner.depth
+    how = [cell.config.hardware.precision, cell.device.type, teacher.read, depth]
     settings = [cell.mask_id, steps, model.pruner.layers, *how]
     path = folder / FOLDER / f"{_digest(folder / WEIGHTS, batches, settings)}.safetensors"
     with suppress(OSError, SafetensorError, KeyError):

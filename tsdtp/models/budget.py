@@ -99,7 +99,8 @@ def _bisect(
     """The strictness that comes nearest to the budget, and what it spends; moves the pruner's."""
     assert model.pruner.search is not None
     low, high = model.pruner.search
-    tolerance = max(tolerance, model.pruner.resolution)
+    pruner, whole = model.pruner, model.shape.num_layers
+    tolerance = max(tolerance, pruner.resolution * pruner.num_layers / whole)
     tried = [(abs(floor - budget), high, floor)]
     for _ in range(max_steps):
         if min(tried)[0] <= tolerance:

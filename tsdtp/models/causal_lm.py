@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from tsdtp.models.classifier import PrunedClassifier
@@ -69,11 +70,15 @@ class PrunedCausalLM(PrunedClassifier):
             [B, N] int64 prompts and what follows, as `generate` of the plain model gives them.
 
         Raises:
-            ValueError: for prompts that are padded on the right, or shorter than two tokens.
+            ValueError: for prompts that are padded on the right, or shorter than two tokens, and
+                for use_cache=False: what was read of the prompt is in the cache alone.
         """
+        if settings.get("use_cache") is False:
+            raise ValueError("use_cache=False: valid is True, which is the default")
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
         inputs: dict[str, Any] = {"input_ids": input_ids, "attention_mask": attention_mask}
+        writer: Any = self.hf_model
         if self.execution != "hf":
             if not attention_mask[:, -2:].all() or input_ids.shape[1] < 2:
                 raise ValueError(
@@ -82,9 +87,18 @@ class PrunedCausalLM(PrunedClassifier):
                 )
             cache = self.read_prompt(input_ids[:, :-1], attention_mask[:, :-1])
             cache.batch_repeat_interleave(self._copies(settings))
-            inputs["past_key_values"] = cache
-        writer: Any = self.hf_model
+            inputs["past_key_values"], writer = cache, self._as_deep_as_read()
         return writer.generate(**inputs, **settings)
+
+    def _as_deep_as_read(self) -> Any:
+        """The plain model with the blocks alone that the pruner computes; shares every weight."""
+        base, model = copy.copy(self.base_model), copy.copy(self.hf_model)
+        blocks = self.family.layers(base)
+        shallow = nn.ModuleList(blocks[: self.pruner.depth])
+        base._modules = {k: shallow if v is blocks else v for k, v in base._modules.items()}
+        old = self.base_model
+        model._modules = {k: base if v is old else v for k, v in model._modules.items()}
+        return model
 
     def _copies(self, settings: dict) -> int:
         """How many times `generate` will repeat each prompt."""

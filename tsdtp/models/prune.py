@@ -104,7 +104,7 @@ def check_blocks(blocks: int | None, there: int) -> int:
     """
     if blocks is None:
         return there
-    if not (isinstance(blocks, int) and 1 <= blocks <= there):
+    if isinstance(blocks, bool) or not (isinstance(blocks, int) and 1 <= blocks <= there):
         raise ValueError(f"model.blocks={blocks}: valid are 1 to {there}, or null")
     return blocks
 
@@ -125,6 +125,9 @@ def build_pruner(
 
 def unprune(model: PrunedModel) -> PreTrainedModel:
     """The plain Hugging Face model inside, with the weights as they are now (shared, not copied).
+
+    A translator or a language model keeps our attention function, which computes what torch's does
+    and tells no attention weights; `set_attn_implementation` of the plain model sets another.
 
     Example:
         >>> tsdtp.unprune(tsdtp.prune(plain)) is plain

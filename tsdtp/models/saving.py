@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 TOKENIZER = "tokenizer"
-VERSION = 1  # of the section `tsdtp` in config.json
+VERSION = 2  # of the section `tsdtp` in config.json; 1 had `blocks` among the arguments of depth
 
 
 def save_pretrained(
@@ -72,6 +73,15 @@ def describe(model: PrunedModel) -> dict[str, Any]:
     }
     pooling = getattr(model, "pooling", None)
     return settings if pooling is None else {**settings, "pooling": pooling}
+
+
+def saved_blocks(folder: Path) -> int | None:
+    """How many blocks a saved model computes; None: all, or no pruned model lies there."""
+    try:
+        settings = json.loads((folder / CONFIG).read_text(encoding="utf-8")).get("tsdtp") or {}
+    except (OSError, ValueError):
+        return None
+    return settings.get("blocks")
 
 
 def tied(model: PrunedModel) -> dict[str, str]:

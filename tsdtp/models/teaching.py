@@ -41,7 +41,8 @@ def teach(
         data: batches of training inputs: input_ids, attention_mask, if any token_type_ids, and for
             a translator labels; or texts (or pairs of them), with a tokenizer. A classifier needs
             no labels: it is asked what it says.
-        teacher: an unpruned model of the task, on the same device; default: the model itself.
+        teacher: an unpruned model of the task, on the same device; default: the model itself, all
+            blocks of it.
         tokenizer: of the model, where data are texts.
         mask_id: token id of the attributions' baseline; default: the tokenizer's mask token, or
             where it has none its unknown or padding token.
@@ -56,10 +57,13 @@ def teach(
         Mean auxiliary loss of each epoch.
 
     Raises:
-        ValueError: for a method that learns nothing from attributions, no data, texts without a
-            tokenizer, no way to tell the baseline, or another number of targets than of batches.
+        ValueError: for a method that learns nothing from attributions, no block that prunes, no
+            data, texts without a tokenizer, no way to tell the baseline, or another number of
+            targets than of batches.
     """
     pruner = model.pruner
+    if pruner.needs_target and not pruner.layers:
+        raise ValueError("no block prunes, so there is nothing to teach; valid: 2 blocks or more")
     if not (pruner.needs_target and pruner.learns):
         raise ValueError(f"{type(pruner).__name__} learns nothing from attributions; valid: ts_dtp")
     batches = batches_of(data, tokenizer, model.device, model.max_positions)

@@ -27,6 +27,7 @@ _NUMBERS = {
     **{key: f"quality.{key}" for key in ("keep_precision", "keep_recall")},
     **{key: f"cost.{key}" for key in ("flops_per_example", "flops_ratio", "budget_spent_train")},
     "hf_flops_per_example": "cost.hf_flops_per_example",
+    "blocks": "provenance.config.model.blocks",
     **{key: f"speed.{key}" for key in ("batch_size", "threads", "examples_per_second")},
     "latency_ms": "speed.latency_ms",
     "speed_vs_packed": "speed.vs_packed",
@@ -41,7 +42,7 @@ _NUMBERS = {
     "hf_peak_mib": "memory.hf_peak_mib",
     "memory_vs_packed": "memory.vs_packed",
 }
-_SETTINGS = ["n", "batch_size", "threads", "hf_flops_per_example", "hf_peak_mib"]
+_SETTINGS = ["n", "batch_size", "threads", "hf_flops_per_example", "hf_peak_mib", "blocks"]
 METRICS = [name for name in _NUMBERS if name not in _SETTINGS] + ["tokens_kept_last"]
 
 
@@ -136,11 +137,12 @@ def unique_runs(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
 def with_fine_tuned(frame: pd.DataFrame) -> pd.DataFrame:
     """Adds a ``fine_tuned`` row for each ``none`` run: the plain padded Hugging Face forward.
 
-    Same weights and same function, so the quality is shared; the speed follows from the measured
-    ratio. The padded forward also computes padding: its FLOPs and memory are never those of the
-    packed run, but a gap unless the record holds them as ``hf_flops_per_example``, ``hf_peak_mib``.
+    Same weights and same function (but of a run on fewer blocks), so the quality is shared; the
+    speed follows from the measured ratio. The padded forward also computes padding: its FLOPs and
+    memory are never those of the packed run, but a gap unless the record holds them as
+    ``hf_flops_per_example``, ``hf_peak_mib``.
     """
-    rows = frame[frame["pruning"] == "none"].copy()
+    rows = frame[(frame["pruning"] == "none") & frame["blocks"].isna()].copy()
     ratio = pd.Series(rows["speed_vs_hf"]).replace(0, float("nan"))
     unpruned = rows["flops_per_example"] / rows["flops_ratio"]
     rows = rows.assign(

@@ -56,6 +56,18 @@ def test_a_saved_model_comes_back(method, tmp_path, batch):
     assert torch.equal(out.kept_layers, expected.kept_layers)
 
 
+def test_fewer_blocks_of_version_1_come_back(tmp_path, batch):
+    model = pruned("depth")
+    config = model.save_pretrained(tmp_path) / CONFIG
+    saved = json.loads(config.read_text())
+    saved["tsdtp"] |= {"version": 1, "method_arguments": {"blocks": 2, "budget": 0.6}}
+    del saved["tsdtp"]["blocks"]
+    config.write_text(json.dumps(saved))
+    again = tsdtp.from_pretrained(tmp_path)
+    assert again.pruner.depth == model.pruner.depth < 4
+    assert torch.equal(again(**batch).logits, model(**batch).logits)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_comes_back_also_as_the_plain_model(family, tmp_path, batch):
     model = pruned(family=family)
@@ -123,9 +135,9 @@ def test_a_config_of_another_version_or_method_is_refused(tmp_path):
     config = json.loads((tmp_path / CONFIG).read_text())
     config["tsdtp"]["version"] = 99
     (tmp_path / CONFIG).write_text(json.dumps(config))
-    with pytest.raises(ValueError, match=r"another version of tsdtp \(99, not 1\)"):
+    with pytest.raises(ValueError, match=r"another version of tsdtp \(99, not 2\)"):
         tsdtp.from_pretrained(tmp_path)
-    config["tsdtp"] = {"version": 1, "method": "topk", "method_arguments": {"budget": 0.5}}
+    config["tsdtp"] = {"version": 2, "method": "topk", "method_arguments": {"budget": 0.5}}
     (tmp_path / CONFIG).write_text(json.dumps(config))
     with pytest.raises(ValueError, match="does not fit BertForSequenceClassification"):
         tsdtp.from_pretrained(tmp_path)

@@ -57,7 +57,20 @@ def test_a_budget_counts_the_blocks_that_are_left_out():
     assert spent_ratio(model.unpruned(), batches) > 0.8, "all blocks"
 
 
-@pytest.mark.parametrize("blocks", [0, 5, 1.5])
+def test_fewer_blocks_are_counted_as_parts_of_the_whole():
+    batches = [make_batch(seed=s) for s in range(2)]
+    plain = make_model("bert", num_hidden_layers=12)
+    spent = [calibrate(prune(plain, "depth", budget=0.3, blocks=n), batches) for n in (12, 4)]
+    assert spent[0] == spent[1] == pytest.approx(0.3, abs=0.05)
+
+
+def test_one_block_teaches_nothing():
+    model = prune(make_model("bert"), "ts_dtp", blocks=1)
+    with pytest.raises(ValueError, match="no block prunes.*valid: 2 blocks or more"):
+        tsdtp.teach(model, [make_batch()], mask_id=3)
+
+
+@pytest.mark.parametrize("blocks", [0, 5, 1.5, True])
 def test_other_numbers_of_blocks_are_refused(blocks):
     with pytest.raises(ValueError, match=f"model.blocks={blocks}: valid are 1 to 4, or null"):
         prune(make_model("bert"), "none", blocks=blocks)

@@ -29,11 +29,6 @@ class Timing:
         """Seconds per call."""
         return median(self.seconds)
 
-    @property
-    def spread(self) -> float:
-        """Interquartile range over the rounds as a fraction of the median."""
-        return iqr(self.seconds) / self.median
-
 
 @dataclass(frozen=True)
 class Ratio:

@@ -28,7 +28,9 @@ def adaptivity(runs: Iterable[Run]) -> pd.DataFrame:
         without an unpruned run.
     """
     found = [run for run in runs if {"tokens", "kept", "probability"} <= set(run.answers)]
-    unpruned = {_place(run): run for run in found if run.identity["pruning"] == "none"}
+    whole = [run for run in found if run.identity["pruning"] == "none"]
+    whole.sort(key=lambda run: not run.identity.get("variant"))  # the plain one counts: the last
+    unpruned = {_place(run): run for run in whole}
     rows = [
         _row(run, unpruned.get(_place(run)))
         for run in found

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import zlib
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from tsdtp.report.frame import Mark, mark
 from tsdtp.results import EXAMPLES, PREDICTIONS, RECORD_NAME, RunRecord, read_record
 
 CELL = ("task", "model", "pruning", "budget", "variant")
@@ -36,29 +38,47 @@ class Run:
         return " ".join(str(part) for part in parts if part is not None)
 
 
-def read_runs(folder: str | Path) -> list[Run]:
-    """Runs under a folder that left their answers, sorted by path; damaged ones are left out."""
+def read_runs(folder: str | Path, among: Container[Mark] | None = None) -> list[Run]:
+    """Runs under a folder that left their answers, sorted by path; damaged ones are left out.
+
+    Args:
+        folder: searched at any depth.
+        among: the marks of the records that count; None: all do.
+    """
     runs = []
-    for path in sorted(Path(folder).rglob(PREDICTIONS)):
+    for path, record in _beside(folder, PREDICTIONS, among):
         try:
-            identity = read_record(path.with_name(RECORD_NAME)).identity
-            runs.append(Run(identity, pd.read_csv(path)))
-        except (OSError, ValueError, EOFError):
+            answers = pd.read_csv(path)
+        except (OSError, ValueError, EOFError, zlib.error):
             continue
+        if {"index", "label", "prediction"} <= set(answers):
+            runs.append(Run(record.identity, answers))
     return runs
 
 
-def read_examples(folder: str | Path) -> list[dict[str, Any]]:
-    """Examples with tokens under a folder: `{"run": record, "labels", "layers", "examples"}`."""
+def read_examples(folder: str | Path, among: Container[Mark] | None = None) -> list[dict[str, Any]]:
+    """Examples with tokens: `{"run": record, "labels", "layers", "examples"}`; see `read_runs`."""
     found = []
-    for path in sorted(Path(folder).rglob(EXAMPLES)):
+    for path, record in _beside(folder, EXAMPLES, among):
         try:
-            record: RunRecord = read_record(path.with_name(RECORD_NAME))
             shown = json.loads(path.read_text(encoding="utf-8"))
             found.append({"run": record, **{k: shown[k] for k in ("labels", "layers", "examples")}})
         except (OSError, ValueError, KeyError, TypeError):
             continue
     return found
+
+
+def _beside(
+    folder: str | Path, name: str, among: Container[Mark] | None
+) -> Iterator[tuple[Path, RunRecord]]:
+    """Files of that name with the record that each lies beside, if it counts."""
+    for path in sorted(Path(folder).rglob(name)):
+        try:
+            record = read_record(path.with_name(RECORD_NAME))
+        except (OSError, ValueError):
+            continue
+        if among is None or mark(record) in among:
+            yield path, record
 
 
 def compare(runs: Iterable[Run], samples: int = 2000) -> pd.DataFrame:

@@ -13,6 +13,9 @@ from tsdtp.results import RunRecord
 KEYS = ["task", "model", "pruning", "budget", "variant"]
 FINE_TUNED = "fine_tuned"
 
+# What tells a record from others of its cell: run, execution, when its figures were made.
+Mark = tuple[Any, Any, Any]
+
 # column -> section.key of the record
 _TEXT = {
     **{key: f"identity.{key}" for key in ("run_id", "execution")},
@@ -87,6 +90,17 @@ def _made(provenance: dict[str, Any]) -> dict[str, Any]:
         return made
     machine = _hardware(provenance["hardware"])
     return {**made, "trained_by": f"{str(provenance['commit'])[:10]} on {machine}"}
+
+
+def mark(record: RunRecord) -> Mark:
+    """A record's own, as its row in a frame has it."""
+    made = _made(record.provenance)["date"]
+    return (record.identity.get("run_id"), record.identity.get("execution"), made)
+
+
+def marks(frame: pd.DataFrame) -> set[Mark]:
+    """Of every record in a frame."""
+    return set(zip(frame["run_id"], frame["execution"], frame["date"], strict=True))
 
 
 def _get(record: RunRecord, place: str) -> Any:

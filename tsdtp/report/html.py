@@ -18,7 +18,7 @@ from tsdtp.report.adaptivity import QUARTERS, RANKS, adaptivity
 from tsdtp.report.answers import compare, read_examples, read_runs
 from tsdtp.report.caption import LEGEND
 from tsdtp.report.figures import draw
-from tsdtp.report.frame import FINE_TUNED, KEYS
+from tsdtp.report.frame import FINE_TUNED, KEYS, marks
 from tsdtp.report.render import Report
 from tsdtp.report.tables import Table
 from tsdtp.results import write_atomic
@@ -44,7 +44,8 @@ def save_page(report: Report, folder: str | Path, out: str | Path) -> Path:
     environment = Environment(
         loader=PackageLoader("tsdtp.report", "page"), autoescape=True, undefined=StrictUndefined
     )
-    runs = read_runs(folder)
+    shown = marks(report.runs)  # the tests speak of the records that the tables show
+    runs = read_runs(folder, shown)
     text = environment.get_template("page.html").render(
         title=Path(folder).resolve().name,
         heading=report.heading,
@@ -53,7 +54,7 @@ def save_page(report: Report, folder: str | Path, out: str | Path) -> Path:
         sections=[_section(table, report.runs) for table in report.tables],
         pairs=_pairs(compare(runs)),
         adaptivity=_kept(adaptivity(runs)),
-        examples=_json([_shown(found) for found in read_examples(folder)]),
+        examples=_json([_shown(found) for found in read_examples(folder, shown)]),
     )
     return write_atomic(Path(out) / PAGE, text)
 

@@ -148,17 +148,3 @@ def save_report(report: Report, out: str | Path) -> list[Path]:
     """Writes ``tables.md``, ``tables.tex`` and ``tables.csv`` into ``out``, each atomically."""
     texts = {"md": to_markdown(report), "tex": to_latex(report), "csv": to_csv(report)}
     return [write_atomic(Path(out) / f"tables.{kind}", text) for kind, text in texts.items()]
-
-
-def write_report(folder: str | Path, out: str | Path | None = None) -> list[Path]:
-    """Makes the tables of a folder of runs and returns the files written.
-
-    Args:
-        folder: Where the records are, at any depth.
-        out: Where the tables go; the same folder by default.
-
-    Raises:
-        FileNotFoundError: There is no such folder, or no record in it.
-        ValueError: ``sweep.json`` is damaged, or no record is readable.
-    """
-    return save_report(load_report(folder), out or folder)

@@ -41,6 +41,8 @@ def test_difficulty_is_judged_among_texts_of_like_length():
     more, less = (run("ts_dtp", 2 + sign * doubtful, budget=0.4) for sign in (1, -1))
     table = adaptivity([unpruned, more, less])
     assert table["difficulty"].tolist()[0] > 0.8 > 0 > -0.8 > table["difficulty"].tolist()[1]
+    other = run("none", TOKENS, probability=0.6 + 0.4 * doubtful, variant="z")
+    assert adaptivity([unpruned, other, more]).equals(table.head(1)), "judged by the plain one"
     other_seed = adaptivity([unpruned, run("ts_dtp", 2 + doubtful, seed=1)])
     assert other_seed["difficulty"].isna().all(), "not judged by another seed's model"
 

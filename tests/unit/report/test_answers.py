@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from tsdtp.report.answers import Run, compare, read_examples, read_runs
+from tsdtp.report.frame import marks, to_frame, unique_runs
 from tsdtp.results import EXAMPLES, PREDICTIONS, write_record
 
 
@@ -65,8 +66,22 @@ def test_answers_are_found_beside_their_records(tmp_path, make_record):
     answers = b"index,label,prediction\n0,1,1\n"
     (tmp_path / "run0" / PREDICTIONS).write_bytes(gzip.compress(answers))
     (tmp_path / "run1" / PREDICTIONS).write_bytes(b"damaged")
+    (tmp_path / "run2" / PREDICTIONS).write_bytes(gzip.compress(b"index,label\n0,1\n"))
     (found,) = read_runs(tmp_path)
     assert found.identity["seed"] == 1 and len(found.answers) == 1
     (tmp_path / "run0" / EXAMPLES).write_text('{"labels": ["a"], "layers": 2, "examples": []}')
     (tmp_path / "run1" / EXAMPLES).write_text('{"labels"')
     assert [each["layers"] for each in read_examples(tmp_path)] == [2]
+
+
+def test_the_answers_are_those_of_the_records_that_the_tables_show(tmp_path, make_record):
+    packed, hf = make_record(), make_record(identity={"execution": "hf"})
+    for name, record, right in (("a", packed, 1), ("b", hf, 0)):
+        write_record(tmp_path / name, record)
+        answers = f"index,label,prediction\n0,1,{right}\n".encode()
+        (tmp_path / name / PREDICTIONS).write_bytes(gzip.compress(answers))
+        (tmp_path / name / EXAMPLES).write_text('{"labels": [], "layers": 1, "examples": []}')
+    frame, _ = unique_runs(to_frame([packed, hf]))
+    (found,) = read_runs(tmp_path, marks(frame))
+    assert found.answers["prediction"].tolist() == [1]
+    assert len(read_examples(tmp_path, marks(frame))) == 1 and len(read_runs(tmp_path)) == 2

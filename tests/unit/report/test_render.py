@@ -9,7 +9,7 @@ from rich.console import Console
 
 from tsdtp.cli.report import main
 from tsdtp.report.frame import aggregate, to_frame
-from tsdtp.report.render import escape_latex, load_report, print_report, write_report
+from tsdtp.report.render import escape_latex, load_report, print_report, save_report
 from tsdtp.results import write_record
 
 
@@ -32,14 +32,16 @@ def _numbers(folder):
 
 def test_files_are_written_where_asked(folder, tmp_path):
     names = ["tables.md", "tables.tex", "tables.csv"]
-    assert write_report(folder) == [folder / name for name in names]
-    assert write_report(folder, tmp_path / "out") == [tmp_path / "out" / name for name in names]
+    assert save_report(load_report(folder), folder) == [folder / name for name in names]
+    assert save_report(load_report(folder), tmp_path / "out") == [
+        tmp_path / "out" / name for name in names
+    ]
     for name in names:
         assert (folder / name).read_bytes() == (tmp_path / "out" / name).read_bytes()
 
 
 def test_markdown(folder):
-    write_report(folder)
+    save_report(load_report(folder), folder)
     text = (folder / "tables.md").read_text(encoding="utf-8")
     assert text.count("\n## ") + text.startswith("## ") == 3
     assert re.search(r"\| my_method +\| +0\.5 \| +0\.500 \| +90\.50 ± 0\.24 \| +2 \|", text)
@@ -47,7 +49,7 @@ def test_markdown(folder):
 
 
 def test_latex_is_escaped_booktabs(folder):
-    write_report(folder)
+    save_report(load_report(folder), folder)
     text = (folder / "tables.tex").read_text(encoding="utf-8")
     for rule in ("toprule", "midrule", "bottomrule", "begin{tabular}", "end{table}"):
         assert text.count(f"\\{rule}") == 3
@@ -68,7 +70,7 @@ def test_latex_escapes_every_special_character():
 
 
 def test_csv_holds_the_aggregate_unrounded(folder, make_record):
-    write_report(folder)
+    save_report(load_report(folder), folder)
     records = [
         make_record("my_method", seed=s, quality={"accuracy": 0.9 + s / 300}) for s in (1, 2)
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -36,30 +37,26 @@ def read_lines(path: Path) -> list[str]:
     return [line.strip() for line in (lines[:-1] if lines[-1] == "" else lines)]
 
 
-def read_parallel(folder: Path, stems: Sequence[str], languages: Sequence[str]) -> Pairs:
-    """Reads and joins the files `STEM.SOURCE` and `STEM.TARGET` (or .gz) of a split.
+def read_parallel(folder: Path, stem: str, languages: Sequence[str]) -> Pairs:
+    """Reads the files `STEM.SOURCE` and `STEM.TARGET` (or .gz).
 
     Args:
-        folder: where they are; stems may name folders below it.
-        stems: one or more.
+        folder: where they are; the stem may name a folder below it.
+        stem: of both.
         languages: the endings of the source's and the target's file.
 
     Raises:
         FileNotFoundError: if a side is missing.
         ValueError: if the two sides differ in their number of lines.
     """
-    pairs: Pairs = {side: [] for side in SIDES}
-    for stem in stems:
-        paths = [folder / f"{stem}.{language}" for language in languages]
-        source, target = (read_lines(path) for path in paths)
-        if len(source) != len(target):
-            raise ValueError(
-                f"{paths[0]} has {len(source)} lines and {paths[1]} {len(target)}: parallel text "
-                "needs the same number"
-            )
-        pairs["source"] += source
-        pairs["target"] += target
-    return pairs
+    paths = [folder / f"{stem}.{language}" for language in languages]
+    source, target = (read_lines(path) for path in paths)
+    if len(source) != len(target):
+        raise ValueError(
+            f"{paths[0]} has {len(source)} lines and {paths[1]} {len(target)}: parallel text "
+            "needs the same number"
+        )
+    return {"source": source, "target": target}
 
 
 def pairs_of(rows: Iterable[Mapping[str, str]], languages: Sequence[str], where: str) -> Pairs:
@@ -79,8 +76,11 @@ def pairs_of(rows: Iterable[Mapping[str, str]], languages: Sequence[str], where:
 
 
 def without_empty(pairs: Pairs) -> tuple[Pairs, int]:
-    """The pairs that have text on both sides, and how many have not."""
-    kept = [bool(source and target) for source, target in zip(*_sides(pairs), strict=True)]
+    """The pairs that have text on both sides, in every line, and how many have not."""
+    kept = [
+        all(f"{source}\n{target}".split("\n"))
+        for source, target in zip(*_sides(pairs), strict=True)
+    ]
     return _choose(pairs, kept), kept.count(False)
 
 
@@ -89,38 +89,38 @@ def check_full(pairs: Pairs, where: str) -> None:
     if not pairs["source"]:
         raise ValueError(f"{where} has no lines")
     for side in SIDES:
-        if "" in pairs[side]:
-            line = pairs[side].index("") + 1
+        lines = "\n".join(pairs[side]).split("\n")
+        if "" in lines:
+            line = lines.index("") + 1
             raise ValueError(f"{where}: line {line} of the {side} is empty; scores need every line")
 
 
 def without_overlap(pairs: Pairs, held_out: Iterable[Pairs]) -> tuple[Pairs, int]:
-    """The pairs neither of whose sides occurs in held-out text, and how many do.
+    """The pairs no line of which occurs in held-out text on its side, and how many have one.
 
     Letter case and runs of spaces do not count as a difference.
     """
     known = {side: set[str]() for side in SIDES}
     for other in held_out:
         for side in SIDES:
-            known[side].update(map(_normal, other[side]))
+            known[side].update(*map(_lines, other[side]))
     kept = [
-        _normal(source) not in known["source"] and _normal(target) not in known["target"]
+        known["source"].isdisjoint(_lines(source)) and known["target"].isdisjoint(_lines(target))
         for source, target in zip(*_sides(pairs), strict=True)
     ]
     return _choose(pairs, kept), kept.count(False)
 
 
-def joined(pairs: Pairs, lines: int) -> Pairs:
-    """Each text of so many consecutive ones, the last of what is left: documents of sentences.
+def in_texts(pairs: Pairs, lines: int) -> Pairs:
+    """So many consecutive lines to a text, the last of what is left; a text keeps its line ends.
 
     Args:
-        pairs: texts, and other columns of lists, one entry a word.
+        pairs: a line each, and other columns of lists, an entry a word.
         lines: 1 or more.
     """
 
-    def join(several: list[Any]) -> Any:
-        texts = isinstance(several[0], str)
-        return " ".join(several) if texts else [entry for one in several for entry in one]
+    def join(column: list[Any]) -> Any:
+        return "\n".join(column) if isinstance(column[0], str) else [*chain(*column)]
 
     return {
         name: [join(column[i : i + lines]) for i in range(0, len(column), lines)]
@@ -128,12 +128,18 @@ def joined(pairs: Pairs, lines: int) -> Pairs:
     }
 
 
+def in_one_line(pairs: Pairs) -> Pairs:
+    """The same without line ends inside of texts."""
+    sides = {side: [text.replace("\n", " ") for text in pairs[side]] for side in SIDES}
+    return {**pairs, **sides}
+
+
 def _sides(pairs: Pairs) -> tuple[list[str], list[str]]:
     return pairs["source"], pairs["target"]
 
 
-def _normal(text: str) -> str:
-    return " ".join(text.casefold().split())
+def _lines(text: str) -> list[str]:
+    return [" ".join(line.casefold().split()) for line in text.split("\n")]
 
 
 def _choose(pairs: Pairs, kept: Sequence[bool]) -> Pairs:

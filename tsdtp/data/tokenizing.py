@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 # Part of the fingerprint: raise it when the columns that `encode_batch` returns change.
-VERSION = 1
+VERSION = 2
 
 
 def tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:
@@ -105,8 +105,9 @@ def encode_pairs(
         language_tokens: of source and target, as mBART is told them.
 
     Returns:
-        Columns `input_ids`, `labels`, `length` and `target_length` in tokens, `cut` (whether
-        the source was truncated), `index`, and per-token `decisive` (if the rows have it).
+        Columns `input_ids`, `labels`, `length` and `target_length` in tokens, `cut` and
+        `target_cut` (whether source and target were truncated), `index`, and per-token `decisive`
+        (if the rows have it).
     """
     words = "decisive" in batch
     if language_tokens is not None:
@@ -128,6 +129,7 @@ def encode_pairs(
         "length": [len(row) for row in ids],
         "target_length": [len(row) for row in labels],
         "cut": [len(row) > max_length for row in encoded["input_ids"]],
+        "target_cut": [len(row) > max_length for row in targets],
         "index": indices,
     }
     if words:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -12,7 +13,8 @@ from tsdtp.data.parallel import (
     SIDES,
     Pairs,
     check_full,
-    joined,
+    in_one_line,
+    in_texts,
     pairs_of,
     read_parallel,
     without_empty,
@@ -43,8 +45,10 @@ class TranslationData(TaskData):
         name: of the task, for messages.
         source: `hub`, `local` or `synthetic`.
         languages: of source and target, as local files end and as the hub names them.
-        lines_per_text: so many consecutive lines make one text: documents instead of sentences.
-        max_length: limit in tokens of each side; longer ones are cut, and counted in `cut`.
+        lines_per_text: so many consecutive lines (of one file) make one text: documents instead of
+            sentences. One is left out if any line of it would be.
+        max_length: limit in tokens of each side; longer ones are cut, and counted in `cut` and
+            `target_cut`.
         prefix: text before each source (T5).
         language_tokens: of source and target, for a tokenizer that has such (mBART).
         batch_tokens: training batches of about so many tokens, see `samplers.TokenBatchSampler`;
@@ -100,11 +104,13 @@ class TranslationData(TaskData):
         if self.evaluate_on not in SPLITS[1:]:
             valid = ", ".join(SPLITS[1:])
             raise ValueError(f"{self.name}: evaluate_on={self.evaluate_on!r}; valid: {valid}")
-        if self.lines_per_text < 1:
-            raise ValueError(f"{self.name}: lines_per_text={self.lines_per_text}; valid: 1 or more")
+        lines = self.lines_per_text
+        if isinstance(lines, bool) or not isinstance(lines, int) or lines < 1:
+            raise ValueError(f"{self.name}: lines_per_text={lines}; valid: 1 or more")
         self.reported = self.evaluate_on
         self.left_out: dict[str, int] = {}
         self.cut: dict[str, int] = {}
+        self.target_cut: dict[str, int] = {}
         self._rows: DatasetDict | None = None
         self._encoded = {}
         self._pad_ids = {}
@@ -133,8 +139,8 @@ class TranslationData(TaskData):
             self.left_out = {"empty": empty, "in_held_out": known}
             limits = {"train": self.train_limit}
             rows = {
-                split: Dataset.from_dict(joined(lines, self.lines_per_text))
-                for split, lines in (pairs | {"train": train}).items()
+                split: Dataset.from_dict(in_one_line(texts))
+                for split, texts in (pairs | {"train": train}).items()
             }
             self._rows = DatasetDict(
                 {s: self.draw(r, limits.get(s, self.eval_limit)) for s, r in rows.items()}
@@ -169,6 +175,7 @@ class TranslationData(TaskData):
             encoded = encode(rows, tokenizer, self.max_length, cache, **settings)
             self._encoded[str(split)] = encoded
             self.cut[str(split)] = sum(encoded["cut"])
+            self.target_cut[str(split)] = sum(encoded["target_cut"])
         self._pad_ids = {"pad_token_id": cast(int | None, tokenizer.pad_token_id) or 0}
         self._tell()
 
@@ -186,16 +193,22 @@ class TranslationData(TaskData):
         return train_bpe(self.train_texts(), vocab_size)
 
     def _read(self, split: str) -> Pairs:
+        files = [in_texts(pairs, self.lines_per_text) for pairs in self._files(split)]
+        return {name: [*chain(*(pairs[name] for pairs in files))] for name in files[0]}
+
+    def _files(self, split: str) -> Iterator[Pairs]:
+        """The lines of a split, file by file."""
         if self.source == "synthetic":
             count = self.train_examples if split == "train" else self.eval_examples
             rows = generate_translation(count, f"{self.seed}-{split}")
-            return {name: [row[name] for row in rows] for name in rows[0]}
-        if self.source == "hub":
+            yield {name: [row[name] for row in rows] for name in rows[0]}
+        elif self.source == "hub":
             rows = read_hub(str(self.hub_path), self.hub_name, split)["translation"]
-            return pairs_of(rows, self.languages, f"{self.name} {split}")
-        named = (self.local_files or {}).get(split, split)
-        stems = [named] if isinstance(named, str) else named
-        return read_parallel(Path(str(self.local_dir)), stems, self.languages)
+            yield pairs_of(rows, self.languages, f"{self.name} {split}")
+        else:
+            named = (self.local_files or {}).get(split, split)
+            for stem in [named] if isinstance(named, str) else named:
+                yield read_parallel(Path(str(self.local_dir)), stem, self.languages)
 
     def _tell(self) -> None:
         """One line where anything was left out or cut."""
@@ -203,7 +216,10 @@ class TranslationData(TaskData):
         parts = [f"{n} training pairs {reasons[k]} left out" for k, n in self.left_out.items() if n]
         limit = self.max_length
         parts += [
-            f"{n} {split} sources cut at {limit} tokens" for split, n in self.cut.items() if n
+            f"{n} {split} {side} cut at {limit} tokens"
+            for side, cut in (("sources", self.cut), ("targets", self.target_cut))
+            for split, n in cut.items()
+            if n
         ]
         if parts:
             print(f"{self.name}: {'; '.join(parts)}", flush=True)

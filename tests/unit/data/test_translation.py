@@ -54,19 +54,30 @@ def test_a_generated_target_says_the_marked_words_alone():
     assert generate_translation(3, "a") != generate_translation(3, "b")
 
 
+def test_files_of_a_split_are_joined_in_order(files, make):
+    rows = make(local_files={"train": ["test", "train"], "test": "validation"}).load()["train"]
+    assert rows["source"][:] == ["a horse", "two", "a dog", "the old cow"]
+
+
 def test_documents_are_consecutive_lines(files, make):
-    data = make(lines_per_text=2)
+    more = {"en": "one\ntwo\nthree\n", "de": "eins\nzwei\ndrei\n"}
+    for language, text in more.items():
+        (files / f"more.{language}").write_text(text)
+    data = make(lines_per_text=2, local_files={"train": ["more", "train"], "test": "validation"})
     rows = data.load()
-    assert rows["train"]["source"][:] == ["a dog the old cow"], "what is held out is gone before"
-    assert rows["test"]["source"][:] == ["a horse two"]
-    assert data.references("test") == ["ein Pferd zwei"] and rows["validation"].num_rows == 1
-    words = make(source="synthetic", lines_per_text=8, train_examples=60, eval_examples=9).load()[
-        "train"
-    ]
-    assert [len(row["source"].split()) for row in words] == [len(row["decisive"]) for row in words]
-    assert words.num_rows < 60 / 8 + 1
-    with pytest.raises(ValueError, match="lines_per_text=0; valid: 1 or more"):
-        make(lines_per_text=0)
+    assert rows["train"]["source"][:] == ["one two", "three", "the old cow"], (
+        "none spans two files, or has a line that is empty or held out"
+    )
+    assert data.left_out == {"empty": 1, "in_held_out": 1}
+    documents = make(lines_per_text=2)
+    assert documents.references("test") == ["ein Pferd zwei"]
+    words = make(source="synthetic", lines_per_text=8, train_examples=60, eval_examples=9)
+    rows = words.load()["train"]
+    assert [len(row["source"].split()) for row in rows] == [len(row["decisive"]) for row in rows]
+    assert 0 < rows.num_rows < 60 / 8 + 1
+    for lines in (0, 1.5, True, None):
+        with pytest.raises(ValueError, match=f"lines_per_text={lines}; valid: 1 or more"):
+            make(lines_per_text=lines)
 
 
 def test_what_is_empty_or_held_out_is_not_trained_on(files, make):
@@ -84,7 +95,9 @@ def test_a_run_says_what_it_left_out_and_cut(files, make, capsys):
     assert "pairs: 2 training pairs with an empty side left out" in said
     assert "1 training pairs that occur in held-out text left out" in said
     assert "1 train sources cut at 4 tokens; 1 validation sources cut at 4 tokens" in said
+    assert "2 train targets cut at 4 tokens" in said
     assert data.cut == {"train": 1, "validation": 1, "test": 2}
+    assert data.target_cut == {"train": 2, "validation": 1, "test": 2}
 
 
 def test_a_cut_source_keeps_its_end(files, make):

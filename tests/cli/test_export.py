@@ -23,6 +23,25 @@ def test_a_run_becomes_a_program(tsdtp):
     assert kept.min() < kept.max()
 
 
+@pytest.mark.slow
+def test_weights_beside_a_large_file_are_found_there(tsdtp, monkeypatch, tmp_path):
+    runtime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    from torch.onnx._internal.exporter import _onnx_program
+
+    monkeypatch.setattr(_onnx_program, "_LARGE_MODEL_THRESHOLD", 0)
+    train = tsdtp("train", *FAST, "pruning=topk", "pruning.budget=0.6", "hydra.run.dir=run")
+    assert train.code == 0, train.err
+    outcome = tsdtp("export", "run=run", "new/model.onnx", "--max-length", "32")
+    assert outcome.code == 0, outcome.err
+    files = sorted(path.name for path in (tmp_path / "new").iterdir())
+    assert files == ["model.onnx", "model.onnx.data"]
+    runtime.InferenceSession("new/model.onnx")
+    outcome = tsdtp("export", "run=run", "other/model.onnx", "--max-length", "999")
+    assert outcome.code == 2 and "max_length=999: valid is 3 to 128" in outcome.err
+    assert not list(tmp_path.glob("other/*"))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 _SUFFIXES = (".pt2", ".onnx")
 
@@ -40,20 +40,19 @@ def _export(run: str, file: Path, max_length: int | None) -> None:
 
     from tsdtp.cli.run import quiet_libraries
     from tsdtp.models import from_pretrained
-    from tsdtp.models.classifier import check_classifies
     from tsdtp.models.export import export, export_onnx
 
     quiet_libraries()
-    model = check_classifies(from_pretrained(run, execution="packed"))
-    temporary = file.with_name(f".{file.name}.tmp{file.suffix}")
-    try:
+    model = from_pretrained(run, execution="packed")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=f".{file.name}.", dir=file.parent) as folder:
+        written = Path(folder) / file.name  # large ONNX files name a second one after themselves
         if file.suffix == ".onnx":
-            export_onnx(model, temporary, max_length)
+            export_onnx(model, written, max_length)
         else:
-            torch.export.save(export(model, max_length), temporary)
-        os.replace(temporary, file)
-    finally:
-        temporary.unlink(missing_ok=True)
+            torch.export.save(export(model, max_length), written)
+        for part in sorted(written.parent.iterdir(), key=written.__eq__):  # the named one last
+            part.replace(file.with_name(part.name))
     print(f"{file}: input_ids and token_type_ids [1, tokens] -> logits, kept_layers")
 
 

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
-from tsdtp.models.classifier import PrunedClassifier
+from tsdtp.models.classifier import PrunedClassifier, check_classifies
+from tsdtp.models.pruned import PrunedModel
 from tsdtp.packing import whole
 
 
@@ -42,7 +43,7 @@ class OneText(nn.Module):
         return model.classify(encoding), encoding.kept
 
 
-def export(model: PrunedClassifier, max_length: int | None = None) -> ExportedProgram:
+def export(model: PrunedModel, max_length: int | None = None) -> ExportedProgram:
     """The model as a `torch.export` program of `OneText`, which runs without this library.
 
     Tokens are really dropped in it: what a block computes depends on the text. A batch is left to
@@ -53,16 +54,16 @@ def export(model: PrunedClassifier, max_length: int | None = None) -> ExportedPr
         max_length: in tokens; default: the model's positions, or 512.
 
     Raises:
-        ValueError: for a method that no exporter can follow (`depth`, `tome`, `ts_dtp_described`,
-            `ts_dtp_notebook`).
+        ValueError: for a model that does not classify, a length that it does not take, or a method
+            that no exporter can follow (`depth`, `tome`, `ts_dtp_described`, `ts_dtp_notebook`).
 
     Example:
         >>> torch.export.save(tsdtp.export(model), "model.pt2")
     """
+    model, longest = check_classifies(model), _longest(model, max_length)
     training, execution = model.training, model._execution
     model.eval()
     model.execution = "packed"
-    longest = max_length or model.max_positions or 512
     ids = torch.zeros(1, min(16, longest), dtype=torch.long, device=model.device)
     length = Dim("tokens", min=2, max=longest)
     try:
@@ -77,7 +78,18 @@ def export(model: PrunedClassifier, max_length: int | None = None) -> ExportedPr
         model.train(training)
 
 
-def export_onnx(model: PrunedClassifier, path: str | Path, max_length: int | None = None) -> Path:
+def _longest(model: PrunedModel, max_length: int | None) -> int:
+    """The most tokens of a text; one length alone would be no dynamic dimension."""
+    limit = model.max_positions
+    if max_length is None:
+        return limit or 512
+    if max_length < 3 or (limit and max_length > limit):
+        valid = f"3 to {limit}" if limit else "3 or more"
+        raise ValueError(f"max_length={max_length}: valid is {valid}")
+    return max_length
+
+
+def export_onnx(model: PrunedModel, path: str | Path, max_length: int | None = None) -> Path:
     """Writes the same program as an ONNX file; needs the packages onnx and onnxscript.
 
     Args:
@@ -104,6 +116,6 @@ def export_onnx(model: PrunedClassifier, path: str | Path, max_length: int | Non
     return Path(path)
 
 
-def _refused(model: PrunedClassifier, goal: str) -> str:
+def _refused(model: PrunedModel, goal: str) -> str:
     valid = "ts_dtp, dtp, ltp, transkimmer, topk, random, cls_attention"
     return f"{type(model.pruner).__name__} cannot become {goal}; valid methods: {valid}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny import FAMILIES, SPECIAL, make_batch, make_model
+from tiny import FAMILIES, SPECIAL, make_batch, make_model, make_seq2seq
 
 import tsdtp
 from tsdtp.models.export import export, export_onnx
@@ -58,6 +58,14 @@ def test_what_no_exporter_follows_is_refused_in_a_line(method, goal, tmp_path):
     with pytest.raises(ValueError, match=f"cannot become .*{goal}.*valid methods: ts_dtp"):
         export_onnx(pruned(method=method), tmp_path / "model.onnx", max_length=64)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_writes_and_lengths_that_no_text_has_are_refused():
+    with pytest.raises(ValueError, match="PrunedSeq2Seq is no classifier"):
+        export(tsdtp.prune(make_seq2seq("marian"), "topk", budget=0.6))
+    for length in (-3, 0, 2, 65):
+        with pytest.raises(ValueError, match=f"max_length={length}: valid is 3 to 64"):
+            export(pruned(method="topk"), length)
 
 
 @pytest.mark.slow

@@ -86,7 +86,8 @@ class Job:
 
     def _reason(self, code: int) -> str:
         if code < 0:
-            name = signal.Signals(-code).name
+            names = {number.value: number.name for number in signal.Signals}
+            name = names.get(-code, f"signal {-code}")  # of the real-time ones few have a name
             return f"killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
         lines = self.log.read_text(errors="replace").split("\n") if self.log.is_file() else []
         last = next((line.strip() for line in reversed(lines) if line.strip()), "no output")

@@ -42,7 +42,7 @@ class Pool:
 
     def start(self, job: Job) -> None:
         """Starts a job in a free slot."""
-        slot = self.free.pop(0)
+        slot = self.free[0]
         job.folder.mkdir(parents=True, exist_ok=True)
         (job.folder / PROGRESS_NAME).unlink(missing_ok=True)
         with open(job.log, "wb") as log:
@@ -59,6 +59,7 @@ class Pool:
                 },
                 start_new_session=True,  # Ctrl-C reaches it through us alone
             )
+        self.free.remove(slot)
         if slot.cores and hasattr(psutil.Process, "cpu_affinity"):
             with contextlib.suppress(psutil.Error):  # it may have ended already
                 psutil.Process(process.pid).cpu_affinity(list(slot.cores))
@@ -110,8 +111,7 @@ def run_all(
         refresh: called after each look at the jobs.
         poll: seconds between looks.
 
-    Raises:
-        KeyboardInterrupt: after every running job has been ended.
+    Whatever ends this early, Ctrl-C or an error, ends every running job first.
     """
     states = {job.name: job for job in jobs}
     try:
@@ -122,8 +122,9 @@ def run_all(
                     _advance(job, [states[name] for name in job.after if name in states], pool)
             refresh()
             time.sleep(poll)
-    except KeyboardInterrupt:
-        pool.stop(pool.running, "interrupted")
+    except BaseException as error:
+        by_hand = isinstance(error, KeyboardInterrupt)
+        pool.stop(pool.running, "interrupted" if by_hand else "stopped")
         raise
     finally:
         refresh()

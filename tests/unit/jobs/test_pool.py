@@ -122,6 +122,22 @@ def test_an_interrupt_ends_every_process_and_grandchild(tmp_path, interruptible)
     assert all(process.status() == psutil.STATUS_ZOMBIE for process in alive)
 
 
+def test_an_error_of_ours_ends_every_process(tmp_path):
+    slow, broken = job(tmp_path, "slow", "time.sleep(60)"), job(tmp_path, "broken")
+    broken.command = [str(tmp_path / "no such program")]
+    pool = Pool(TWO, grace=0.5)
+    with pytest.raises(FileNotFoundError, match="no such program"):
+        run_all(pool, [slow, broken], lambda: None, poll=0.01)
+    assert (slow.state, slow.note) == (State.STOPPED, "stopped")
+    assert not pool.running and len(pool.free) == 2, "what did not start holds no slot"
+
+
+def test_a_signal_without_a_name_is_a_failure_like_others(tmp_path):
+    number = signal.SIGRTMIN + 1
+    ended = run([job(tmp_path, "killed", f"os.kill(os.getpid(), {number})")])["killed"]
+    assert (ended.state, ended.note) == (State.FAILED, f"killed by signal {number}")
+
+
 def test_stopping_one_job_lets_the_others_go_on(tmp_path):
     pool = Pool(TWO, grace=0.5)
     slow, fast = job(tmp_path, "slow", "time.sleep(60)"), job(tmp_path, "fast", "time.sleep(0.3)")

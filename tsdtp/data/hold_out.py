@@ -56,7 +56,7 @@ def hold_out_sentences(
         The training rows and the development rows.
 
     Raises:
-        ValueError: if there are fewer sentences.
+        ValueError: if there are fewer sentences, or nothing would be left to train on.
     """
     owners = sentences_of(frame[column].tolist())
     lengths = frame[column].str.split().str.len()
@@ -64,7 +64,7 @@ def hold_out_sentences(
     whole = [row for row, own in enumerate(owners) if own == {row} and long[row]]
     drawn = set(_draw(whole, examples, seed))
     stays = [row for row, own in enumerate(owners) if not own & drawn]
-    return frame.iloc[stays], frame.iloc[sorted(drawn)]
+    return _checked(frame.iloc[stays], frame.iloc[sorted(drawn)])
 
 
 def hold_out_groups(
@@ -82,7 +82,7 @@ def hold_out_groups(
         The training rows and the development rows.
 
     Raises:
-        ValueError: if there are fewer rows.
+        ValueError: if there are fewer rows, or nothing would be left to train on.
     """
     sizes = frame[column].value_counts().sort_index()
     order = _draw(range(len(sizes)), len(sizes), seed)
@@ -90,7 +90,13 @@ def hold_out_groups(
     if examples > len(frame):
         raise ValueError(f"{examples} examples out of {len(frame)}: too many")
     chosen = frame[column].isin(sizes.index[order[:count]].tolist())
-    return frame.loc[~chosen], frame.loc[chosen]
+    return _checked(frame.loc[~chosen], frame.loc[chosen])
+
+
+def _checked(train: pd.DataFrame, dev: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    if train.empty:
+        raise ValueError(f"{len(dev)} examples held out leave none to train on")
+    return train, dev
 
 
 def _draw(rows: Sequence[int], count: int, seed: int) -> list[int]:

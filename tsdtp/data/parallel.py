@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -29,10 +30,10 @@ def read_lines(path: Path) -> list[str]:
         )
     opener = gzip.open if found.suffix == ".gz" else open
     try:
-        with opener(found, "rt", encoding="utf-8", newline="\n") as file:
+        with opener(found, "rt", encoding="utf-8-sig", newline="\n") as file:
             # Lines end at \n alone: other separators occur inside sentences.
             lines = file.read().split("\n")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise ValueError(f"cannot read {found} as UTF-8 text: {error}") from error
     return [line.strip() for line in (lines[:-1] if lines[-1] == "" else lines)]
 

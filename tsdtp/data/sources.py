@@ -1,7 +1,9 @@
 """Where rows come from: the hub, local files, or a generator; all end as the same columns."""
 
 import csv
-from collections.abc import Mapping, Sequence
+import warnings
+import zlib
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +15,7 @@ from tsdtp.models.hub import reach_hub
 if TYPE_CHECKING:
     from datasets import Dataset
 
-AS_WRITTEN: dict[str, Any] = {"dtype": False, "convert_dates": False}
+AS_WRITTEN: dict[str, Any] = {"dtype": False, "convert_dates": False, "encoding": "utf-8-sig"}
 # All as text; and with index_col=None a longer first row would shift the columns without a word.
 TEXT: dict[str, Any] = {"dtype": str, "keep_default_na": False, "index_col": False}
 READERS = {
@@ -52,8 +54,13 @@ def read_file(path: Path) -> pd.DataFrame:
         valid = ", ".join(READERS)
         raise ValueError(f"cannot read {path}: unknown format; valid: {valid}, each also .gz")
     try:
-        return READERS[suffix_of(path)](path)
-    except (ValueError, OSError) as error:
+        with warnings.catch_warnings():
+            # A first row of more cells than the header has: the others would be cut to fit.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            return READERS[suffix_of(path)](path)
+    except pd.errors.ParserWarning:
+        raise ValueError(f"cannot read {path}: rows have more cells than its header") from None
+    except (ValueError, OSError, EOFError, zlib.error) as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"cannot read {path} as {suffix_of(path)}: {reason}") from error
 
@@ -100,7 +107,7 @@ def label_ids(values: Sequence[Any], label_names: Sequence[str], where: str) -> 
         known |= {number: number, str(number): number}
     known |= {form: n for n, name in enumerate(label_names) for form in (name, str(name))}
     for row, value in enumerate(values):
-        if value not in known:
+        if not isinstance(value, Hashable) or value not in known:
             valid = ", ".join(f"{number}={name}" for number, name in enumerate(label_names))
             raise ValueError(f"{where}: row {row} has the label {value!r}; valid: {valid}")
     return [known[value] for value in values]

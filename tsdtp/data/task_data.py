@@ -103,7 +103,15 @@ class TaskData(ABC):
         return data.select(rows)
 
     def draw(self, rows: "Dataset", limit: int | None) -> "Dataset":
-        """So many rows at random, or all of them."""
+        """So many rows at random, or all of them.
+
+        Raises:
+            ValueError: for a limit below 1.
+        """
         if limit is None or limit >= len(rows):
             return rows
+        if limit < 1:
+            raise ValueError(
+                f"{self.name}: train_limit and eval_limit must be 1 or more, or null, not {limit}"
+            )
         return rows.shuffle(seed=self.seed).select(range(limit))

@@ -42,6 +42,8 @@ def test_all_rows_of_a_question_go_together():
     train, dev = hold_out_groups(frame, "question", 3)
     assert len(dev) >= 3 and len(train) + len(dev) == 7
     assert not {*train["question"]} & {*dev["question"]}
+    with pytest.raises(ValueError, match="7 examples held out leave none"):
+        hold_out_groups(frame, "question", 7)
     with pytest.raises(ValueError, match="8 examples out of 7"):
         hold_out_groups(frame, "question", 8)
 

@@ -27,6 +27,8 @@ def test_lines_end_at_newlines_alone(tmp_path):
     assert read_lines(tmp_path / "x.en") == expected
     (tmp_path / "y.en.gz").write_bytes(gzip.compress(f"{text}\n".encode()))
     assert read_lines(tmp_path / "y.en") == expected
+    (tmp_path / "z.en").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert read_lines(tmp_path / "z.en") == expected, "a byte order mark is no text"
 
 
 def test_a_missing_side_is_named(tmp_path):

@@ -33,6 +33,13 @@ def test_every_format_gives_back_what_was_written(tmp_path, ending):
     assert frame["label"].tolist() == FRAME["label"].tolist()
 
 
+@pytest.mark.parametrize("ending", ["tsv", "csv", "jsonl"])
+def test_a_byte_order_mark_is_no_text(tmp_path, ending):
+    path = write(FRAME, tmp_path / f"train.{ending}", ending)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert list(read_file(path)) == ["text", "label"]
+
+
 def test_a_lone_quote_does_not_swallow_lines(tmp_path):
     lines = ["text\tlabel", '"he said\t0', "nothing\t1", 'and left"\t0', 'a "b" c\t1']
     (tmp_path / "train.tsv").write_text("\n".join(lines))
@@ -53,10 +60,18 @@ def test_an_unknown_format_lists_the_valid_ones(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "content"),
-    [("a.tsv", "text\tlabel\nx\t0\ny\t0\tz\n"), ("a.jsonl", "{oops"), ("a.tsv.gz", "not gzip")],
+    [
+        ("a.tsv", b"text\tlabel\nx\t0\ny\t0\tz\n"),
+        ("b.tsv", b"text\tlabel\ny\tz\t0\nx\t0\n"),
+        ("a.csv", b"text,label\ny, z,0\nx,0\n"),
+        ("a.jsonl", b"{oops"),
+        ("a.tsv.gz", b"not gzip"),
+        ("b.csv.gz", gzip.compress(b"text,label\nx,0\n" * 99)[:-12]),
+        ("c.csv.gz", gzip.compress(b"text,label\nx,0\n")[:10] + b"\xff" * 20),
+    ],
 )
 def test_an_unreadable_file_gives_one_line_that_names_it(tmp_path, name, content):
-    (tmp_path / name).write_text(content)
+    (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=name) as error:
         read_file(tmp_path / name)
     assert "\n" not in str(error.value)
@@ -74,7 +89,7 @@ def test_names_win_over_numbers():
         assert label_ids(labels, [2, 1], "toy") == [1, 0]
 
 
-@pytest.mark.parametrize("bad", [2, -1, "maybe", None])
+@pytest.mark.parametrize("bad", [2, -1, "maybe", None, [1]])
 def test_an_unknown_label_is_shown_with_the_valid_ones(bad):
     with pytest.raises(ValueError, match=r"toy: row 1 has the label .*; valid: 0=no, 1=yes"):
         label_ids([0, bad], ["no", "yes"], "toy")

@@ -49,6 +49,12 @@ def test_holdout_and_limits_depend_on_the_seed(make_local):
     assert drawn(0) == drawn(0) != drawn(1)
 
 
+@pytest.mark.parametrize("key", ["train_limit", "eval_limit"])
+def test_a_limit_leaves_rows(make_local, key):
+    with pytest.raises(ValueError, match="eval_limit must be 1 or more, or null, not 0"):
+        make_local(**{key: 0}).load()
+
+
 def test_a_wrong_column_names_those_the_file_has(make_local):
     with pytest.raises(ValueError, match=r"train\.tsv has no column 'body'; it has: text, label"):
         make_local(text_columns=["body"]).load()

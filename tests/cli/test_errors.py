@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from hydra.core.config_store import ConfigStore
@@ -62,6 +64,23 @@ def test_beams_are_a_translators(tsdtp):
     run = "run=outputs/runs/synthetic_sentence/tiny_bert/none/seed0"
     outcome = tsdtp("eval", run, "num_beams=4")
     assert outcome.code == 2 and "num_beams=4: valid is 1 or more" in outcome.err
+
+
+def test_a_record_is_replaced_by_its_own_kind_alone(tsdtp):
+    assert tsdtp("train", *FAST, "benchmark.enabled=false", "hydra.run.dir=run").code == 0
+    again = ("run=run", "in_place=true", "benchmark.enabled=false")
+    other = tsdtp("eval", *again, "execution=hf")
+    assert other.code == 2 and "valid: execution=packed" in other.err
+    first = Path("run/metrics.json").read_text()
+    assert tsdtp("eval", *again).code == 0
+    assert Path("run/metrics.previous.json").read_text() == first
+
+
+def test_what_was_not_trained_is_not_evaluated(tsdtp):
+    assert tsdtp("train", *FAST, "benchmark.enabled=false", "hydra.run.dir=run").code == 0
+    Path("run/model.safetensors").unlink()  # a bench leaves none either
+    outcome = tsdtp("eval", "run=run")
+    assert outcome.code == 2 and "run=run: no trained run" in outcome.err
 
 
 def test_a_missing_extra_is_named_with_the_command_that_brings_it(tsdtp, monkeypatch):

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from tiny import FAST, make_model
 from transformers import AutoTokenizer
 
+from tsdtp.cli import measure
 from tsdtp.cli.cells import load_run
 from tsdtp.results import read_record
 
@@ -193,15 +194,21 @@ def test_resumes_from_its_checkpoint(tsdtp):
     assert lost.code == 2 and "no such checkpoint" in lost.err
 
 
-def test_eval_measures_the_same_model(tsdtp):
+def test_eval_measures_the_same_model(tsdtp, monkeypatch):
     assert tsdtp("train", *FAST, "pruning=topk", "pruning.budget=0.6").code == 0
     folder = f"{RUN}/topk-0.6/seed0"
     trained = read_record(folder)
     arguments = [f"run={folder}", "benchmark.rounds=2", "benchmark.min_time=0.001"]
+    arguments += ["hardware.threads=2"]
+    real, threads = measure.evaluate, []
+    monkeypatch.setattr(
+        measure, "evaluate", lambda *a: threads.append(torch.get_num_threads()) or real(*a)
+    )
     outcome = tsdtp("eval", *arguments, "hydra.run.dir=again")
     measured = json.loads(outcome.out[outcome.out.index("{") :])
     assert measured["quality"]["accuracy"] == trained.quality["accuracy"]
     assert measured["cost"]["tokens_kept"] == trained.cost["tokens_kept"]
+    assert threads == [2], "of quality as well as of speed"
     plain = tsdtp("eval", *arguments, "execution=hf", "hydra.run.dir=plain")
     assert plain.code == 0
     assert read_record("plain").identity["execution"] == "hf"

@@ -21,30 +21,56 @@ def evaluate(config: DictConfig, command: str, folder: Path) -> RunRecord:
 
     Raises:
         FileNotFoundError: if the folder holds no record.
-        ConfigError: if the run's data or weights are not there.
+        ConfigError: if the run's data or weights are not there, or the record that it is to
+            replace would become another cell's.
     """
     from tsdtp.cli import measure
     from tsdtp.cli.cells import load_run
-    from tsdtp.cli.run import measured_by, quiet_libraries
+    from tsdtp.cli.folder import put_aside
+    from tsdtp.cli.run import measured_by, quiet_libraries, use_threads
 
     quiet_libraries()
-    record = read_record(config.run)
+    record = _trained(config.run)
+    identity, beams = _identity(record, config)
+    use_threads(config.hardware.threads)
     kept = {key: config[key] for key in ("hardware", "benchmark", "eval_batch_size")}
-    variant, beams = _with_beams(record, config.num_beams)
     cell, model = load_run(config.run, {**kept, "model.execution": config.execution, **beams})
     model = measure.as_measured(model, cell.config, cell.device)
     summary = measure.evaluate(model, cell, folder)
     summary["cost"]["budget_spent_train"] = record.cost.get("budget_spent_train")
     speed, memory = measure.benchmark(model.to(cell.device), cell)
     new = RunRecord(
-        identity={**record.identity, **variant, "execution": config.execution or "packed"},
+        identity=identity,
         provenance={**record.provenance, "measured": measured_by(command)},
         **summary,
         speed=speed,
         memory=memory,
     )
+    put_aside(folder)
     write_record(folder, new)
     return new
+
+
+def _trained(run: str) -> RunRecord:
+    from tsdtp.models.saving import WEIGHTS
+
+    record = read_record(run)
+    if not (Path(run) / WEIGHTS).is_file():
+        raise ConfigError(f"run={run}: no trained run (no {WEIGHTS}); valid: one of tsdtp train")
+    return record
+
+
+def _identity(record: RunRecord, config: DictConfig) -> tuple[dict, dict]:
+    """The identity of what is measured, and the setting of another number of beams."""
+    variant, beams = _with_beams(record, config.num_beams)
+    identity = {**record.identity, **variant, "execution": config.execution or "packed"}
+    if config.in_place and identity != record.identity:
+        own = record.identity["execution"]
+        raise ConfigError(
+            f"in_place=true would make the run's record another's; valid: execution={own} and "
+            "num_beams=null, or in_place=false"
+        )
+    return identity, beams
 
 
 def _with_beams(record: RunRecord, beams: int | None) -> tuple[dict, dict]:

@@ -68,9 +68,7 @@ def run(config: DictConfig, method: str, overrides: list[str]) -> RunRecord:
 def _run(config: DictConfig, settings: Settings, method: str, overrides: list[str]) -> RunRecord:
     begun, startup = clocked()
     pl.seed_everything(config.seed, workers=True, verbose=False)
-    if config.hardware.threads:
-        torch.set_num_threads(config.hardware.threads)
-        os.environ["OMP_NUM_THREADS"] = str(config.hardware.threads)  # or Lightning sets its own
+    use_threads(config.hardware.threads)
     cell, start, own_hash = build_cell(config), start_identity(settings), identity_hash(settings)
     with open_loggers(config, {**settings, "method": method}) as loggers:
         model = train(cell, loggers, own_hash)
@@ -87,6 +85,13 @@ def _run(config: DictConfig, settings: Settings, method: str, overrides: list[st
         )
         log_record(loggers, record, write_record(config.output_dir, record))
     return record
+
+
+def use_threads(threads: int | None) -> None:
+    """Has torch compute with so many threads on the CPU; None: its own choice."""
+    if threads:
+        torch.set_num_threads(threads)
+        os.environ["OMP_NUM_THREADS"] = str(threads)  # or Lightning sets its own
 
 
 def clocked() -> tuple[float, float]:

@@ -116,6 +116,29 @@ def test_every_sweep_lists_its_cells(name):
     assert len(grids(sweep, [])) == len(sweep.grids)
 
 
+def test_one_value_may_stand_for_a_list(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("grids: {pruning: none, seed: 0, pruning.layers: [null, [1, 2]]}\n")
+    cells = expand(load_sweep(str(path)), [])
+    assert cells == [["pruning=none", "seed=0", f"pruning.layers={x}"] for x in ("null", "[1,2]")]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("common: [a=1]\n", "grids is []; valid: [{KEY: [VALUE, ...], ...}]"),
+        ("grids: [1]\n", "grids is [1]; valid"),
+        ("common: {a: 1}\ngrids: {seed: 0}\n", "common is [{'a': 1}]; valid: [KEY=VALUE, ...]"),
+        ("- seed\n", "mine.yaml: a list; valid: keys with values"),
+        ("grids: [{\n", "mine.yaml: while parsing"),
+    ],
+)
+def test_a_sweep_of_another_form_is_named_in_a_line(tsdtp, tmp_path, text, words):
+    (tmp_path / "mine.yaml").write_text(text)
+    outcome = tsdtp("sweep", "sweep=mine.yaml")
+    assert outcome.code == 2 and words in outcome.err and outcome.err.count("\n") == 1
+
+
 def test_a_key_on_the_command_line_replaces_the_grid_s():
     sweep = OmegaConf.create({"common": ["a=1"], "grids": [{"seed": [0, 1], "b": [None, 2]}]})
     assert expand(sweep, ["seed=7"]) == [["a=1", "seed=7", "b=null"], ["a=1", "seed=7", "b=2"]]

@@ -70,6 +70,20 @@ def test_the_life_of_a_sweep(sweep):
     assert changed.out.count("changed") == 2 and "3 to run" in changed.out
 
 
+def test_a_dry_run_is_dry_however_it_is_written_and_in_any_folder(tsdtp, monkeypatch):
+    monkeypatch.setattr("tsdtp.cli.report.main", pytest.fail)
+    outcome = tsdtp("sweep", "sweep=smoke", "dir=a=b/run (1)'s", "dry_run=True")
+    assert outcome.code == 0 and "to run" in outcome.out, outcome.err
+
+
+@pytest.mark.slow
+def test_the_cells_of_a_folder_of_any_name(tsdtp, tmp_path):
+    (tmp_path / "mine.yaml").write_text("common: model=tiny_bert\ngrids: {seed: 0}\n")
+    outcome = tsdtp("sweep", "sweep=mine.yaml", *FAST, "dir=a=b/run (1)")
+    assert outcome.code == 0, outcome.err
+    assert list(Path("a=b/run (1)").rglob("metrics.json"))
+
+
 @pytest.mark.slow
 def test_a_second_sweep_in_the_folder_is_refused(sweep):
     from tsdtp.cli.sweep import sweep_lock

@@ -19,7 +19,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, config_dir, device_count
+from tsdtp.cli.config import (
+    HYDRA_VERSION_BASE,
+    ConfigError,
+    config_dir,
+    device_count,
+    find_preset,
+)
 from tsdtp.cli.keys import check_targets, unknown_key
 
 
@@ -70,6 +76,22 @@ def parse(overrides: Sequence[str]) -> list[Override]:
         bare = [o for o in overrides if "=" not in o and not o.startswith("~")]
         hint = f"; valid: {bare[0]}=VALUE" if bare else ""
         raise ConfigError(f"cannot read the command line: {first_line(error)}{hint}") from error
+
+
+def load_preset(group: str, name: str) -> DictConfig:
+    """Reads configs/GROUP/NAME.yaml, or a file of the user's own.
+
+    Raises:
+        ConfigError: for an unknown name, with the valid ones, or a file that is no such yaml.
+    """
+    path = find_preset(group, name)
+    try:
+        preset = OmegaConf.load(path)
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: {' '.join(str(error).split())}") from error
+    if not isinstance(preset, DictConfig):
+        raise ConfigError(f"{path}: a list; valid: keys with values, as in the others of {group}")
+    return preset
 
 
 def _variants(overrides: list[Override]) -> Iterator[list[str]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate as hydra_instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -136,6 +137,11 @@ def find_preset(group: str, name: str) -> Path:
 def as_text(value: Any) -> str:
     """A value as an override has it."""
     return "null" if value is None else str(value)
+
+
+def quoted(value: object) -> str:
+    """A text as an override has it, whatever characters it is made of."""
+    return QuotedString(str(value), Quote.single).with_quotes()
 
 
 def device_count(hardware: Mapping[str, Any]) -> int:

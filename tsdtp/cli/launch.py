@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tsdtp.cli.config import ConfigError, device_count
+from tsdtp.cli.config import ConfigError, device_count, quoted
 from tsdtp.cli.identity import Status
 from tsdtp.cli.plan import Planned, check_code, expected_seconds, is_dry, to_run
 from tsdtp.jobs.board import Board, clock
@@ -124,7 +124,7 @@ def run_job(
         **known: what else is known of the job.
     """
     program = [sys.executable, "-m", f"tsdtp.cli.{command}"]
-    own = ["hydra.mode=RUN", f"hydra.run.dir={folder}"]
+    own = ["hydra.mode=RUN", f"hydra.run.dir={quoted(folder)}"]
     return Job(name, folder, [*program, *arguments, *own], folder / RECORD_NAME, **known)
 
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from omegaconf import DictConfig, OmegaConf
 
-from tsdtp.cli.check import check_command, exit_with, parse
-from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, as_text, config_dir, find_preset
+from tsdtp.cli.check import check_command, exit_with, load_preset, parse
+from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, as_text, config_dir, quoted
 from tsdtp.cli.folder import take_lock
 from tsdtp.cli.usage import described, wants_help
 
@@ -30,12 +31,23 @@ Example: tsdtp sweep sweep=frontier task=sst2 model=minilm_l6 seed=0"""
 
 
 def load_sweep(name: str) -> DictConfig:
-    """Reads configs/sweep/NAME.yaml, or a file of the user's own.
+    """Reads configs/sweep/NAME.yaml, or a file of the user's own; one value may stand for a list.
 
     Raises:
-        ConfigError: for an unknown name; lists the valid ones.
+        ConfigError: for an unknown name, with the valid ones, or a file of another form.
     """
-    return OmegaConf.load(find_preset("sweep", name))  # type: ignore[return-value]
+    sweep: Any = OmegaConf.to_container(load_preset("sweep", name))
+    common, found = (_listed(sweep.get(key) or []) for key in ("common", "grids"))
+    if not all(isinstance(override, str) for override in common):
+        raise ConfigError(f"sweep={name}: common is {common}; valid: [KEY=VALUE, ...]")
+    if not found or not all(isinstance(grid, Mapping) for grid in found):
+        raise ConfigError(f"sweep={name}: grids is {found}; valid: [{{KEY: [VALUE, ...], ...}}]")
+    grids = [{key: _listed(values) for key, values in grid.items()} for grid in found]
+    return DictConfig({**sweep, "common": common, "grids": grids})
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def grids(sweep: DictConfig, overrides: Sequence[str]) -> list[list[str]]:
@@ -82,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         folder = Path(own.get("dir", f"outputs/sweeps/{Path(name).stem}"))
         with sweep_lock(folder):
             code = _run(name, command_of(preset), folder, overrides)
-            if "dry_run=true" not in overrides and code in (0, 1):
+            if not _is_dry(overrides) and code in (0, 1):
                 # Here, for Hydra loads this file in every process, and the figures take seconds.
                 from tsdtp.cli import report
 
@@ -91,6 +103,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         exit_with(error, "tsdtp sweep")
     return code
+
+
+def _is_dry(overrides: Sequence[str]) -> bool:
+    asked = parse([override for override in overrides if override.startswith("dry_run=")])
+    return any(override.value() is True for override in asked)
 
 
 def command_of(sweep: DictConfig) -> str:
@@ -111,7 +128,8 @@ def sweep_lock(folder: Path) -> FileLock:
 def _run(name: str, command: str, folder: Path, overrides: Sequence[str]) -> int:
     """The multirun, in this process; its cells run in others."""
     program = import_module(f"tsdtp.cli.{command}")
-    sweeper = ["hydra/sweeper=grids", f"hydra.sweeper.preset={name}", f"hydra.sweep.dir={folder}"]
+    sweeper = ["hydra/sweeper=grids", f"hydra.sweeper.preset={quoted(name)}"]
+    sweeper += [f"hydra.sweep.dir={quoted(folder)}"]
     sys.argv[1:] = ["-m", *sweeper, *overrides]
     os.environ["TSDTP_SWEEP"] = Path(name).stem
     try:

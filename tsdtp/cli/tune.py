@@ -13,15 +13,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from tsdtp.cli.check import check_command, exit_with
-from tsdtp.cli.config import (
-    HYDRA_VERSION_BASE,
-    ConfigError,
-    as_text,
-    config_dir,
-    find_preset,
-    plain,
-)
+from tsdtp.cli.check import check_command, exit_with, load_preset
+from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, as_text, config_dir, plain
 from tsdtp.cli.launch import INTERRUPTED, choose_slots, run_job, terminate_as_interrupt
 from tsdtp.cli.sweep import product, sweep_lock
 from tsdtp.cli.trials import (
@@ -68,12 +61,12 @@ def load_settings(own: Sequence[str]) -> dict[str, Any]:
         ConfigError: for an unknown name or choice; lists the valid ones.
     """
     chosen = OmegaConf.from_dotlist(list(own))
-    path = find_preset("hparams", str(chosen.get("hparams", "ts_dtp")))
-    settings = plain(cast(DictConfig, OmegaConf.merge(OmegaConf.load(path), chosen)))
+    name = str(chosen.get("hparams", "ts_dtp"))
+    settings = plain(cast(DictConfig, OmegaConf.merge(load_preset("hparams", name), chosen)))
     for key, valid in _CHOICES.items():
         if settings[key] not in valid:
             raise ConfigError(f"no such {key}: {settings[key]}; valid: {', '.join(valid)}")
-    return {"dir": f"outputs/tune/{path.stem}", "slots": None, **settings}
+    return {"dir": f"outputs/tune/{Path(name).stem}", "slots": None, **settings}
 
 
 class Search:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -166,8 +167,11 @@ def test_a_model_without_padding_trains_too(tsdtp, own):
     words = (*FAST, *mine, *labels, "model.path=my_gpt2", "task.data.max_length=32")
     outcome = tsdtp("train", *words)
     assert outcome.code == 0, outcome.err
-    run = "outputs/runs/text_classification/own/none/seed0"
-    assert tsdtp("predict", f"run={run}", "good film", "bad").code == 0
+    run = "run=outputs/runs/text_classification/own/none/seed0"
+    assert tsdtp("predict", run, "good film", "bad").code == 0
+    shutil.rmtree("my_gpt2")
+    outcome = tsdtp("eval", run, "benchmark.enabled=false")
+    assert outcome.code == 0, "a run needs nothing but its own folder and the data"
 
 
 def test_a_variant_has_a_folder_and_a_row_of_its_own(tsdtp):

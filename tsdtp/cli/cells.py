@@ -133,7 +133,9 @@ def load_run(folder: str, changes: Mapping[str, Any] | None = None) -> tuple[Cel
     config = cast(DictConfig, OmegaConf.create(read_record(folder).provenance["config"]))
     config.pruning.pop("blocks", None)  # of depth, in older records; its strictness says as much
     baseline = start_path(config)
-    for key, value in {**(changes or {}), "model.init_from": folder}.items():
+    # All of it lies there; where it once came from may be gone.
+    own = {"model.path": folder, "model.config": None, "model.local_dir": None}
+    for key, value in {**(changes or {}), **own, "model.init_from": folder}.items():
         OmegaConf.update(config, key, value, merge=False)
     cell = build_cell(config)
     cell.baseline = baseline  # it starts from the run itself, which is no comparison

@@ -58,9 +58,11 @@ BROKEN = {
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory) -> Path:
-    """A folder of a user's own configs, every one of them broken but one."""
+    """A folder of a user's own configs, every one of them broken but two."""
     folder = tmp_path_factory.mktemp("configs")
+    older = (CONFIGS / "model/tiny_bert.yaml").read_text().replace("blocks: null", "")
     sound = {"pruning/sound": ("_target_: tsdtp.pruning.dtp.GeneralDTP\nbudget: null\n", [])}
+    sound |= {"model/older": (older, [])}
     for name, (text, _) in {**BROKEN, **sound}.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / f"{name}.yaml").write_text(text)
@@ -76,7 +78,8 @@ def test_ours_are_valid_whatever_the_user_adds(verdict):
     names = {name.replace("/", "=") for name in BROKEN}
     assert [line for line in verdict.faults if line.split(":")[0] not in names] == []
     files = [p for p in CONFIGS.rglob("*.yaml") if p.name not in ("train.yaml", "eval.yaml")]
-    assert verdict.valid + len(verdict.left_out) == len(files) + len(["train", "eval", "sound"])
+    others = ["train", "eval", "sound", "older"]
+    assert verdict.valid + len(verdict.left_out) == len(files) + len(others)
 
 
 @pytest.mark.parametrize("name", BROKEN)

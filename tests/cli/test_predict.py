@@ -66,6 +66,7 @@ def test_empty_lines_are_left_out_where_asked(tsdtp, run, tmp_path):
         (("RUN", "a\0b"), "NUL"),
         (("RUN", "a\tb\tc"), "more than one tab"),
         (("RUN", "a", "--batch-size", "0"), "1 or more"),
+        (("RUN", "a", "--max-length", "1"), "--max-length 1: valid is 4 or more"),
         (("RUN", "a", "--file", "texts"), "not both"),
         (("RUN", "--file", "missing"), "no such file"),
         (("RUN", "--file", "latin1"), "latin1, line 2: 'utf-8' codec"),

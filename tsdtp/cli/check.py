@@ -26,7 +26,7 @@ from tsdtp.cli.config import (
     device_count,
     find_preset,
 )
-from tsdtp.cli.keys import check_targets, unknown_key
+from tsdtp.cli.keys import check_targets, places_of, unknown_key
 
 
 class MissingExtraError(ConfigError):
@@ -56,6 +56,7 @@ def check_command(config_name: str, arguments: Sequence[str]) -> None:
         for variant in _variants(parse(options.overrides)):
             config = composed(config_name, [*own, *variant])
             check_variant(config.get("variant"))
+            check_threads(OmegaConf.select(config, "hardware.threads"))
             check_targets(config)
 
 
@@ -146,7 +147,8 @@ def _unknown_key(key: str, config_name: str, overrides: list[str]) -> str:
     chosen = [o for o in overrides if groups.get_group_options(o.split("=")[0])]
     config = compose(config_name, chosen, return_hydra_config=True)
     parent = OmegaConf.select(config, ".".join(parents)) if parents else config
-    return unknown_key(key, parent if isinstance(parent, DictConfig) else [])
+    valid = parent if isinstance(parent, DictConfig) else []
+    return unknown_key(key, valid, places_of(key, config))
 
 
 def check_variant(name: object) -> None:
@@ -157,6 +159,12 @@ def check_variant(name: object) -> None:
     """
     if name is not None and not re.fullmatch(r"[A-Za-z][\w.]*", str(name)):
         raise ConfigError(f"variant={name}: valid is a letter, then letters, digits, _ and .")
+
+
+def check_threads(threads: object) -> None:
+    """Raises ConfigError for what is no number of threads."""
+    if threads is not None and (type(threads) is not int or threads < 1):
+        raise ConfigError(f"hardware.threads={threads}: valid is 1 or more, or null")
 
 
 def check_filled(config: DictConfig) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeGuard
 
 from hydra._internal.utils import _locate  # `get_class` logs the error as well
@@ -16,6 +16,8 @@ from tsdtp.cli.config import ConfigError
 GIVEN = ("num_layers", "hidden_size")
 # Whose keys are not those of the defaults: Hydra's, Hugging Face's, and names the user may choose.
 _FREE = ("hydra", "task", "model.config", "callbacks", "logger")
+# Younger than files that people have written; train does without them.
+_LATER = ("model.blocks",)
 
 
 def check_targets(config: DictConfig) -> None:
@@ -61,7 +63,7 @@ def _targets(node: DictConfig, path: str = "") -> Iterator[tuple[str, DictConfig
         yield path, node
     for key in node:
         child = node._get_node(key)
-        if isinstance(child, DictConfig) and not child._is_none() and not child._is_missing():
+        if _is_node(child):
             yield from _targets(child, f"{path}.{key}".lstrip("."))
 
 
@@ -75,22 +77,34 @@ def key_faults(config: DictConfig, defaults: DictConfig, path: str = "") -> Iter
         if key not in defaults:
             yield unknown_key(place, defaults)
         elif key not in config:
-            yield f"no value given for {place}"
+            if place not in _LATER:
+                yield f"no value given for {place}"
         elif place not in _FREE:
             mine, theirs = config._get_node(key), defaults._get_node(key)
             if _is_plain(mine) and _is_plain(theirs):
                 yield from key_faults(mine, theirs, place)
 
 
-def unknown_key(path: str, valid: Iterable[Any]) -> str:
+def places_of(path: str, config: DictConfig) -> list[str]:
+    """Where else a config has a key of the same name, at most one level down."""
+    name = path.rpartition(".")[2]
+    groups = {str(group): config._get_node(group) for group in config if group != "hydra"}
+    return [f"{group}.{name}" for group, node in groups.items() if _is_node(node) and name in node]
+
+
+def unknown_key(path: str, valid: Iterable[Any], elsewhere: Sequence[str] = ()) -> str:
     """Names a key that does not exist, the likeliest one meant and those that do."""
     parents, _, last = path.rpartition(".")
     names = sorted(map(str, valid))
-    close = difflib.get_close_matches(last, names, n=1)
-    hint = f" (did you mean {close[0]}?)" if close else ""
+    close = difflib.get_close_matches(last, names, n=1) or elsewhere
+    hint = f" (did you mean {' or '.join(close)}?)" if close else ""
     where = f"in {parents}" if parents else "at the top"
     return f"no such key: {path}{hint}; valid {where}: {', '.join(names)}"
 
 
 def _is_plain(node: object) -> TypeGuard[DictConfig]:
-    return isinstance(node, DictConfig) and not node._is_none() and "_target_" not in node
+    return _is_node(node) and "_target_" not in node
+
+
+def _is_node(node: object) -> TypeGuard[DictConfig]:
+    return isinstance(node, DictConfig) and not node._is_none() and not node._is_missing()

@@ -37,7 +37,7 @@ def check(model, run) -> None:
 def test_a_program_answers_as_the_model(family):
     model = pruned(family)
     model.train()
-    program = export(model, max_length=64)
+    program = export(model, max_length=62)  # RoBERTa has two positions less than it says
     assert model.training, "the model stays as it was"
     check(model.eval(), program.module())
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tsdtp.cli.bench_inputs import random_row
+from tsdtp.cli.bench_inputs import random_rows
 from tsdtp.data.tokenizer import train_tokenizer
 from tsdtp.results import read_records
 
@@ -61,7 +61,7 @@ def test_texts_are_also_measured_with_their_tokenising(tsdtp):
 def test_random_words_are_no_special_tokens():
     tokenizer = train_tokenizer(["a b c d"], 20)
     tokenizer.add_special_tokens({"additional_special_tokens": ["<last>"]})  # GPT-2's stand there
-    row = random_row(200, tokenizer, torch.Generator().manual_seed(0))
+    (row,) = random_rows([200], tokenizer, torch.Generator().manual_seed(0))
     words = set(row["input_ids"][1:-1])
     assert len(row["input_ids"]) == 200 and words.isdisjoint(tokenizer.all_special_ids)
     assert len(words) == len(tokenizer) - len(set(tokenizer.all_special_ids))

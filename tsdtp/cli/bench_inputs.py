@@ -44,20 +44,23 @@ def random_batches(cell: Cell) -> list[Batch]:
     lengths = torch.randint(low, high + 1, (wanted.examples,), generator=generator)
     if wanted.order == "sorted":
         lengths = lengths.sort(descending=True).values
-    rows = [random_row(n, cell.tokenizer, generator) for n in lengths.tolist()]
+    rows = random_rows(lengths.tolist(), cell.tokenizer, generator)
     size, fill = wanted.batch_size, cast(int, cell.tokenizer.pad_token_id)
     return [collate(rows[start : start + size], fill) for start in range(0, len(rows), size)]
 
 
-def random_row(length: int, tokenizer, generator: torch.Generator) -> dict:
-    """A row of so many tokens: random words between what begins and what ends a sequence."""
+def random_rows(lengths: list[int], tokenizer, generator: torch.Generator) -> list[dict]:
+    """Rows of so many tokens: random words between what begins and what ends a sequence."""
     special = set(tokenizer.all_special_ids)
     words = torch.tensor([i for i in range(len(tokenizer)) if i not in special])
     ends = [i for i in (tokenizer.sep_token_id or tokenizer.eos_token_id,) if i is not None]
-    ids = [i for i in (tokenizer.cls_token_id,) if i is not None]
-    number = length - len(ids) - len(ends)
-    ids += words[torch.randint(len(words), (number,), generator=generator)].tolist()
-    return {"input_ids": ids + ends, "label": 0, "index": 0}
+    starts = [i for i in (tokenizer.cls_token_id,) if i is not None]
+    rows = []
+    for length in lengths:
+        number = length - len(starts) - len(ends)
+        drawn = words[torch.randint(len(words), (number,), generator=generator)].tolist()
+        rows.append({"input_ids": starts + drawn + ends, "label": 0, "index": 0})
+    return rows
 
 
 def text_batches(cell: Cell, batches: list[Batch]) -> list[dict]:

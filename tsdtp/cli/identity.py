@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from tsdtp.cli.config import leaves, task_name
+from tsdtp.cli.config import LATER, leaves, task_name
 from tsdtp.provenance import same_code
 from tsdtp.results import RECORD_NAME, RunRecord, config_hash, read_record
 
@@ -17,9 +17,6 @@ _NOT_IDENTITY = (
     *("output_dir", "run_id", "variant", "callbacks", "logger"),
     *("overwrite", "ckpt_path", "changed_code", "dry_run"),
 )
-
-# Settings younger than some records, and what those were made with; null needs no entry.
-_LATER = {"task.data.lines_per_text": 1}
 
 Settings = Mapping[str, Any]
 
@@ -50,12 +47,12 @@ def _own(settings: Settings) -> dict[str, Any]:
 def changed(record: RunRecord, settings: Settings, most: int = 4) -> str:
     """Which settings are not those of a record, as ` (key: then -> now; ...)`; "" where none is.
 
-    A key that a record does not have was null, or what `_LATER` says: a new one with a default that
+    A key that a record does not have was null, or what `LATER` says: a new one with a default that
     changes nothing makes no other run of an old one.
     """
     both = (_own(record.provenance.get("config") or {}), _own(settings))
     then, now = ({k: v for k, v in leaves(s, ".") if k != "method"} for s in both)
-    pairs = {k: (then.get(k, _LATER.get(k)), now.get(k, _LATER.get(k))) for k in then | now}
+    pairs = {k: (then.get(k, LATER.get(k)), now.get(k, LATER.get(k))) for k in then | now}
     found = [f"{k}: {old} -> {new}" for k, (old, new) in sorted(pairs.items()) if old != new]
     shown = [*found[:most], *(["..."] if found[most:] else [])]
     return f" ({'; '.join(shown)})" if shown else ""

@@ -10,14 +10,12 @@ from typing import Any, TypeGuard
 from hydra._internal.utils import _locate  # `get_class` logs the error as well
 from omegaconf import DictConfig
 
-from tsdtp.cli.config import ConfigError
+from tsdtp.cli.config import LATER, ConfigError
 
 # What a run itself hands to a pruner, beside its config.
 GIVEN = ("num_layers", "hidden_size")
 # Whose keys are not those of the defaults: Hydra's, Hugging Face's, and names the user may choose.
 _FREE = ("hydra", "task", "model.config", "callbacks", "logger")
-# Younger than files that people have written; train does without them.
-_LATER = ("model.blocks",)
 
 
 def check_targets(config: DictConfig) -> None:
@@ -77,7 +75,7 @@ def key_faults(config: DictConfig, defaults: DictConfig, path: str = "") -> Iter
         if key not in defaults:
             yield unknown_key(place, defaults)
         elif key not in config:
-            if place not in _LATER:
+            if place not in LATER:
                 yield f"no value given for {place}"
         elif place not in _FREE:
             mine, theirs = config._get_node(key), defaults._get_node(key)

@@ -33,7 +33,8 @@ class TokenPruner(nn.Module, ABC):
         arguments: what it was built with, beyond the sizes of the model.
         progress: the part of the training that is done, 0 to 1, for methods that anneal.
         frozen: what it has learnt stays as it is.
-        resolution: half the step between the FLOPs ratios that it can spend; 0: any can be met.
+        resolution: half the step between the FLOPs ratios that it can spend, of the blocks that it
+            knows of; 0: any can be met.
         ramps: a training may come down to the budget little by little; False: it starts there.
         keep_all: the strictness at which nothing is dropped.
         search: the range of strictness that calibration searches; None: no budget can be set.

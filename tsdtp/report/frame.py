@@ -151,10 +151,10 @@ def unique_runs(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
 def with_fine_tuned(frame: pd.DataFrame) -> pd.DataFrame:
     """Adds a ``fine_tuned`` row for each ``none`` run: the plain padded Hugging Face forward.
 
-    Same weights and same function (but of a run on fewer blocks), so the quality is shared; the
-    speed follows from the measured ratio. The padded forward also computes padding: its FLOPs and
-    memory are never those of the packed run, but a gap unless the record holds them as
-    ``hf_flops_per_example``, ``hf_peak_mib``.
+    Same weights and same function, so the quality is shared; the speed follows from the measured
+    ratio. A run on fewer blocks adds no row: the plain forward, with all of them, is another
+    function. It also computes padding: its FLOPs and memory are never those of the packed run, but
+    a gap unless the record holds them as ``hf_flops_per_example``, ``hf_peak_mib``.
     """
     rows = frame[(frame["pruning"] == "none") & frame["blocks"].isna()].copy()
     ratio = pd.Series(rows["speed_vs_hf"]).replace(0, float("nan"))

@@ -5,6 +5,9 @@ Not yet measured: written against the documented interface of torch 2.10 and lat
 
 from __future__ import annotations
 
+from inspect import signature
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -16,6 +19,14 @@ try:  # torch before 2.10 has no such module
     from torch.nn.attention.varlen import varlen_attn
 except ImportError:
     varlen_attn = None
+
+# One split keeps a sequence's result the same whatever its batch-mates; torch before 2.12 never
+# splits, and does not know the argument.
+_ONE_SPLIT: dict[str, Any] = (
+    {"num_splits": 1}
+    if varlen_attn is not None and "num_splits" in signature(varlen_attn).parameters
+    else {}
+)
 
 _MAX_HEAD_SIZE = 256  # of the flash kernels
 
@@ -49,7 +60,6 @@ def attend(query, key, value, layout, gate, received, dropout, bias) -> Attentio
     tokens, longest = len(layout.positions), layout.max_seqlen
     offsets = layout.cu_seqlens.int()
     q, k, v = (x[:tokens].contiguous() for x in (query, key, value))
-    # One split keeps a sequence's result the same whatever its batch-mates.
-    context = varlen_attn(q, k, v, offsets, offsets, longest, longest, num_splits=1)
+    context = varlen_attn(q, k, v, offsets, offsets, longest, longest, **_ONE_SPLIT)
     assert isinstance(context, Tensor)
     return F.pad(context, (0, 0, 0, 0, 0, len(query) - tokens)), None

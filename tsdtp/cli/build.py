@@ -56,9 +56,26 @@ def start_folder(config: DictConfig) -> Path | None:
     folder = start_path(config)
     if folder is None:
         return None
+    return _finished(folder, f"model.init_from={config.model.init_from}")
+
+
+def other_teachers(config: DictConfig) -> list[Path]:
+    """The runs that teach beside the one to start from.
+
+    Raises:
+        ConfigError: if one is not there or not finished, or there is none to start from.
+        ValueError: if its weights are damaged.
+    """
+    named = OmegaConf.select(config, "teacher.others") or []
+    if named and start_path(config) is None:
+        raise ConfigError("teacher.others: valid where model.init_from names the first teacher")
+    return [_finished(Path(folder), f"teacher.others={folder}") for folder in named]
+
+
+def _finished(folder: Path, setting: str) -> Path:
+    """The folder of a finished run, whose weights are whole."""
     if not (folder / WEIGHTS).is_file():
-        named = config.model.init_from
-        raise ConfigError(f"model.init_from={named}: no finished run in {folder} (no {WEIGHTS})")
+        raise ConfigError(f"{setting}: no finished run in {folder} (no {WEIGHTS})")
     check_weights(folder)
     return folder
 
@@ -76,6 +93,7 @@ class Cell(ABC, Generic[Data]):
 
     Attributes:
         start: folder of the run whose weights come first, or None.
+        others: folders of further runs that teach.
         baseline: folder of the run to compare with, the same unless told otherwise.
         writes: whether its models are encoder-decoders.
         models: names of some that fit.
@@ -88,6 +106,7 @@ class Cell(ABC, Generic[Data]):
         self.config = config
         self.device = device_of(config)
         self.start = self.baseline = start_folder(config)
+        self.others = other_teachers(config)
         check_settings(config.model.execution, config.model.pooling, config.model.attention)
         if self.start is None and not config.get("warm_start", True):
             raise ConfigError("warm_start=false: valid where model.init_from names a teacher")
@@ -197,12 +216,18 @@ class Cell(ABC, Generic[Data]):
 
     def teacher(self) -> PrunedModel | None:
         """The start run's model, unpruned, with weights of its own; None without one."""
-        if self.start is None:
-            return None
-        pruner = NoPruning(self._blocks_of_start, self.architecture.hidden_size)
-        teacher = self._wrap(pruner, "packed")
-        load_weights(teacher, self.start, strict=False)
-        return teacher.eval()
+        return None if self.start is None else self._unpruned(self.start)
+
+    def other_teachers(self) -> list[PrunedModel]:
+        """The models of the further runs that teach, unpruned."""
+        return [self._unpruned(folder) for folder in self.others]
+
+    def _unpruned(self, folder: Path) -> PrunedModel:
+        blocks = saved_blocks(folder) or self.architecture.num_hidden_layers
+        pruner = NoPruning(blocks, self.architecture.hidden_size)
+        model = self._wrap(pruner, "packed")
+        load_weights(model, folder, strict=False)
+        return model.eval()
 
     def _wrap(self, pruner: TokenPruner, execution: str | None) -> PrunedModel:
         model = self.config.model

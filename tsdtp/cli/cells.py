@@ -135,6 +135,7 @@ def load_run(folder: str, changes: Mapping[str, Any] | None = None) -> tuple[Cel
     baseline = start_path(config)
     # All of it lies there; where it once came from may be gone.
     own = {"model.path": folder, "model.config": None, "model.local_dir": None}
+    own["teacher.others"] = []
     for key, value in {**(changes or {}), **own, "model.init_from": folder}.items():
         OmegaConf.update(config, key, value, merge=False)
     cell = build_cell(config)

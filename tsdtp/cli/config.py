@@ -16,7 +16,12 @@ from omegaconf import DictConfig, OmegaConf
 
 HYDRA_VERSION_BASE = "1.3"
 # Settings younger than some records and some files of users, and what those were made with.
-LATER = {"model.blocks": None, "task.data.lines_per_text": 1}
+LATER = {
+    "model.blocks": None,
+    "task.data.lines_per_text": 1,
+    "teacher.others": [],
+    "teacher.noise": 0.0,
+}
 WANDB_HOSTS = ("api.wandb.ai", "api.forge.coreweave.com")  # the old name and the new one
 
 

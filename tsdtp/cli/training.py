@@ -43,6 +43,7 @@ def train(cell: Cell, loggers: list[Logger], config_hash: str) -> PrunedModel:
         check_reachable(model, measure.training_batches(cell, 256), model.pruner.budget)
     smoothing = config.task.get("label_smoothing", 0.0)
     settings = {"mask_id": cell.mask_id, "label_smoothing": smoothing, **config.teacher}
+    settings["others"] = cell.other_teachers()
     task = cell.task(model, instantiate(config.optim), teacher, **settings)
     with trainer_of(cell, loggers, config_hash) as trainer:
         batches = loaders(cell, trainer)

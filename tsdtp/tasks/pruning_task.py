@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
 
 import pytorch_lightning as pl
 import torch
-import torch.nn.functional as F
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.distributed.fsdp import FullyShardedDataParallel
@@ -16,6 +16,13 @@ from tsdtp.models import PrunedModel, PrunedOutput
 from tsdtp.models.attribution import layer_conductance
 from tsdtp.models.texts import inputs_of
 from tsdtp.pruning import TokenPruner
+from tsdtp.tasks.distillation import (
+    TRUSTED,
+    altered,
+    cross_entropy,
+    divergence,
+    mean_prediction,
+)
 from tsdtp.tasks.metrics import PruningCost
 from tsdtp.tasks.optim import AdamW, matrices
 
@@ -25,15 +32,18 @@ Model = TypeVar("Model", bound=PrunedModel)
 class PruningTask(pl.LightningModule, Generic[Model]):
     """Trains; what it is judged by, a subclass measures.
 
-    The loss is (1 - w) * cross-entropy + w * KL to the teacher's logits, plus the pruner's
+    The loss is (1 - w) * cross-entropy + w * KL to the teachers' logits, plus the pruner's
     auxiliary loss; w = distillation where there is a teacher, 0 otherwise.
 
     Args:
         model: the pruned model.
         optim: how to optimise.
         teacher: an unpruned model of the same task, or None.
-        distillation: weight of the teacher's logits, 0 to 1.
+        others: further ones, whose probabilities are averaged with the teacher's.
+        distillation: weight of the teachers' logits, 0 to 1.
         temperature: of the distillation.
+        noise: share of the words that are exchanged in half of the training texts, which then
+            only the teachers' logits are learnt of, see `tsdtp.tasks.distillation.altered`.
         attribution_every: compute the teacher's attributions in every n-th step, for methods that
             learn from them; 0: never.
         attribution_steps: see `layer_conductance`.
@@ -47,6 +57,7 @@ class PruningTask(pl.LightningModule, Generic[Model]):
 
     model: Model
     teacher: Model | None
+    others: list[Model]
     metric: str
 
     def __init__(
@@ -54,8 +65,10 @@ class PruningTask(pl.LightningModule, Generic[Model]):
         model: Model,
         optim: AdamW,
         teacher: Model | None = None,
+        others: Sequence[Model] = (),
         distillation: float = 0.5,
         temperature: float = 1.0,
+        noise: float = 0.0,
         attribution_every: int = 1,
         attribution_steps: int = 3,
         mask_id: int = 0,
@@ -63,8 +76,9 @@ class PruningTask(pl.LightningModule, Generic[Model]):
     ) -> None:
         super().__init__()
         self.model, self.optim = model, optim
-        self.__dict__["teacher"] = teacher  # not a submodule: stays out of checkpoints
-        self.distillation, self.temperature = distillation, temperature
+        # Not submodules: they stay out of checkpoints.
+        self.__dict__["teacher"], self.__dict__["others"] = teacher, list(others)
+        self.distillation, self.temperature, self.noise = distillation, temperature, noise
         self.attribution_every, self.attribution_steps = attribution_every, attribution_steps
         self.mask_id, self.label_smoothing = mask_id, label_smoothing
         self.matrices = matrices(model)  # to be known before a strategy flattens the weights
@@ -87,18 +101,20 @@ class PruningTask(pl.LightningModule, Generic[Model]):
             self.model.pruner.load_state_dict(self.trainer.strategy.broadcast(taught))
 
     def on_fit_start(self) -> None:
-        """The teacher follows the module to its device."""
-        if self.teacher is not None:
-            self.teacher.to(self.device).eval().requires_grad_(False)
+        """The teachers follow the module to its device."""
+        for teacher in self._teachers:
+            teacher.to(self.device).eval().requires_grad_(False)
 
     def training_step(self, batch: dict, batch_index: int) -> Tensor:
         """Loss of one batch."""
         self.model.pruner.progress = self.global_step / self.trainer.estimated_stepping_batches
+        if self.noise and self._teachers:
+            batch = altered(batch, self.model.special_ids, self.noise)
         inputs, labels = inputs_of(batch), batch["labels"]
         output = self.model(**inputs, labels=labels, target=self._target(batch))
         assert output.logits is not None
-        share = self._share(int((labels >= 0).sum()))
-        loss = self._task_loss(output.logits, labels, inputs)
+        share = self._share(labels)
+        loss = self._task_loss(output.logits, labels, inputs, batch.get(TRUSTED))
         self.log("train/loss", share * loss.detach(), sync_dist=True)
         self.log("train/lr", self.trainer.optimizers[0].param_groups[0]["lr"])
         if output.auxiliary_loss is not None:
@@ -106,25 +122,30 @@ class PruningTask(pl.LightningModule, Generic[Model]):
             loss = loss + self.model.auxiliary_weight * output.auxiliary_loss
         return share * loss
 
-    def _share(self, labels: int) -> float:
+    def _share(self, labels: Tensor) -> float:
         """Labels here over the mean of all processes: averaging them is then fair to each."""
         if self.trainer.world_size == 1:
             return 1.0
-        mean = self.trainer.strategy.reduce(torch.tensor(float(labels), device=self.device))
-        return labels / float(mean)
+        count = (labels >= 0).sum().float()
+        return float(count / self.trainer.strategy.reduce(count))
 
-    def _task_loss(self, logits: Tensor, labels: Tensor, inputs: dict) -> Tensor:
-        """Of logits [..., C] and labels [...]; negative labels do not count."""
-        valid = labels >= 0
-        logits = logits[valid].float()
-        loss = F.cross_entropy(logits, labels[valid], label_smoothing=self.label_smoothing)
-        if self.teacher is None or self.distillation == 0:
+    def _task_loss(
+        self, logits: Tensor, labels: Tensor, inputs: dict, trusted: Tensor | None = None
+    ) -> Tensor:
+        """Of logits [B, ..., C] and labels [B, ...]; negative labels do not count."""
+        loss = cross_entropy(logits.float(), labels, trusted, self.label_smoothing)
+        if not self._teachers or self.distillation == 0:
             return loss
+        valid = labels >= 0
         with torch.no_grad():
-            goal = self.teacher(**inputs, labels=labels).logits[valid].float() / self.temperature
-        student = (logits / self.temperature).log_softmax(-1)
-        match = F.kl_div(student, goal.log_softmax(-1), reduction="batchmean", log_target=True)
-        return (1 - self.distillation) * loss + self.distillation * self.temperature**2 * match
+            answers = [t(**inputs, labels=labels).logits[valid] for t in self._teachers]
+            goal = mean_prediction(answers, self.temperature)
+        match = divergence(logits[valid].float(), goal, self.temperature)
+        return (1 - self.distillation) * loss + self.distillation * match
+
+    @property
+    def _teachers(self) -> list[Model]:
+        return [] if self.teacher is None else [self.teacher, *self.others]
 
     def _target(self, batch: dict) -> Tensor | None:
         """[B, S] the teacher's attributions; zeros (no opinion) in the steps without any."""

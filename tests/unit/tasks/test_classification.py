@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from tsdtp.models import PrunedClassifier, prune
 from tsdtp.tasks.callbacks import BudgetSchedule
 from tsdtp.tasks.classification import ClassificationTask
+from tsdtp.tasks.distillation import TRUSTED, altered
 from tsdtp.tasks.optim import AdamW
 
 WORD = 50
@@ -168,3 +169,28 @@ def test_clipping_bounds_the_norm():
     task.configure_gradient_clipping(None, 0.5)
     norm = torch.stack([p.grad.norm() for p in task.model.parameters()]).norm()
     assert norm.item() == pytest.approx(0.5, rel=1e-3)
+
+
+def test_several_teachers_are_averaged():
+    model, batch = model_of("none").eval(), examples(1, 4)[0]
+    teachers = [prune(make_model("bert", seed=s), "none").eval() for s in (3, 4)]
+    inputs = {k: batch[k] for k in ("input_ids", "attention_mask")}
+    goal = torch.stack([t(**inputs).logits.softmax(-1) for t in teachers]).mean(0)
+    student = model(**inputs).logits.softmax(-1)
+    expected = (goal * (goal / student).log()).sum(-1).mean()
+    task = task_of(model, teachers[0], others=teachers[1:], distillation=1.0)
+    torch.testing.assert_close(loss_of(task, batch), expected)
+
+
+def test_of_altered_texts_the_teacher_alone_is_learnt():
+    """With the student as its own teacher nothing is left but the labels of whole texts."""
+    model, batch = model_of("none").eval(), examples(1, 4)[0]
+    torch.manual_seed(0)
+    loss = loss_of(task_of(model, model, distillation=0.5, noise=0.5), batch)
+    torch.manual_seed(0)
+    out = altered(batch, model.special_ids, 0.5)
+    rows = out[TRUSTED]
+    assert 0 < rows.sum() < len(rows)
+    logits = model(batch["input_ids"][rows], batch["attention_mask"][rows]).logits
+    expected = F.cross_entropy(logits, batch["labels"][rows])
+    torch.testing.assert_close(loss, 0.5 * expected)

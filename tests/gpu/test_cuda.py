@@ -1,0 +1,113 @@
+"""On a GPU the same answers as on a CPU, and everything trains there."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from methods import METHODS, calibrated
+from tiny import FAMILIES, SEQ2SEQ_FAMILIES, SPECIAL, make_batch, make_model, make_seq2seq
+
+from tsdtp.attention import attend, fastest, varlen
+from tsdtp.models import PrunedClassifier, PrunedSeq2Seq, calibrate, prune, teach
+from tsdtp.models.budget import spent_ratio
+from tsdtp.packing import pack
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+]
+LENGTHS = (24, 3, 17, 1, 9, 15)
+
+
+def on_gpu(batch: dict) -> dict:
+    return {k: v.cuda() for k, v in batch.items()}
+
+
+def answers(model, batch: dict):
+    with torch.inference_mode():
+        return model(**batch)
+
+
+def qkv(dtype: torch.dtype) -> tuple:
+    """query, key, value [72, 4, 32] with dead rows at their end, and a layout of 69 tokens."""
+    torch.manual_seed(0)
+    mask = torch.tensor([[i < n for i in range(max(LENGTHS))] for n in LENGTHS]).cuda()
+    layout = pack(torch.zeros(mask.shape, device="cuda"), mask)
+    return *(torch.randn(72, 4, 32, device="cuda", dtype=dtype) for _ in range(3)), layout
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_flash_attention_is_the_reference(dtype):
+    *tensors, layout = qkv(dtype)
+    assert fastest(tensors[0], None, False, 0.0) == "varlen"
+    assert varlen.obstacle(tensors[0], None, False, 0.0) is None
+    context, _ = attend(*tensors, layout)
+    expected, _ = attend(*(t.float() for t in tensors), layout, backend="reference")
+    torch.testing.assert_close(context.float(), expected, atol=2e-2, rtol=2e-2)
+    assert not context[69:].any(), "dead rows hold nothing"
+
+
+def test_flash_attention_knows_no_batch_mates():
+    *tensors, layout = qkv(torch.bfloat16)
+    together, _ = attend(*tensors, layout)
+    for start, end in layout.bounds:
+        one = pack(torch.zeros(1, end - start, device="cuda"), torch.ones(1, end - start).cuda())
+        alone, _ = attend(*(t[start:end] for t in tensors), one)
+        assert torch.equal(alone, together[start:end])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_answers_as_on_the_cpu(method, batch):
+    model = calibrated(PrunedClassifier, make_model, method, "bert")
+    expected = answers(model, batch)
+    model = model.cuda()
+    for execution in ("packed", "masked"):
+        model.execution = execution
+        out = answers(model, on_gpu(batch))
+        assert torch.equal(out.kept_layers.cpu(), expected.kept_layers)
+        torch.testing.assert_close(out.logits.cpu(), expected.logits, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_family_answers_as_on_the_cpu(family, batch):
+    model = calibrated(PrunedClassifier, make_model, "ts_dtp", family)
+    expected = answers(model, batch)
+    out = answers(model.cuda(), on_gpu(batch))
+    assert torch.equal(out.kept_layers.cpu(), expected.kept_layers)
+    torch.testing.assert_close(out.logits.cpu(), expected.logits, atol=1e-3, rtol=1e-3)
+    half = answers(model.bfloat16(), on_gpu(batch))
+    close = (half.logits.float().cpu() - expected.logits).abs() < 0.25
+    assert close.float().mean() > 0.8, "a token on the threshold may go either way"
+
+
+@pytest.mark.parametrize("family", SEQ2SEQ_FAMILIES)
+def test_a_translator_writes_on_the_gpu(family, batch):
+    model = calibrated(PrunedSeq2Seq, make_seq2seq, "ts_dtp", family)
+    settings = {"max_new_tokens": 6, "do_sample": False}
+    expected = model.generate(**batch, **settings)
+    assert torch.equal(model.cuda().generate(**on_gpu(batch), **settings).cpu(), expected)
+
+
+@pytest.mark.parametrize("execution", ["packed", "masked"])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_trains_in_mixed_precision(method, batch, execution):
+    model = calibrated(PrunedClassifier, make_model, method, "bert").cuda().train()
+    model.execution = execution
+    with torch.autocast("cuda", torch.bfloat16):
+        labels = torch.tensor([0, 1, 0, 1, 0, 1], device="cuda")
+        loss = model(**on_gpu(batch), labels=labels).loss
+    loss.backward()
+    grads = [p.grad for p in model.parameters() if p.grad is not None]
+    assert loss.isfinite() and grads and all(g.isfinite().all() for g in grads)
+
+
+def test_it_is_taught_and_calibrated_there():
+    model = prune(make_model("bert"), "ts_dtp", budget=0.6, special_ids=[SPECIAL]).cuda()
+    batches = [on_gpu(make_batch((24, 17, 9, 15), seed=s)) for s in range(6)]
+    losses = teach(copy.deepcopy(model), batches, mask_id=3, epochs=6)
+    assert losses[-1] < losses[0]
+    teach(model, batches, mask_id=3)
+    assert calibrate(model, batches) == pytest.approx(0.6, abs=0.02)
+    assert spent_ratio(model, batches) == pytest.approx(0.6, abs=0.02)

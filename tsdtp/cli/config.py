@@ -21,6 +21,7 @@ LATER = {
     "task.data.lines_per_text": 1,
     "teacher.others": [],
     "teacher.noise": 0.0,
+    "teaching.every": 0,
 }
 WANDB_HOSTS = ("api.wandb.ai", "api.forge.coreweave.com")  # the old name and the new one
 

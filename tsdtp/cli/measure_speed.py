@@ -65,12 +65,13 @@ def spent(model: PrunedModel, batches: list[Batch]) -> tuple[dict, list[torch.Te
     """The `cost` section on these batches, and [L + 1, B] token counts of each."""
     shape = model.shape
     cost, lengths, padded, packed = PruningCost(shape, model.pruner), [], 0.0, 0.0
+    cost.to(model.device)
     keeping = model.unpruned().pruner
     with packed_evaluation(model) as evaluated:
         for batch in batches:
             out = evaluated(**batch)
             cost.update(out, batch["attention_mask"].bool(), None)
-            lengths.append(torch.cat([out.tokens_entered[None], out.tokens_kept]))
+            lengths.append(torch.cat([out.tokens_entered[None], out.tokens_kept]).cpu())
             padded += unpruned_flops(shape, _padded(lengths[-1])).sum().item()
             packed += encoder_flops(shape, _unpruned(lengths[-1]), keeping).sum().item()
     figures = cost.compute()

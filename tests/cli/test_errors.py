@@ -45,6 +45,15 @@ WRONG = {
     "unknown launcher": (["hydra/launcher=slurmy"], ["hydra/launcher=slurmy", "slurm"]),
     "no name of a variant": (["variant=a/b"], ["variant=a/b", "letters"]),
     "variant like a budget": (["variant=0.5"], ["variant=0.5", "letter"]),
+    "noise beyond all words": (["teacher.noise=2"], ["teacher.noise=2", "0 to 1"]),
+    "noise without a teacher": (["teacher.noise=0.3"], ["teacher.noise", "model.init_from"]),
+    "others without a teacher": (["teacher.others=[nowhere]"], ["teacher.others", "init_from"]),
+    "validations that never come": (["validate_every=0"], ["validate_every=0", "or null"]),
+    "early stop without validations": (
+        ["validate_every=null", "callbacks=early_stop"],
+        ["validate_every=null", "early_stop"],
+    ),
+    "lessons taken back": (["teaching.every=-1"], ["teaching.every=-1", "0 or more"]),
     "mandatory value": (["task=text_classification"], ["no value given", "task.data.local_dir"]),
 }
 

@@ -39,10 +39,11 @@ def _received(weights: Tensor, gates: Tensor, layout: Packed) -> Tensor:
     live = (gates.detach() != 0).float()
     live = live / live.sum(1, keepdim=True)
     receipts = torch.einsum("bhij,bi->bj", weights, live) / weights.shape[1]
-    return receipts.flatten()[layout.grid]
+    return receipts.flatten().index_select(0, layout.grid)
 
 
 def _repack(context: Tensor, layout: Packed, rows: int) -> Tensor:
     """[B, H, S, D] -> [rows, H, D]."""
-    packed = context.transpose(1, 2).flatten(0, 1)[layout.grid]
+    # The gradient of indexing by brackets sorts the indices first.
+    packed = context.transpose(1, 2).flatten(0, 1).index_select(0, layout.grid)
     return F.pad(packed, (0, 0, 0, 0, 0, rows - len(packed))) if rows > len(packed) else packed

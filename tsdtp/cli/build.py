@@ -63,12 +63,10 @@ def other_teachers(config: DictConfig) -> list[Path]:
     """The runs that teach beside the one to start from.
 
     Raises:
-        ConfigError: if one is not there or not finished, or there is none to start from.
+        ConfigError: if one is not there or not finished.
         ValueError: if its weights are damaged.
     """
     named = OmegaConf.select(config, "teacher.others") or []
-    if named and start_path(config) is None:
-        raise ConfigError("teacher.others: valid where model.init_from names the first teacher")
     return [_finished(Path(folder), f"teacher.others={folder}") for folder in named]
 
 

@@ -22,6 +22,7 @@ LATER = {
     "teacher.others": [],
     "teacher.noise": 0.0,
     "teaching.every": 0,
+    "validate_every": 1,
 }
 WANDB_HOSTS = ("api.wandb.ai", "api.forge.coreweave.com")  # the old name and the new one
 

@@ -21,6 +21,7 @@ from tsdtp.cli import measure
 from tsdtp.cli.build import Cell
 from tsdtp.cli.cells import build_cell
 from tsdtp.cli.check import check_filled
+from tsdtp.cli.check_training import check_training
 from tsdtp.cli.config import plain
 from tsdtp.cli.folder import alone, finished, put_aside
 from tsdtp.cli.identity import Settings, cell_identity, identity_hash, start_identity
@@ -54,6 +55,7 @@ def run(config: DictConfig, method: str, overrides: list[str]) -> RunRecord:
     """
     quiet_libraries()
     check_filled(config)
+    check_training(config)
     config.output_dir = os.path.relpath(config.output_dir)
     settings = plain(config)
     if done := finished(settings):

@@ -116,6 +116,8 @@ def trainer_of(
         max_epochs=config.epochs,
         max_steps=config.max_steps,
         gradient_clip_val=config.gradient_clip,
+        check_val_every_n_epoch=config.validate_every or 1,
+        limit_val_batches=1.0 if config.validate_every else 0,
         profiler=config.profiler,
         logger=loggers,
         plugins=[RotatingCheckpoints()],

@@ -1,8 +1,10 @@
 """From encoded rows to padded batches: collate, and a loader."""
 
 from functools import partial
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler
 
@@ -16,10 +18,8 @@ Batch = dict[str, torch.Tensor]
 
 def pad(rows: list[list[int]], value: int) -> torch.Tensor:
     """Pads lists of lengths S_i on the right with `value` to a tensor [B, max S_i]."""
-    out = torch.full((len(rows), max(map(len, rows))), value, dtype=torch.long)
-    for line, row in zip(out, rows, strict=True):
-        line[: len(row)] = torch.tensor(row, dtype=torch.long)
-    return out
+    columns = list(zip_longest(*rows, fillvalue=value))
+    return torch.from_numpy(np.array(columns, dtype=np.int64).reshape(-1, len(rows)).T.copy())
 
 
 def collate(rows: list[dict[str, Any]], pad_token_id: int = 0, pad_token_type_id: int = 0) -> Batch:

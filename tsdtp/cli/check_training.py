@@ -1,0 +1,45 @@
+"""Settings of a training that say nothing together, named before anything heavy is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from omegaconf import DictConfig
+
+from tsdtp.cli.config import ConfigError
+from tsdtp.cli.identity import start_path
+
+
+def check_training(config: DictConfig) -> None:
+    """Looks at teachers, lessons and validation.
+
+    Args:
+        config: of a run, complete.
+
+    Raises:
+        ConfigError: with the first thing that is wrong and what is valid.
+    """
+    for fault in _faults(config):
+        raise ConfigError(fault)
+
+
+def _faults(config: DictConfig) -> Iterator[str]:
+    teacher, every, taught = config.teacher, config.validate_every, config.teaching.every
+    alone = start_path(config) is None
+    if not 0 <= teacher.noise <= 1:
+        yield f"teacher.noise={teacher.noise}: valid is a share of the words, 0 to 1"
+    if teacher.noise and (alone or not teacher.distillation):
+        yield (
+            "teacher.noise: of altered texts the teacher's logits alone are learnt; valid with "
+            "model.init_from and teacher.distillation > 0"
+        )
+    if teacher.others and alone:
+        yield "teacher.others: valid where model.init_from names the first teacher"
+    if every is not None and every < 1:
+        yield f"validate_every={every}: valid is 1 or more epochs, or null"
+    if every is None and "early_stop" in config.callbacks:
+        yield "validate_every=null: callbacks=early_stop needs validations; valid is 1 or more"
+    if taught < 0:
+        yield f"teaching.every={taught}: valid is 0 or more updates of the budget"
+    if taught and not isinstance(config.hardware.strategy, str):
+        yield "teaching.every: valid is 0 where a strategy takes the weights apart (hardware=fsdp)"

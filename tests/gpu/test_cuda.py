@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -13,6 +15,8 @@ from tsdtp.attention import attend, fastest, varlen
 from tsdtp.models import PrunedClassifier, PrunedSeq2Seq, calibrate, prune, teach
 from tsdtp.models.budget import spent_ratio
 from tsdtp.packing import pack
+from tsdtp.pruning.rules import segment_sum
+from tsdtp.results import read_record
 
 pytestmark = [
     pytest.mark.gpu,
@@ -101,6 +105,23 @@ def test_a_method_trains_in_mixed_precision(method, batch, execution):
     loss.backward()
     grads = [p.grad for p in model.parameters() if p.grad is not None]
     assert loss.isfinite() and grads and all(g.isfinite().all() for g in grads)
+
+
+@pytest.mark.parametrize("columns", [1, 3, 40])
+def test_sums_over_sequences_are_those_of_the_cpu(columns):
+    values = torch.randn(70, columns, dtype=torch.float64)
+    bounds = torch.tensor([0, 24, 27, 27, 44, 70])
+    there = segment_sum(values.cuda(), bounds.cuda())
+    torch.testing.assert_close(there.cpu(), segment_sum(values, bounds))
+
+
+def test_a_benchmark_runs_there(tmp_path):
+    arguments = ["hardware=gpu_bf16", "pruning.layers=[1]", "keep_schedule=[1,0.5,0.5,0.5]"]
+    arguments += ["tokens=[8,40]", "benchmark.rounds=2", "benchmark.examples=16"]
+    command = [sys.executable, "-m", "tsdtp.cli.bench", *arguments, f"hydra.run.dir={tmp_path}"]
+    subprocess.run(command, check=True, timeout=300)
+    record = read_record(tmp_path)
+    assert record.speed["device"] == "cuda" and record.cost["flops_ratio"] < 1
 
 
 def test_it_is_taught_and_calibrated_there():

@@ -11,11 +11,16 @@ from torch.nn.functional import pad
 
 from tsdtp.packing import Packed
 
+_FEW = 4  # columns that are better summed one after the other on CUDA
+
 
 def segment_sum(values: Tensor, cu_seqlens: Tensor) -> Tensor:
     """Sums values [T, ...] over each sequence: [B, ...]. An empty sequence sums to 0."""
     if len(cu_seqlens) == 2:
         return values.sum(0, keepdim=True)
+    if values.is_cuda and values.ndim == 2 and values.shape[1] <= _FEW:
+        # Of one column CUDA adds up a sequence's tokens side by side, of several one by one.
+        return torch.stack([segment_sum(column, cu_seqlens) for column in values.unbind(1)], 1)
     return torch.segment_reduce(values, "sum", offsets=cu_seqlens, axis=0, initial=0)
 
 

@@ -1,0 +1,49 @@
+"""What a run learns from unpruned ones: several, on altered texts, the pruner more than once."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+from tiny import FAST
+
+from tsdtp.cli.cells import load_run
+from tsdtp.results import read_record
+
+RUN = "outputs/runs/synthetic_sentence/tiny_bert"
+PRUNED = ("pruning=ts_dtp", "pruning.budget=0.7", "model.init_from=unpruned")
+
+
+@pytest.fixture
+def teachers(tsdtp) -> list[str]:
+    """Folders of two unpruned runs."""
+    for seed in (0, 1):
+        assert tsdtp("train", *FAST, f"seed={seed}").code == 0
+    return [f"{RUN}/none/seed{seed}" for seed in (0, 1)]
+
+
+def test_several_teachers_and_altered_texts(tsdtp, teachers):
+    given = (f"teacher.others=[{teachers[1]}]", "teacher.noise=0.3")
+    assert tsdtp("train", *FAST, *PRUNED, *given).code == 0
+    config = read_record(f"{RUN}/ts_dtp-0.7/seed0").provenance["config"]["teacher"]
+    assert config["others"] == [teachers[1]] and config["noise"] == 0.3
+    shutil.rmtree(teachers[1])
+    assert load_run(f"{RUN}/ts_dtp-0.7/seed0")[1].pruner.layers == [0, 1, 2]
+
+
+def test_a_teacher_that_is_not_there(tsdtp, teachers):
+    outcome = tsdtp("train", *FAST, *PRUNED, "teacher.others=[nowhere]")
+    assert outcome.code == 2 and "teacher.others=nowhere: no finished run" in outcome.err
+
+
+def test_the_pruner_is_taught_as_often_as_told_and_stays_frozen(tsdtp, teachers):
+    lessons = ("budget_schedule.updates=2", "teaching.every=1", "max_steps=4", "epochs=1")
+    outcome = tsdtp("train", *FAST, *PRUNED, *lessons)
+    assert outcome.code == 0
+    assert outcome.out.count("teaching: auxiliary loss") == 2
+
+
+def test_nothing_is_validated_before_the_end_where_nobody_wants_it(tsdtp):
+    outcome = tsdtp("train", *FAST, "validate_every=null")
+    assert outcome.code == 0 and "epoch 1/" not in outcome.out
+    assert "epoch 1/" in tsdtp("train", *FAST, "seed=1").out

@@ -240,3 +240,12 @@ def test_a_killed_run_leaves_no_half_record(tmp_path):
     process.wait()
     assert not list(tmp_path.rglob("metrics.json"))
     assert not list(tmp_path.rglob("model.safetensors"))
+
+
+def test_a_budget_beyond_what_the_blocks_can_spend_is_named(tsdtp):
+    wide = ("pruning=topk", "pruning.budget=0.9")
+    few = tsdtp("train", *FAST, *wide, "model.blocks=2")
+    assert few.code == 0
+    assert "pruning.budget=0.9: more than 2 blocks spend with every token" in few.out
+    enough = tsdtp("train", *FAST, "pruning=topk", "pruning.budget=0.7")
+    assert enough.code == 0 and "more than" not in enough.out

@@ -1,6 +1,6 @@
 """torch's variable-length flash attention (CUDA, half precision).
 
-Not yet measured: written against the documented interface of torch 2.10 and later.
+Written against the documented interface of torch 2.10 and later; run with 2.11 on an H100.
 """
 
 from __future__ import annotations

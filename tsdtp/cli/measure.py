@@ -17,6 +17,8 @@ from tsdtp.cli.build import Cell
 from tsdtp.models import PrunedModel, PrunedSeq2Seq, calibrate
 from tsdtp.models.texts import INPUTS, inputs_of
 
+_SHORT = 0.02  # of a budget, worth a word
+
 
 def as_measured(model: PrunedModel, config: DictConfig, device: torch.device):
     """A copy in the hardware's dtype on its device, in evaluation mode."""
@@ -39,11 +41,22 @@ def training_batches(cell: Cell, examples: int, device: torch.device | str = "cp
 
 
 def fit_budget(model: PrunedModel, cell: Cell) -> float | None:
-    """Calibrates the threshold on training data; the FLOPs ratio spent there, None if no budget."""
-    if model.pruner.budget is None:
+    """Calibrates the threshold on training data; the FLOPs ratio spent there, None if no budget.
+
+    Says so where the model cannot spend as much.
+    """
+    pruner = model.pruner
+    if pruner.budget is None:
         return None
     examples = cell.config.budget_schedule.final_examples
-    return calibrate(model, training_batches(cell, examples, next(model.parameters()).device))
+    spent = calibrate(model, training_batches(cell, examples, model.device))
+    if pruner.budget - spent > max(_SHORT, pruner.resolution):
+        print(
+            f"pruning.budget={pruner.budget}: more than {pruner.depth} blocks spend with every "
+            f"token; {spent:.3f} is spent and nothing dropped",
+            flush=True,
+        )
+    return spent
 
 
 def evaluate(model: PrunedModel, cell: Cell, folder: Path) -> dict:

@@ -14,7 +14,7 @@ import pytest
 
 from tsdtp.jobs.job import Job, State
 from tsdtp.jobs.pool import Pool, run_all
-from tsdtp.jobs.slots import Slot
+from tsdtp.jobs.slots import Slot, gpu_slot
 
 TWO = (Slot("a", {"PLACE": "a"}), Slot("b", {"PLACE": "b"}))
 
@@ -53,6 +53,22 @@ def test_a_failure_blocks_those_that_need_it_and_no_others(tmp_path):
     assert ended["silent"].note == "ended without result; no output"
     assert ended["needs"].note == "needs raises"
     assert not (tmp_path / "needs").exists(), "a blocked job never started"
+
+
+def test_two_slots_of_one_device_hold_two_jobs_at_once(tmp_path):
+    """Each waits until the other is there as well."""
+    here = [tmp_path / f"here{i}" for i in (0, 1)]
+    meet = """
+open({!r}, 'w').close()
+end = time.time() + 20
+while not os.path.exists({!r}):
+    assert time.time() < end
+    time.sleep(0.01)
+"""
+    codes = [meet.format(str(own), str(other)) for own, other in (here, here[::-1])]
+    jobs = [job(tmp_path, str(i), code) for i, code in enumerate(codes)]
+    ended = run(jobs, [gpu_slot("0"), gpu_slot("0")])
+    assert {str(job.state) for job in ended.values()} == {"done"}
 
 
 def test_a_job_starts_after_what_it_needs_whatever_the_order(tmp_path):

@@ -53,7 +53,6 @@ WRONG = {
         ["validate_every=null", "callbacks=early_stop"],
         ["validate_every=null", "early_stop"],
     ),
-    "lessons taken back": (["teaching.every=-1"], ["teaching.every=-1", "0 or more"]),
     "mandatory value": (["task=text_classification"], ["no value given", "task.data.local_dir"]),
 }
 

@@ -11,7 +11,7 @@ from tsdtp.cli.identity import start_path
 
 
 def check_training(config: DictConfig) -> None:
-    """Looks at teachers, lessons and validation.
+    """Looks at teachers and validation.
 
     Args:
         config: of a run, complete.
@@ -24,7 +24,7 @@ def check_training(config: DictConfig) -> None:
 
 
 def _faults(config: DictConfig) -> Iterator[str]:
-    teacher, every, taught = config.teacher, config.validate_every, config.teaching.every
+    teacher, every = config.teacher, config.validate_every
     alone = start_path(config) is None
     if not 0 <= teacher.noise <= 1:
         yield f"teacher.noise={teacher.noise}: valid is a share of the words, 0 to 1"
@@ -39,7 +39,3 @@ def _faults(config: DictConfig) -> Iterator[str]:
         yield f"validate_every={every}: valid is 1 or more epochs, or null"
     if every is None and "early_stop" in config.callbacks:
         yield "validate_every=null: callbacks=early_stop needs validations; valid is 1 or more"
-    if taught < 0:
-        yield f"teaching.every={taught}: valid is 0 or more updates of the budget"
-    if taught and not isinstance(config.hardware.strategy, str):
-        yield "teaching.every: valid is 0 where a strategy takes the weights apart (hardware=fsdp)"

@@ -15,7 +15,7 @@ from hydra.utils import instantiate as hydra_instantiate
 from omegaconf import DictConfig, OmegaConf
 
 HYDRA_VERSION_BASE = "1.3"
-# Settings younger than some records and some files of users, and what those were made with.
+# Settings that some records and files of users lack, or alone still have, and what they stand for.
 LATER = {
     "model.blocks": None,
     "task.data.lines_per_text": 1,

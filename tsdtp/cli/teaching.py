@@ -59,15 +59,6 @@ def teach_pruner(cell: Cell, model: PrunedModel, teacher: PrunedModel | None) ->
     print(f"teaching: auxiliary loss {losses[0]:.3f} to {losses[-1]:.3f}", flush=True)
 
 
-def teach_again(cell: Cell, model: PrunedModel, teacher: PrunedModel) -> None:
-    """Another lesson amid a training: the same attributions, the model as it has become."""
-    frozen = model.pruner.frozen
-    model.pruner.requires_grad_(True)
-    teach_pruner(cell, model, teacher)
-    model.pruner.requires_grad_(not frozen)
-    enter_stage(cell.config.output_dir, "training")
-
-
 def attributions_of(
     cell: Cell, model: PrunedModel, teacher: PrunedModel, batches: Sequence[Batch]
 ) -> list[Tensor]:

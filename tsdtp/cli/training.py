@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 from tsdtp.cli import measure
 from tsdtp.cli.build import Cell, build_each
 from tsdtp.cli.config import ConfigError, instantiate
-from tsdtp.cli.teaching import teach_again, teach_pruner, to_be_taught
+from tsdtp.cli.teaching import teach_pruner, to_be_taught
 from tsdtp.models import PrunedModel
 from tsdtp.models.budget import check_reachable
 from tsdtp.tasks.callbacks import BudgetSchedule, EpochLine, ReportProgress
@@ -45,15 +45,12 @@ def train(cell: Cell, loggers: list[Logger], config_hash: str) -> PrunedModel:
     settings = {"mask_id": cell.mask_id, "label_smoothing": smoothing, **config.teacher}
     settings["others"] = cell.other_teachers()
     task = cell.task(model, instantiate(config.optim), teacher, **settings)
-    schedule = None if cell.pruner.budget is None else budget_schedule(cell)
-    with trainer_of(cell, loggers, config_hash, schedule) as trainer:
+    with trainer_of(cell, loggers, config_hash) as trainer:
         batches = loaders(cell, trainer)
         if to_be_taught(cell):
             if trainer.is_global_zero:  # the task passes on what was learnt
                 teach_pruner(cell, model, teacher)
             model.pruner.requires_grad_(teacher is None or not config.teaching.freeze)
-            if schedule is not None and teacher is not None:
-                schedule.lesson = partial(teach_again, cell, model, teacher)
         if not config.warm_start:
             cell.restart(model)
         if config.epochs != 0 and config.max_steps != 0:
@@ -99,9 +96,7 @@ def part(trainer: pl.Trainer) -> None:
 
 
 @contextmanager
-def trainer_of(
-    cell: Cell, loggers: list[Logger], config_hash: str, schedule: BudgetSchedule | None
-) -> Iterator[pl.Trainer]:
+def trainer_of(cell: Cell, loggers: list[Logger], config_hash: str) -> Iterator[pl.Trainer]:
     """The Lightning trainer; where the run fails, its other processes end."""
     config, hardware = cell.config, cell.config.hardware
     on_terminal = sys.stdout.isatty()
@@ -124,7 +119,7 @@ def trainer_of(
         callbacks=[
             *build_each(config.callbacks),
             StopAtNonFiniteLoss(config.output_dir, config_hash),
-            *([] if schedule is None else [schedule]),
+            *([] if cell.pruner.budget is None else [budget_schedule(cell)]),
             *([] if on_terminal else [EpochLine()]),
             ReportProgress(config.output_dir),
             LambdaCallback(on_train_start=end_when_told),
@@ -156,7 +151,7 @@ def budget_schedule(cell: Cell) -> BudgetSchedule:
     settings = dict(cell.config.budget_schedule)
     batches = measure.training_batches(cell, settings.pop("examples"))
     settings.pop("final_examples")
-    return BudgetSchedule(batches, lesson_every=cell.config.teaching.every, **settings)
+    return BudgetSchedule(batches, **settings)
 
 
 def resume_path(config: DictConfig) -> str | None:

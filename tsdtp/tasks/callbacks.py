@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -29,9 +29,6 @@ class BudgetSchedule(pl.Callback):
         warmup: fraction of the steps without pruning.
         ramp: fraction of the steps over which the budget falls.
         updates: calibrations during training.
-        lesson: teaches the pruner anew, on the model as it has become.
-        lesson_every: an update is preceded by a lesson if its number, from 1 on, is a multiple of
-            this; 0: none is.
     """
 
     def __init__(
@@ -41,10 +38,7 @@ class BudgetSchedule(pl.Callback):
         warmup: float = 0.1,
         ramp: float = 0.4,
         updates: int = 20,
-        lesson: Callable[[], object] | None = None,
-        lesson_every: int = 0,
     ) -> None:
-        self.lesson, self.lesson_every = lesson, lesson_every
         self.batches = list(batches)
         self.final_batches = self.batches if final_batches is None else list(final_batches)
         self.warmup, self.ramp, self.updates = warmup, ramp, updates
@@ -68,9 +62,6 @@ class BudgetSchedule(pl.Callback):
         if trainer.global_step % every == 0:
             progress = trainer.global_step / total if pruner.ramps else 1.0
             budget = self.budget_at(progress, final)
-            number = trainer.global_step // every
-            if self.lesson and number and self.lesson_every and not number % self.lesson_every:
-                self._teach(pl_module)
             self._calibrate(pl_module, self.batches, budget)
 
     def on_train_end(self, trainer, pl_module) -> None:
@@ -78,13 +69,6 @@ class BudgetSchedule(pl.Callback):
         final = _model(pl_module).pruner.budget
         if final is not None:
             self._calibrate(pl_module, self.final_batches, final)
-
-    def _teach(self, pl_module) -> None:
-        """In the first process; the others have the pruner from there."""
-        assert self.lesson is not None
-        if pl_module.trainer.is_global_zero:
-            self.lesson()
-        pl_module.share_pruner()
 
     def _calibrate(self, pl_module, batches: list[dict], budget: float) -> None:
         device = pl_module.device

@@ -96,10 +96,6 @@ class PruningTask(pl.LightningModule, Generic[Model]):
 
     def setup(self, stage: str) -> None:
         """Every process begins with the pruner of the first one, which alone was taught."""
-        self.share_pruner()
-
-    def share_pruner(self) -> None:
-        """Gives all processes the pruner of the first one."""
         if self.trainer.world_size > 1:
             taught = {k: v.cpu() for k, v in self.model.pruner.state_dict().items()}
             self.model.pruner.load_state_dict(self.trainer.strategy.broadcast(taught))

@@ -35,15 +35,9 @@ class Recorded(BudgetSchedule):
         self.calls.append((len(batches), round(budget, 6)))
 
 
-def train(
-    schedule, budget: float | None, steps: int = 20, ramps: bool = True, first: bool = True
-) -> list:
+def train(schedule, budget: float | None, steps: int = 20, ramps: bool = True) -> list:
     pruner = SimpleNamespace(budget=budget, ramps=ramps)
-    module = SimpleNamespace(
-        model=SimpleNamespace(pruner=pruner),
-        trainer=SimpleNamespace(is_global_zero=first),
-        share_pruner=lambda: schedule.calls.append("shared"),
-    )
+    module = SimpleNamespace(model=SimpleNamespace(pruner=pruner))
     for step in range(steps):
         trainer = SimpleNamespace(global_step=step, estimated_stepping_batches=steps)
         schedule.on_train_batch_start(trainer, module, None, step)
@@ -70,20 +64,6 @@ def test_more_updates_than_steps():
 
 def test_without_a_budget_it_does_nothing():
     assert train(Recorded([{}]), None) == []
-
-
-def test_lessons_come_before_the_updates_that_they_are_due_with():
-    schedule = Recorded([{}], warmup=0, ramp=0, updates=5, lesson_every=2)
-    schedule.lesson = lambda: schedule.calls.append("lesson")
-    update = (1, 0.4)
-    taught = ["lesson", "shared", update]
-    assert train(schedule, 0.4) == [update, update, *taught, update, *taught, update]
-
-
-def test_another_process_only_receives_what_was_learnt():
-    schedule = Recorded([{}], warmup=0, ramp=0, updates=2, lesson_every=1)
-    schedule.lesson = lambda: schedule.calls.append("lesson")
-    assert train(schedule, 0.4, first=False) == [(1, 0.4), "shared", (1, 0.4), (1, 0.4)]
 
 
 def test_it_calibrates_the_model():

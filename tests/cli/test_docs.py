@@ -55,7 +55,7 @@ def test_the_library_page_runs_from_top_to_bottom(monkeypatch, tmp_path):
 @pytest.mark.parametrize("page", [page.name for page in DOCS])
 def test_the_commands_of_a_page_run(page, tsdtp, reference):
     text = (REPOSITORY / "docs" / page).read_text()
-    for line in "\n".join(blocks(text, "bash")).splitlines():
+    for line in filter(None, "\n".join(blocks(text, "bash")).splitlines()):
         name, *arguments = fast(line.split("#")[0])
         outcome = tsdtp(name, *arguments)
         assert outcome.code == 0, f"{line}\n{outcome.err}"

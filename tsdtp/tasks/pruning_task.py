@@ -127,7 +127,8 @@ class PruningTask(pl.LightningModule, Generic[Model]):
         if self.trainer.world_size == 1:
             return 1.0
         count = (labels >= 0).sum().float()
-        return float(count / self.trainer.strategy.reduce(count))
+        mean = self.trainer.strategy.reduce(count.clone())  # which works in place
+        return float(count / mean)
 
     def _task_loss(
         self, logits: Tensor, labels: Tensor, inputs: dict, trusted: Tensor | None = None

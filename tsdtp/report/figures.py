@@ -155,16 +155,22 @@ def _methods(rows: pd.DataFrame) -> Iterable[tuple[str, pd.DataFrame]]:
 
 
 def _kept(table: Table, runs: pd.DataFrame) -> dict[str, list[float]]:
-    """Mean over seeds, for what drops anything; of many lines those of one budget."""
+    """Mean over seeds, in the blocks computed, of what drops any; of many lines one budget's."""
     here = runs.query("task == @table.task and model == @table.model")
     runs = here.loc[here["tokens_kept"].map(lambda kept: isinstance(kept, list) and min(kept) < 1)]
     lines = runs.groupby(["pruning", "budget", "variant"], dropna=False).ngroups
     methods = runs.groupby("budget")["pruning"].nunique()
     if lines > _CROWD and len(methods):
         runs = runs.loc[runs["budget"] == methods.idxmax()]
-    names = [_name(run) for run in runs.to_dict("records")]
-    grouped = runs["tokens_kept"].groupby(names, sort=False)
+    records = runs.to_dict("records")
+    kept = pd.Series([_computed(run) for run in records], dtype=object)
+    grouped = kept.groupby([_name(run) for run in records], sort=False)
     return {str(k): pd.DataFrame(rows.tolist()).mean().tolist() for k, rows in grouped}
+
+
+def _computed(run: dict) -> list[float]:
+    blocks = run["blocks"]
+    return run["tokens_kept"][: None if pd.isna(blocks) else int(blocks)]
 
 
 def _name(run: dict) -> str:

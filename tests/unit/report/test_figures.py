@@ -65,6 +65,15 @@ def test_kept_tokens_are_means_over_seeds_of_what_drops_any(make_record):
     assert line.get_xydata().tolist() == [[1, 1], [2, pytest.approx(0.3)]]
 
 
+def test_tokens_are_not_drawn_beyond_the_blocks_that_are_computed(make_record):
+    record = make_record(cost={"tokens_kept": [0.8, 0.4, 0.4]})
+    record.provenance["config"] = {"model": {"blocks": 2}}
+    frame = to_frame([record])
+    (table,) = build_tables(frame)
+    (line,) = figures.draw(table, frame)["kept"].axes[0].lines
+    assert line.get_xydata().tolist() == [[1, 0.8], [2, 0.4]]
+
+
 def test_of_many_lines_those_of_the_commonest_budget_are_drawn(make_record):
     cost = {"tokens_kept": [1.0, 0.5]}
     records = [make_record("dtp", budget=b / 100, cost=cost) for b in range(20, 32)]

@@ -48,6 +48,7 @@ WRONG = {
     "noise beyond all words": (["teacher.noise=2"], ["teacher.noise=2", "0 to 1"]),
     "noise without a teacher": (["teacher.noise=0.3"], ["teacher.noise", "model.init_from"]),
     "others without a teacher": (["teacher.others=[nowhere]"], ["teacher.others", "init_from"]),
+    "dropout of everything": (["dropout=1"], ["dropout=1", "less than 1, or null"]),
     "validations that never come": (["validate_every=0"], ["validate_every=0", "or null"]),
     "early stop without validations": (
         ["validate_every=null", "callbacks=early_stop"],

@@ -21,6 +21,7 @@ from tsdtp.models.loading import (
     load_model,
     load_tokenizer,
     load_weights,
+    set_dropout,
 )
 from tsdtp.models.prune import check_blocks
 from tsdtp.models.pruned import check_settings
@@ -128,6 +129,8 @@ class Cell(ABC, Generic[Data]):
                 f"task={self.config.task.name} needs {need}, model={model.name} is none; "
                 f"valid are {self.models}, ..."
             )
+        if (dropout := self.config.get("dropout")) is not None:
+            set_dropout(architecture, dropout)
         return architecture
 
     def _pruner(self) -> TokenPruner:

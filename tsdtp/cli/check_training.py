@@ -11,7 +11,7 @@ from tsdtp.cli.identity import start_path
 
 
 def check_training(config: DictConfig) -> None:
-    """Looks at teachers and validation.
+    """Looks at teachers, dropout and validation.
 
     Args:
         config: of a run, complete.
@@ -35,6 +35,8 @@ def _faults(config: DictConfig) -> Iterator[str]:
         )
     if teacher.others and alone:
         yield "teacher.others: valid where model.init_from names the first teacher"
+    if config.dropout is not None and not 0 <= config.dropout < 1:
+        yield f"dropout={config.dropout}: valid is a probability, 0 to less than 1, or null"
     if every is not None and every < 1:
         yield f"validate_every={every}: valid is 1 or more epochs, or null"
     if every is None and "early_stop" in config.callbacks:

@@ -48,6 +48,13 @@ def load_config(
         return AutoConfig.from_pretrained(source, **head)
 
 
+def set_dropout(config: PreTrainedConfig, probability: float) -> None:
+    """Sets every dropout of an architecture, whatever its family calls it."""
+    for name, value in list(vars(config).items()):
+        if ("dropout" in name or "pdrop" in name) and isinstance(value, int | float):
+            setattr(config, name, float(probability))
+
+
 def load_tokenizer(path: str, local_dir: str | None = None) -> PreTrainedTokenizerBase:
     """The tokenizer that belongs to a pretrained model.
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from tiny import SEQ2SEQ_FAMILIES, make_batch, make_model, make_seq2seq
+from tiny import FAMILIES, SEQ2SEQ_FAMILIES, make_batch, make_model, make_seq2seq
 from transformers import AutoConfig
 
 from tsdtp.models import loading, prune, saving
@@ -17,6 +17,7 @@ from tsdtp.models.loading import (
     load_model,
     load_tokenizer,
     load_weights,
+    set_dropout,
 )
 from tsdtp.models.saving import WEIGHTS, save_weights
 
@@ -52,6 +53,19 @@ def test_a_source_is_a_folder_where_there_is_one(tmp_path):
 def test_a_model_is_pretrained_or_random(path, config):
     with pytest.raises(ValueError, match=r"one of model.path \(pretrained\) and model.config"):
         load_config(path, config, num_labels=2)
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, *SEQ2SEQ_FAMILIES])
+def test_dropout_is_set_whatever_a_family_calls_it(family):
+    make = make_seq2seq if family in SEQ2SEQ_FAMILIES else make_model
+    config, inputs = make(family).config, make_batch((24,))
+    if family in SEQ2SEQ_FAMILIES:
+        inputs["labels"] = inputs["input_ids"]
+    for probability in (0.3, 0.0):
+        set_dropout(config, probability)
+        model = load_model(None, config).train()
+        first, again = (model(**inputs).logits for _ in range(2))
+        assert torch.equal(first, again) is (probability == 0)
 
 
 def test_a_model_that_is_nowhere_says_where_it_was_sought(tmp_path, monkeypatch):

@@ -23,17 +23,18 @@ def teachers(tsdtp) -> list[str]:
 
 
 def test_several_teachers_and_altered_texts(tsdtp, teachers):
-    given = (f"teacher.others=[{teachers[1]}]", "teacher.noise=0.3")
+    given = ("teacher.others=[1]", "teacher.noise=0.3")  # the run of seed 1 beside this one
     assert tsdtp("train", *FAST, *PRUNED, *given).code == 0
     config = read_record(f"{RUN}/ts_dtp-0.7/seed0").provenance["config"]["teacher"]
-    assert config["others"] == [teachers[1]] and config["noise"] == 0.3
+    assert config["others"] == [1] and config["noise"] == 0.3
     shutil.rmtree(teachers[1])
     assert load_run(f"{RUN}/ts_dtp-0.7/seed0")[1].pruner.layers == [0, 1, 2]
 
 
 def test_a_teacher_that_is_not_there(tsdtp, teachers):
-    outcome = tsdtp("train", *FAST, *PRUNED, "teacher.others=[nowhere]")
-    assert outcome.code == 2 and "teacher.others=nowhere: no finished run" in outcome.err
+    for named, folder in (("nowhere", "nowhere"), ("7", f"{RUN}/none/seed7")):
+        outcome = tsdtp("train", *FAST, *PRUNED, f"teacher.others=[{named}]")
+        assert outcome.code == 2 and f"teacher.others={folder}: no finished run" in outcome.err
 
 
 def test_nothing_is_validated_before_the_end_where_nobody_wants_it(tsdtp):

@@ -81,8 +81,9 @@ def test_beams_are_a_translators(tsdtp):
 def test_a_record_is_replaced_by_its_own_kind_alone(tsdtp):
     assert tsdtp("train", *FAST, "benchmark.enabled=false", "hydra.run.dir=run").code == 0
     again = ("run=run", "in_place=true", "benchmark.enabled=false")
-    other = tsdtp("eval", *again, "execution=hf")
-    assert other.code == 2 and "valid: execution=packed" in other.err
+    for setting in ("in_place=true", "quality=false"):
+        other = tsdtp("eval", "run=run", setting, "execution=hf")
+        assert other.code == 2 and "valid: execution=packed" in other.err and setting in other.err
     first = Path("run/metrics.json").read_text()
     assert tsdtp("eval", *again).code == 0
     assert Path("run/metrics.previous.json").read_text() == first

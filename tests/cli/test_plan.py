@@ -35,6 +35,16 @@ def plan(*jobs: list[str], more: tuple[str, ...] = ()) -> dict:
     return {cell.method: cell for cell in cells}
 
 
+def test_a_cell_follows_all_that_teach_it():
+    others = ["pruning=none", "seed=1"], ["pruning=none", "seed=2"]
+    with initialize_config_dir(config_dir(), version_base=HYDRA_VERSION_BASE):
+        jobs = [[*PRUNED, "teacher.others=[0,2,1]"], *others, NONE]
+        cells = make_plan(jobs, lambda job: compose("train", job, return_hydra_config=True))
+    assert [cell.method for cell in cells] == ["none"] * 3 + ["topk"]
+    beside = "synthetic_sentence/tiny_bert/none/seed"
+    assert cells[-1].after == (f"{beside}0", f"{beside}2", f"{beside}1"), "its own start once"
+
+
 def finish(cell, date="2026-01-01", **provenance) -> None:
     """Leaves the record that a run of this cell would leave."""
     identity = {"task": "t", "pruning": cell.method, "model": "m", "seed": 0, "budget": None}

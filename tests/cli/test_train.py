@@ -198,6 +198,18 @@ def test_resumes_from_its_checkpoint(tsdtp):
     assert lost.code == 2 and "no such checkpoint" in lost.err
 
 
+def test_eval_may_measure_speed_alone(tsdtp, monkeypatch):
+    assert tsdtp("train", *FAST, "benchmark.enabled=false", "hydra.run.dir=run").code == 0
+    before = read_record("run")
+    monkeypatch.delattr(measure, "evaluate")
+    benchmark = ("benchmark.examples=8", "benchmark.rounds=2", "benchmark.min_time=0.001")
+    assert tsdtp("eval", "run=run", "in_place=true", "quality=false", *benchmark).code == 0
+    after = read_record("run")
+    assert before.speed is None and after.speed["vs_packed"] > 0
+    assert (after.quality, after.cost) == (before.quality, before.cost)
+    assert "quality=false" in after.provenance["measured"]["command"]
+
+
 def test_eval_measures_the_same_model(tsdtp, monkeypatch):
     assert tsdtp("train", *FAST, "pruning=topk", "pruning.budget=0.6").code == 0
     folder = f"{RUN}/topk-0.6/seed0"

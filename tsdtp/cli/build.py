@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tsdtp.cli.config import ConfigError, instantiate
-from tsdtp.cli.identity import start_path
+from tsdtp.cli.identity import other_teachers, start_path
 from tsdtp.data.task_data import TaskData
 from tsdtp.models import PrunedModel
 from tsdtp.models.cost import max_positions
@@ -60,17 +60,6 @@ def start_folder(config: DictConfig) -> Path | None:
     return _finished(folder, f"model.init_from={config.model.init_from}")
 
 
-def other_teachers(config: DictConfig) -> list[Path]:
-    """The runs that teach beside the one to start from.
-
-    Raises:
-        ConfigError: if one is not there or not finished.
-        ValueError: if its weights are damaged.
-    """
-    named = OmegaConf.select(config, "teacher.others") or []
-    return [_finished(Path(folder), f"teacher.others={folder}") for folder in named]
-
-
 def _finished(folder: Path, setting: str) -> Path:
     """The folder of a finished run, whose weights are whole."""
     if not (folder / WEIGHTS).is_file():
@@ -105,7 +94,9 @@ class Cell(ABC, Generic[Data]):
         self.config = config
         self.device = device_of(config)
         self.start = self.baseline = start_folder(config)
-        self.others = other_teachers(config)
+        self.others = [
+            _finished(folder, f"teacher.others={folder}") for folder in other_teachers(config)
+        ]
         check_settings(config.model.execution, config.model.pooling, config.model.attention)
         if self.start is None and not config.get("warm_start", True):
             raise ConfigError("warm_start=false: valid where model.init_from names a teacher")

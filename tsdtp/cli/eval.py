@@ -36,8 +36,11 @@ def evaluate(config: DictConfig, command: str, folder: Path) -> RunRecord:
     kept = {key: config[key] for key in ("hardware", "benchmark", "eval_batch_size")}
     cell, model = load_run(config.run, {**kept, "model.execution": config.execution, **beams})
     model = measure.as_measured(model, cell.config, cell.device)
-    summary = measure.evaluate(model, cell, folder)
-    summary["cost"]["budget_spent_train"] = record.cost.get("budget_spent_train")
+    if config.quality:
+        summary = measure.evaluate(model, cell, folder)
+        summary["cost"]["budget_spent_train"] = record.cost.get("budget_spent_train")
+    else:
+        summary = {"quality": record.quality, "cost": record.cost}
     speed, memory = measure.benchmark(model.to(cell.device), cell)
     new = RunRecord(
         identity=identity,
@@ -64,11 +67,12 @@ def _identity(record: RunRecord, config: DictConfig) -> tuple[dict, dict]:
     """The identity of what is measured, and the setting of another number of beams."""
     variant, beams = _with_beams(record, config.num_beams)
     identity = {**record.identity, **variant, "execution": config.execution or "packed"}
-    if config.in_place and identity != record.identity:
+    if identity != record.identity and (config.in_place or not config.quality):
+        setting = "in_place=true" if config.in_place else "quality=false"
         own = record.identity["execution"]
         raise ConfigError(
-            f"in_place=true would make the run's record another's; valid: execution={own} and "
-            "num_beams=null, or in_place=false"
+            f"{setting} would mix the run's record with another's; valid: execution={own} and "
+            "num_beams=null, or in_place=false and quality=true"
         )
     return identity, beams
 

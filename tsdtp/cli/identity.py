@@ -75,8 +75,22 @@ def start_path(settings: Settings) -> Path | None:
     named = settings["model"]["init_from"]
     if named != "unpruned":
         return None if named is None else Path(named)
-    here = Path(os.path.relpath(settings["output_dir"]))
-    return here.parent.parent / "none" / here.name
+    return _unpruned_runs(settings) / Path(settings["output_dir"]).name
+
+
+def other_teachers(settings: Settings) -> list[Path]:
+    """Folders of the runs that teach beside the one to start from, without that one itself."""
+    teacher = settings.get("teacher") or {}
+    folders = [
+        _unpruned_runs(settings) / f"seed{named}" if isinstance(named, int) else Path(named)
+        for named in teacher.get("others") or ()
+    ]
+    return [folder for folder in folders if folder != start_path(settings)]
+
+
+def _unpruned_runs(settings: Settings) -> Path:
+    """Where the unpruned runs beside this run lie, a folder a seed."""
+    return Path(os.path.relpath(settings["output_dir"])).parent.parent / "none"
 
 
 def start_identity(settings: Settings) -> dict[str, Any] | None:

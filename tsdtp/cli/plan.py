@@ -14,7 +14,14 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from tsdtp.cli.check import check_filled
 from tsdtp.cli.config import ConfigError, plain
-from tsdtp.cli.identity import Settings, Status, cell_identity, inspect_run, start_path
+from tsdtp.cli.identity import (
+    Settings,
+    Status,
+    cell_identity,
+    inspect_run,
+    other_teachers,
+    start_path,
+)
 from tsdtp.provenance import code_state
 from tsdtp.results import RunRecord
 
@@ -29,7 +36,7 @@ class Planned:
         method: name of the pruning config.
         status: of what lies in its folder.
         record: that lies there, if it can be read.
-        after: names of the cells of this plan that it starts from.
+        after: names of the cells of this plan that it starts from or learns from.
     """
 
     overrides: tuple[str, ...]
@@ -104,8 +111,9 @@ def _resolve(config: DictConfig) -> tuple[Settings, str]:
 
 def _link(cell: Planned, folders: dict[Path, str]) -> Planned:
     start = start_path(cell.settings)
-    name = folders.get(start.resolve()) if start else None
-    return replace(cell, after=(name,)) if name else cell
+    teachers = [*([start] if start else []), *other_teachers(cell.settings)]
+    names = [folders[path.resolve()] for path in teachers if path.resolve() in folders]
+    return replace(cell, after=tuple(names))
 
 
 def _restart(cells: list[Planned]) -> list[Planned]:

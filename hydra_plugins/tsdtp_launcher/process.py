@@ -1,4 +1,4 @@
-"""`hydra/launcher=process`: each job of a multirun in an interpreter and a device slot."""
+"""`hydra/launcher=process`: each job of a multirun in a process and a device slot."""
 
 from __future__ import annotations
 

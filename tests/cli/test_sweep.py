@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -11,9 +12,11 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from tiny import FAST, REPOSITORY
 
+from tsdtp.jobs.job import LOG_NAME
 from tsdtp.results import read_record
 
 PRESET = """# Two methods on generated data; the pruned cells stand first, their start run last.
@@ -116,18 +119,21 @@ def wait_for(condition, seconds: float = 120.0):
     return found
 
 
-def cell_processes(parent: int) -> list:
-    import psutil
-
-    children = psutil.Process(parent).children()
-    return [c for c in children if "hydra.mode=RUN" in c.cmdline()]
+def cell_processes(parent: int) -> dict:
+    """Processes below it by the folder whose log they write."""
+    found = {}
+    for process in psutil.Process(parent).children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            logs = [Path(file.path) for file in process.open_files()]
+            found |= {log.parent.name: process for log in logs if log.name == LOG_NAME}
+    return found
 
 
 @pytest.mark.slow
 def test_ctrl_c_ends_the_cells_and_says_what_is_left(tsdtp):
     process = start("epochs=500")
     wait_for(lambda: list(Path().rglob("progress.json")))
-    cells = cell_processes(process.pid)
+    cells = cell_processes(process.pid).values()
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -139,9 +145,7 @@ def test_ctrl_c_ends_the_cells_and_says_what_is_left(tsdtp):
 @pytest.mark.slow
 def test_a_cell_killed_from_outside_does_not_touch_the_other(tsdtp):
     process = start("debug=fast", "max_steps=60", "epochs=40")
-    victim = wait_for(lambda: cell_processes(process.pid))[0]
-    seed = next(a for a in victim.cmdline() if a.startswith("seed=")).replace("=", "")
-    wait_for(lambda: (Path("outputs/runs/synthetic_sentence/tiny_bert/none") / seed).is_dir())
+    seed, victim = next(iter(wait_for(lambda: cell_processes(process.pid)).items()))
     victim.kill()
     out, _ = process.communicate(timeout=120)
     assert process.returncode == 1

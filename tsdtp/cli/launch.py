@@ -1,4 +1,4 @@
-"""Runs the cells of a plan, each in an interpreter of its own, and says what became of them."""
+"""Runs the cells of a plan, each in a process of its own, and says what became of them."""
 
 from __future__ import annotations
 
@@ -21,6 +21,13 @@ from tsdtp.provenance import code_digest
 from tsdtp.results import RECORD_NAME, read_record
 
 INTERRUPTED = 130  # exit code after Ctrl-C, as shells have it
+# What a cell needs: it is forked from a process that has it. Without it starting takes seconds.
+IMPORTS = (
+    *(f"tsdtp.cli.{name}" for name in ("train", "bench", "run", "cells", "measure_speed")),
+    "tsdtp.report.html",
+    "datasets",
+    "transformers.models.bert.modeling_bert",
+)
 
 
 def launch(
@@ -67,7 +74,7 @@ def launch(
     places = choose_slots([cell.settings["hardware"] for cell in chosen], slots)
     check_code(cells)
     _announce(cells, chosen)
-    pool = Pool(places, {"TSDTP_CODE": code_digest()}, grace)
+    pool = Pool(places, {"TSDTP_CODE": code_digest()}, grace, IMPORTS)
     try:
         with terminate_as_interrupt(), Board(jobs, log, len(places)) as board:
             run_all(pool, jobs, board.refresh)
@@ -114,7 +121,7 @@ def terminate_as_interrupt() -> Iterator[None]:
 def run_job(
     name: str, folder: Path, arguments: Sequence[str], command: str = "train", **known: Any
 ) -> Job:
-    """One run as a job: `tsdtp train` or another command in an interpreter of its own.
+    """One run as a job: `tsdtp train` or another command in a process of its own.
 
     Args:
         name: of the job.

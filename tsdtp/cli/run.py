@@ -90,7 +90,9 @@ def _run(config: DictConfig, settings: Settings, method: str, overrides: list[st
 
 
 def use_threads(threads: int | None) -> None:
-    """Has torch compute with so many threads on the CPU; None: its own choice."""
+    """Has torch compute with so many threads on the CPU; None: as many as OpenMP is told to."""
+    told = os.environ.get("OMP_NUM_THREADS", "")  # torch reads it when imported, maybe too early
+    threads = threads or (int(told) if told.isdigit() else None)
     if threads:
         torch.set_num_threads(threads)
         os.environ["OMP_NUM_THREADS"] = str(threads)  # or Lightning sets its own

@@ -15,7 +15,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from tsdtp.cli.check import check_command, exit_with, load_preset
 from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, as_text, config_dir, plain
-from tsdtp.cli.launch import INTERRUPTED, choose_slots, run_job, terminate_as_interrupt
+from tsdtp.cli.launch import (
+    IMPORTS,
+    INTERRUPTED,
+    choose_slots,
+    run_job,
+    terminate_as_interrupt,
+)
 from tsdtp.cli.sweep import product, sweep_lock
 from tsdtp.cli.trials import (
     BUDGET,
@@ -100,7 +106,7 @@ class Search:
         """Slots for the trials' hardware."""
         with initialize_config_dir(config_dir(), version_base=HYDRA_VERSION_BASE):
             hardware = plain(compose("train", self.trial).hardware)
-        return Pool(choose_slots([hardware], self.settings["slots"]))
+        return Pool(choose_slots([hardware], self.settings["slots"]), imports=IMPORTS)
 
     def run(self, study: Study, pool: Pool) -> None:
         """Makes trials until there are as many as were asked for.

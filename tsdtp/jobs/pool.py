@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 
@@ -14,6 +15,9 @@ import psutil
 from tsdtp.jobs.job import Job, State
 from tsdtp.jobs.progress import PROGRESS_NAME
 from tsdtp.jobs.slots import Slot
+from tsdtp.jobs.warm import Forked, prepare
+
+Process = subprocess.Popen | Forked
 
 
 class Pool:
@@ -23,17 +27,23 @@ class Pool:
         slots: that jobs may use, one job each.
         environment: of every job, beside this process's own.
         grace: seconds that a job has to end by itself before it is killed.
+        imports: modules; on Linux `python -m` jobs are forked from a process that has imported them,
+            but for those on GPUs, which no process may have looked at that then forks.
     """
 
     def __init__(
-        self, slots: Sequence[Slot], environment: dict[str, str] | None = None, grace: float = 10.0
+        self,
+        slots: Sequence[Slot],
+        environment: dict[str, str] | None = None,
+        grace: float = 10.0,
+        imports: Sequence[str] = (),
     ) -> None:
         if not slots:
             raise ValueError("no slot to run a job in")
         self.free = list(slots)
         self.environment = {**(environment or {}), "TSDTP_SLOTS": str(len(slots))}
-        self.grace = grace
-        self._running: dict[str, tuple[Job, Slot, subprocess.Popen]] = {}
+        self.grace, self.imports, self._prepared = grace, imports, False
+        self._running: dict[str, tuple[Job, Slot, Process]] = {}
 
     @property
     def running(self) -> list[Job]:
@@ -45,26 +55,35 @@ class Pool:
         slot = self.free[0]
         job.folder.mkdir(parents=True, exist_ok=True)
         (job.folder / PROGRESS_NAME).unlink(missing_ok=True)
-        with open(job.log, "wb") as log:
-            process = subprocess.Popen(
-                job.command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env={
-                    **os.environ,
-                    **self.environment,
-                    **slot.environment,
-                    "TSDTP_BEGUN": str(time.time()),
-                },
-                start_new_session=True,  # Ctrl-C reaches it through us alone
-            )
+        process = self._begin(job, slot)
         self.free.remove(slot)
         if slot.cores and hasattr(psutil.Process, "cpu_affinity"):
             with contextlib.suppress(psutil.Error):  # it may have ended already
                 psutil.Process(process.pid).cpu_affinity(list(slot.cores))
-        job.state, job.started = State.RUNNING, time.monotonic()
+        job.state = State.RUNNING
         self._running[job.name] = (job, slot, process)
+
+    def _begin(self, job: Job, slot: Slot) -> Process:
+        """A process with a session of its own: Ctrl-C reaches it through us alone."""
+        is_module = job.command[:2] == [sys.executable, "-m"]
+        forks = bool(self.imports) and is_module and not slot.gpu and sys.platform == "linux"
+        if forks and not self._prepared:
+            prepare(self.imports)
+            self._prepared = True
+        job.started = time.monotonic()
+        variables = {**os.environ, **self.environment, **slot.environment}
+        variables["TSDTP_BEGUN"] = str(time.time())
+        if forks:
+            return Forked(job.command[2], job.command[3:], job.log, variables)
+        with open(job.log, "wb") as log:
+            return subprocess.Popen(
+                job.command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=variables,
+                start_new_session=True,
+            )
 
     def poll(self) -> list[Job]:
         """Jobs that have ended since the last call."""
@@ -93,7 +112,7 @@ class Pool:
                 job.state, job.note = State.STOPPED, note
 
 
-def _signal(process: subprocess.Popen, number: signal.Signals) -> None:
+def _signal(process: Process, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, number)
 

@@ -16,11 +16,13 @@ class Slot:
         name: GPU ids or CPU cores, as the user would write them.
         environment: variables that bind a process to it.
         cores: CPU cores to bind the process to; empty: any.
+        gpu: whether it holds GPUs.
     """
 
     name: str
     environment: dict[str, str] = field(default_factory=dict)
     cores: tuple[int, ...] = ()
+    gpu: bool = False
 
 
 _ALL = Slot("all cores")
@@ -29,8 +31,8 @@ _ALL = Slot("all cores")
 def gpu_slot(ids: str) -> Slot:
     """A slot of GPUs, such as `0` or `0,1`, or `all`; a job in it sees these alone."""
     if ids == "all":
-        return Slot("all gpus")
-    return Slot(f"gpu {ids}", {"CUDA_VISIBLE_DEVICES": ids})
+        return Slot("all gpus", gpu=True)
+    return Slot(f"gpu {ids}", {"CUDA_VISIBLE_DEVICES": ids}, gpu=True)
 
 
 def cpu_slot(cores: str) -> Slot:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from tiny import REPOSITORY
 
 from tsdtp.jobs.job import Job, State
 from tsdtp.jobs.pool import Pool, run_all
@@ -19,15 +20,30 @@ from tsdtp.jobs.slots import Slot, gpu_slot
 TWO = (Slot("a", {"PLACE": "a"}), Slot("b", {"PLACE": "b"}))
 
 
+IMPORTS = ()
+
+
+@pytest.fixture(autouse=True, params=[(), ("json",)], ids=["begun", "forked"])
+def way(request, monkeypatch):
+    """Every job in an interpreter of its own, or forked from one."""
+    monkeypatch.setitem(globals(), "IMPORTS", request.param)
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY / "tests"))
+
+
 def job(folder: Path, name: str, code: str = "", after: tuple[str, ...] = ()) -> Job:
     """A job that runs Python code in its folder and then writes its result."""
     place = folder / name
     text = f"import os, time, signal; os.chdir({str(place)!r})\n{code}\nopen('result', 'w').close()"
-    return Job(name, place, [sys.executable, "-S", "-c", text], place / "result", after)
+    how = ["-m", "program"] if IMPORTS else ["-S", "-c"]
+    return Job(name, place, [sys.executable, *how, text], place / "result", after)
+
+
+def pool_of(slots=TWO, **settings) -> Pool:
+    return Pool(slots, imports=IMPORTS, **settings)
 
 
 def run(jobs: list[Job], slots=TWO, **settings) -> dict[str, Job]:
-    run_all(Pool(slots, **settings), jobs, lambda: None, poll=0.01)
+    run_all(pool_of(slots, **settings), jobs, lambda: None, poll=0.01)
     return {job.name: job for job in jobs}
 
 
@@ -96,6 +112,23 @@ def test_one_job_at_a_time_in_each_slot(tmp_path):
         assert all(end <= begin for (_, end), (begin, _) in zip(ordered, ordered[1:], strict=False))
 
 
+def test_a_job_runs_where_and_as_it_is_told_and_ends_in_order(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OURS", "of now")
+    code = (
+        "import atexit, sys; atexit.register(print, 'at exit'); print(os.environ['OURS'])\n"
+        "open('session', 'w').write(str(os.getsid(0) == os.getpid()))\n"
+        "open('place', 'w').write(PLACE); print('to err', file=sys.stderr)"
+    )
+    told = job(tmp_path, "told", code.replace("PLACE", "place"))
+    told.command[-1] = f"import os; place = os.getcwd()\n{told.command[-1]}"
+    run([told])
+    assert told.state is State.DONE
+    assert (tmp_path / "told" / "place").read_text() == str(tmp_path)
+    assert (tmp_path / "told" / "session").read_text() == "True"
+    assert sorted(told.log.read_text().split("\n")) == ["", "at exit", "of now", "to err"]
+
+
 def test_cores_bind_the_process(tmp_path):
     core = sorted(os.sched_getaffinity(0))[-1]
     code = "time.sleep(0.2); open('cores', 'w').write(str(os.sched_getaffinity(0)))"
@@ -141,7 +174,7 @@ def test_an_interrupt_ends_every_process_and_grandchild(tmp_path, interruptible)
 def test_an_error_of_ours_ends_every_process(tmp_path):
     slow, broken = job(tmp_path, "slow", "time.sleep(60)"), job(tmp_path, "broken")
     broken.command = [str(tmp_path / "no such program")]
-    pool = Pool(TWO, grace=0.5)
+    pool = pool_of(grace=0.5)
     with pytest.raises(FileNotFoundError, match="no such program"):
         run_all(pool, [slow, broken], lambda: None, poll=0.01)
     assert (slow.state, slow.note) == (State.STOPPED, "stopped")
@@ -155,7 +188,7 @@ def test_a_signal_without_a_name_is_a_failure_like_others(tmp_path):
 
 
 def test_stopping_one_job_lets_the_others_go_on(tmp_path):
-    pool = Pool(TWO, grace=0.5)
+    pool = pool_of(grace=0.5)
     slow, fast = job(tmp_path, "slow", "time.sleep(60)"), job(tmp_path, "fast", "time.sleep(0.3)")
     pool.start(slow)
     pool.start(fast)
@@ -174,10 +207,11 @@ def test_a_pool_needs_a_slot():
 @pytest.mark.slow
 def test_two_hundred_jobs_leak_nothing(tmp_path):
     process = psutil.Process()
-    before = process.num_fds(), process.num_threads()
+    run([job(tmp_path / "before", "first")])  # a server that forks stays
+    before = process.num_fds(), process.num_threads(), process.children()
     jobs = [job(tmp_path, str(n)) for n in range(200)]
     ended = run(jobs)
     assert all(job.state is State.DONE for job in ended.values())
-    assert len(list(tmp_path.rglob("result"))) == 200
+    assert len(list(tmp_path.rglob("result"))) == 201
     assert process.num_fds() <= before[0] and process.num_threads() <= before[1]
-    assert not process.children()
+    assert process.children() == before[2]

@@ -27,8 +27,8 @@ class Pool:
         slots: that jobs may use, one job each.
         environment: of every job, beside this process's own.
         grace: seconds that a job has to end by itself before it is killed.
-        imports: modules; on Linux `python -m` jobs are forked from a process that has imported them,
-            but for those on GPUs, which no process may have looked at that then forks.
+        imports: modules; on Linux `python -m` jobs are forked from a process that has imported
+            them, but for those on GPUs, which a process must not have touched that forks.
     """
 
     def __init__(

@@ -71,6 +71,14 @@ def test_says_what_is_wrong_and_what_is_valid(tsdtp, name):
         assert words in outcome.err
 
 
+def test_a_model_file_that_lacks_keys(tsdtp):
+    Path("mine/model").mkdir(parents=True)
+    Path("mine/model/half.yaml").write_text("name: half\nconfig: null\nblocks: null\n")
+    outcome = tsdtp("train", "--config-dir=mine", "model=half", *FAST)
+    assert outcome.code == 2 and "model=half: its file lacks model.path, " in outcome.err
+    assert "model.init_from; valid is one like model/own.yaml" in outcome.err
+
+
 def test_beams_are_a_translators(tsdtp):
     assert tsdtp("train", *FAST, "benchmark.enabled=false").code == 0
     run = "run=outputs/runs/synthetic_sentence/tiny_bert/none/seed0"

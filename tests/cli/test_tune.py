@@ -122,17 +122,17 @@ def test_a_search_resumes_and_leaves_experiments_that_run(tsdtp):
     settings = OmegaConf.load(REPOSITORY / "configs/hparams/ts_dtp.yaml")
     settings.trial, settings.start = [], []  # or they would outweigh debug=fast
     OmegaConf.save(settings, "small.yaml")
-    arguments = [*FAST, "task=synthetic_sentence", "dir=found", "hparams=small.yaml"]
+    arguments = [*FAST, "task=synthetic_sentence", "dir=a=b", "hparams=small.yaml"]
     assert tsdtp("tune", "trials=2", *arguments).code == 0
     outcome = tsdtp("tune", "trials=3", *arguments)
     assert outcome.code == 0
     assert outcome.out.count("trial done") == 1, "two were done before"
-    assert len(list(Path("found/trials").glob("*/metrics.json"))) == 3
-    assert len(Path("found/trials.csv").read_text().splitlines()) == 4
-    assert Path("found/front.png").stat().st_size > 1000
-    path = next(Path("found/experiment").glob("*.yaml"))
+    assert len(list(Path("a=b/trials").glob("*/metrics.json"))) == 3
+    assert len(Path("a=b/trials.csv").read_text().splitlines()) == 4
+    assert Path("a=b/front.png").stat().st_size > 1000
+    path = next(Path("a=b/experiment").glob("*.yaml"))
     config = OmegaConf.load(path)
     assert "override /pruning" in path.read_text() and 0.3 <= config.pruning.budget <= 0.8
     assert "evaluate_on" not in path.read_text()
-    chosen = ["--config-dir=found", f"experiment={path.stem}", "model.init_from=found/start"]
+    chosen = ["--config-dir=a=b", f"experiment={path.stem}", "model.init_from='a=b/start'"]
     assert tsdtp("train", *chosen, *FAST).code == 0

@@ -21,10 +21,12 @@ from yaml import YAMLError
 
 from tsdtp.cli.config import (
     HYDRA_VERSION_BASE,
+    LATER,
     ConfigError,
     config_dir,
     device_count,
     find_preset,
+    quoted,
 )
 from tsdtp.cli.keys import check_targets, places_of, unknown_key
 
@@ -62,7 +64,10 @@ def check_command(config_name: str, arguments: Sequence[str]) -> None:
 
 def user_folder(folder: str | Path | None) -> list[str]:
     """The override by which a config folder of the user's own is searched as well."""
-    return [] if folder is None else [f"hydra.searchpath=['{Path(folder).resolve().as_uri()}']"]
+    if folder is None:
+        return []
+    place = quoted(f"file://{Path(folder).resolve()}")  # no URI: Hydra takes % for a letter
+    return [f"hydra.searchpath=[{place}]"]
 
 
 def parse(overrides: Sequence[str]) -> list[Override]:
@@ -168,9 +173,16 @@ def check_threads(threads: object) -> None:
 
 
 def check_filled(config: DictConfig) -> None:
-    """Raises ConfigError for values that the user has to give and has not."""
+    """Raises ConfigError for values, or keys of a model's file, that the user has not given."""
     if missing := sorted(OmegaConf.missing_keys(config)):
         raise ConfigError(f"no value given for {', '.join(missing)}")
+    example = OmegaConf.load(f"{config_dir()}/model/own.yaml")
+    wanted = [f"model.{key}" for key in example if key not in config.model]
+    if missing := [key for key in wanted if key not in LATER]:
+        name = config.model.get("name", "?")
+        raise ConfigError(
+            f"model={name}: its file lacks {', '.join(missing)}; valid is one like model/own.yaml"
+        )
 
 
 def check_one_process(hardware: DictConfig) -> None:

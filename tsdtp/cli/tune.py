@@ -14,7 +14,14 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from tsdtp.cli.check import check_command, exit_with, load_preset
-from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, as_text, config_dir, plain
+from tsdtp.cli.config import (
+    HYDRA_VERSION_BASE,
+    ConfigError,
+    as_text,
+    config_dir,
+    plain,
+    quoted,
+)
 from tsdtp.cli.launch import (
     IMPORTS,
     INTERRUPTED,
@@ -91,8 +98,8 @@ class Search:
         measured = ["benchmark.enabled=true"] if settings["cost"] == "seconds" else []
         common = [*settings["common"], *measured]
         (self.start,) = product([*common, *settings["start"], *overrides, "pruning=none"])
-        start = [f"model.init_from={self.folder / 'start'}"]
-        (self.trial,) = product([*common, *start, *settings["trial"], *overrides])
+        self.begun = f"model.init_from={quoted(self.folder / 'start')}"
+        (self.trial,) = product([*common, self.begun, *settings["trial"], *overrides])
         check_command("train", self.start)
         check_command("train", [*self.trial, *map(_first, settings["space"].items())])
 
@@ -133,7 +140,7 @@ class Search:
             forget_interrupted(study)
 
     def _run_start(self, pool: Pool) -> None:
-        if "model.init_from=" + str(self.folder / "start") not in self.trial:
+        if self.begun not in self.trial:
             return  # the user names another one
         job = run_job("start", self.folder / "start", [*self.start, "overwrite=true"])
         if not job.result.is_file():

@@ -18,6 +18,7 @@ HYDRA_VERSION_BASE = "1.3"
 # Settings that some records and files of users lack, or alone still have, and what they stand for.
 LATER = {
     "model.blocks": None,
+    "pruning.gate_noise": False,
     "task.data.lines_per_text": 1,
     "teacher.others": [],
     "teacher.noise": 0.0,

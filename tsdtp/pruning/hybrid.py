@@ -9,7 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from tsdtp.pruning.base import TokenPruner
-from tsdtp.pruning.rules import dynamic_threshold, segment_sum, straight_through
+from tsdtp.pruning.rules import (
+    dynamic_threshold,
+    logistic_noise,
+    segment_sum,
+    straight_through,
+)
 from tsdtp.pruning.scores import log_share, share
 from tsdtp.pruning.state import Decision, TokenState
 
@@ -25,6 +30,8 @@ class HybridPruner(TokenPruner):
         k: standard deviations below the mean, where no budget sets it; may be negative.
         log_scores: threshold on the logarithm of importance.
         temperature: of the gates.
+        gate_noise: gates that learn draw with the probability of their sigmoid, as Transkimmer's
+            do, instead of keeping what lies above the threshold.
         learn_gamma: learn it, for each layer on its own, from there.
         own_attention: add the model's own attention received.
         decay: weight of the importance gathered in earlier layers, 0 (none) to 1 (the plain sum).
@@ -49,6 +56,7 @@ class HybridPruner(TokenPruner):
         k: float,
         log_scores: bool,
         temperature: float,
+        gate_noise: bool = False,
         learn_gamma: bool = False,
         own_attention: bool = True,
         decay: float = 1.0,
@@ -65,6 +73,7 @@ class HybridPruner(TokenPruner):
             )
         super().__init__(num_layers, layers, budget, strictness=-k, fuse=fuse)
         self.gamma, self.decay, self.temperature = gamma, decay, temperature
+        self.gate_noise = gate_noise
         self.static_threshold, self.log_scores = static_threshold, log_scores
         self.needs_attention = own_attention
         start = torch.full((len(self.layers),), float(gamma)).log()
@@ -94,7 +103,11 @@ class HybridPruner(TokenPruner):
         if not learning:
             return Decision(keep=keep, memory=importance)
         margin = (scores - threshold.to(scores.dtype)).nan_to_num(posinf=1e4, neginf=-1e4)
-        gate = straight_through(keep, (margin / self.temperature).sigmoid())
+        logit = margin / self.temperature
+        if self.gate_noise:
+            logit = logit + logistic_noise(logit)
+            keep = logit >= 0
+        gate = straight_through(keep, logit.sigmoid())
         return Decision(keep, gate, importance, self._auxiliary_loss(task, state))
 
     def _gamma(self, layer: int) -> float | Tensor:

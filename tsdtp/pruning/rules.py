@@ -133,6 +133,15 @@ def straight_through(keep: Tensor, soft: Tensor) -> Tensor:
     return keep.to(soft.dtype) + (soft - soft.detach())
 
 
+def logistic_noise(like: Tensor) -> Tensor:
+    """Draws in the shape of another tensor: the difference of two Gumbel draws.
+
+    A softmax of two options with Gumbel noise is a sigmoid of one logit with this (Maddison, Mnih
+    and Teh, "The Concrete Distribution", ICLR 2017).
+    """
+    return torch.rand_like(like).clamp(1e-6, 1 - 1e-6).logit()
+
+
 def mean_of(values: Tensor, chosen: Tensor) -> Tensor:
     """Scalar mean of the chosen values, 0 if there is none."""
     return values.masked_fill(~chosen, 0).sum() / chosen.sum().clamp(min=1)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
-import torch
 from torch import Tensor, nn
 
 from tsdtp.pruning.base import TokenPruner
-from tsdtp.pruning.rules import mean_of, straight_through
+from tsdtp.pruning.rules import logistic_noise, mean_of, straight_through
 from tsdtp.pruning.state import Decision, TokenState
 
 
@@ -68,9 +67,7 @@ class Transkimmer(TokenPruner):
         logit = self._predictor(state.layer)(state.hidden).squeeze(1).float() - self.strictness
         if not self.training:
             return Decision(keep=logit >= 0)
-        # The difference of two Gumbel draws is logistic: a softmax of two is a sigmoid of one.
-        noise = torch.rand_like(logit).clamp(1e-6, 1 - 1e-6).logit()
-        soft = ((logit + noise) / self.temperature).sigmoid().float()
+        soft = ((logit + logistic_noise(logit)) / self.temperature).sigmoid().float()
         keep = soft >= 0.5
         return Decision(keep, straight_through(keep, soft), loss=mean_of(soft, state.eligible))
 

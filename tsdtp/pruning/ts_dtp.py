@@ -27,7 +27,8 @@ class TsDtp(HybridPruner):
       without the model's own, and needs no attention probabilities.
     - Importance: cumulative over the layers that prune, each earlier layer weighted by `decay`.
     - Dynamic threshold: mean - k * std of log importance; k is calibrated where there is a budget.
-    - Training: gates sigmoid((score - threshold) / temperature), straight-through.
+    - Training, where T is not frozen: gates sigmoid((score - threshold) / temperature),
+      straight-through, drawn with Gumbel noise if so asked (gate_noise).
     - Auxiliary loss: cross-entropy of T against a teacher's token attributions, or, without a
       teacher, the entropy of T, so that the task attention commits itself.
 
@@ -45,6 +46,7 @@ class TsDtp(HybridPruner):
         log_scores: threshold on the logarithm of importance.
         task_feature_dim: features per token.
         temperature: of the gates.
+        gate_noise: see `HybridPruner`.
         fuse: see `TokenPruner`.
         layers: see `TokenPruner`.
         budget: see `TokenPruner`.
@@ -65,6 +67,7 @@ class TsDtp(HybridPruner):
         log_scores: bool = True,
         task_feature_dim: int = 32,
         temperature: float = 0.5,
+        gate_noise: bool = False,
         fuse: str | None = None,
         layers: Sequence[int] | None = None,
         budget: float | None = None,
@@ -79,6 +82,7 @@ class TsDtp(HybridPruner):
             static_threshold=static_threshold,
             log_scores=log_scores,
             temperature=temperature,
+            gate_noise=gate_noise,
             fuse=fuse,
             layers=layers,
             budget=budget,

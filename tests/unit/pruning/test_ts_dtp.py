@@ -48,6 +48,25 @@ def test_ts_dtp_adds_gamma_times_the_task_attention(state_of, taught):
     assert decision.memory.tolist() == pytest.approx([0.2, 0.4, 0.6, 0.8])
 
 
+def test_gates_with_noise_draw_what_stays_in_training_alone(state_of, taught):
+    torch.manual_seed(0)
+    pruner = taught([0.2, 0.05, 0.5, 0.15, 0.1], k=0.75, gate_noise=True)
+    state = state_of([0.2] * 5)
+    decisions = [pruner(state) for _ in range(2000)]
+    assert all(set(d.gate.tolist()) <= {0.0, 1.0} for d in decisions)
+    assert all(torch.equal(d.gate[1:], d.keep[1:].float()) for d in decisions)
+    shares = torch.stack([d.keep.double() for d in decisions]).mean(0)[1:]
+    pruner.gate_noise = False
+    plain = pruner(state)
+    assert (shares > 0).all() and (shares < 1).all(), "each stays at times"
+    assert torch.equal(shares > 0.5, plain.keep[1:]), "mostly what lies above the threshold"
+    order = torch.tensor([0.05, 0.5, 0.15, 0.1]).argsort()
+    assert torch.equal(shares.argsort(), order), "the more attention, the more often"
+    pruner.gate_noise = True
+    pruner.eval()
+    assert all(torch.equal(pruner(state).keep, plain.keep) for _ in range(5))
+
+
 @pytest.mark.parametrize("alive", [[1, 1, 1, 1, 1], [1, 1, 0, 1, 1]])
 def test_the_gate_is_the_hard_decision_and_has_a_gradient(state_of, taught, alive):
     pruner = taught([0.2, 0.05, 0.5, 0.15, 0.1], k=0.5)

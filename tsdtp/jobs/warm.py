@@ -17,7 +17,6 @@ from multiprocessing import get_context
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from types import ModuleType
-from unittest.mock import patch
 
 _CONTEXT = get_context("forkserver")
 
@@ -30,8 +29,14 @@ def prepare(imports: Sequence[str]) -> None:
 
 def _start(target: Callable, *arguments) -> ForkServerProcess:
     process = _CONTEXT.Process(target=target, args=arguments)
-    with patch.dict(sys.modules, {"__main__": ModuleType("__main__")}):
-        process.start()  # and does not import what this process was started with
+    own = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType(
+        "__main__"
+    )  # or the fork imports what we were started with
+    try:
+        process.start()
+    finally:
+        sys.modules["__main__"] = own
     return process
 
 

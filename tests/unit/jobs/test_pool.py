@@ -18,8 +18,6 @@ from tsdtp.jobs.pool import Pool, run_all
 from tsdtp.jobs.slots import Slot, gpu_slot
 
 TWO = (Slot("a", {"PLACE": "a"}), Slot("b", {"PLACE": "b"}))
-
-
 IMPORTS = ()
 
 
@@ -118,9 +116,9 @@ def test_a_job_runs_where_and_as_it_is_told_and_ends_in_order(tmp_path, monkeypa
     code = (
         "import atexit, sys; atexit.register(print, 'at exit'); print(os.environ['OURS'])\n"
         "open('session', 'w').write(str(os.getsid(0) == os.getpid()))\n"
-        "open('place', 'w').write(PLACE); print('to err', file=sys.stderr)"
+        "open('place', 'w').write(place); print('to err', file=sys.stderr)"
     )
-    told = job(tmp_path, "told", code.replace("PLACE", "place"))
+    told = job(tmp_path, "told", code)
     told.command[-1] = f"import os; place = os.getcwd()\n{told.command[-1]}"
     run([told])
     assert told.state is State.DONE

@@ -30,9 +30,7 @@ def prepare(imports: Sequence[str]) -> None:
 def _start(target: Callable, *arguments) -> ForkServerProcess:
     process = _CONTEXT.Process(target=target, args=arguments)
     own = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType(
-        "__main__"
-    )  # or the fork imports what we were started with
+    sys.modules["__main__"] = ModuleType("__main__")  # or the fork would import our own
     try:
         process.start()
     finally:

@@ -18,25 +18,18 @@ from torch.nn.functional import pad
 
 
 @dataclass(frozen=True, eq=False)
-class Packed:
-    """Values of T tokens of B sequences, one after the other.
+class Layout:
+    """Where T tokens of B sequences lie, one after the other.
 
     Attributes:
-        rows: [R, ...], one row a token, then R - T dead rows whose content means nothing.
         cu_seqlens: [B + 1] int64, sequence b holds the rows cu_seqlens[b] to cu_seqlens[b + 1].
         max_seqlen: the longest sequence, in tokens.
         positions: [T] int64, each token's position in its sequence as it was before any dropping.
     """
 
-    rows: Tensor
     cu_seqlens: Tensor
     max_seqlen: int
     positions: Tensor
-
-    @property
-    def values(self) -> Tensor:
-        """[T, ...], the rows of tokens."""
-        return self.rows if self.rows.shape[0] == self.size else self.rows[: self.size]
 
     @property
     def size(self) -> int:
@@ -70,16 +63,42 @@ class Packed:
         tokens = torch.arange(self.size, device=self.cu_seqlens.device)
         return self.segments * self.max_seqlen + tokens - self.cu_seqlens[self.segments]
 
+    @cached_property
+    def occupied(self) -> Tensor:
+        """[B, max_seqlen] bool, the cells of that grid that hold a token."""
+        columns = torch.arange(self.max_seqlen, device=self.cu_seqlens.device)
+        return columns < self.lengths[:, None]
+
+    def told(self, **derived) -> Layout:
+        """The same layout, which need not derive what is known already (`bounds`, `segments`)."""
+        vars(self).update(derived)
+        return self
+
+
+@dataclass(frozen=True, eq=False)
+class Packed:
+    """Values of T tokens in a layout.
+
+    Attributes:
+        rows: [R, ...], one row a token, then R - T dead rows whose content means nothing.
+        layout: where the tokens lie; shared by all that is said of the same tokens.
+    """
+
+    rows: Tensor
+    layout: Layout
+
+    @property
+    def values(self) -> Tensor:
+        """[T, ...], the rows of tokens."""
+        size = self.layout.size
+        return self.rows if self.rows.shape[0] == size else self.rows[:size]
+
     def like(self, rows: Tensor) -> Packed:
-        """Other values [T or more, ...] in the same layout; the index tensors are shared."""
-        other = Packed(rows, self.cu_seqlens, self.max_seqlen, self.positions)
-        shared = {k: v for k, v in vars(self).items() if k in _DERIVED}
-        vars(other).update(shared)
-        return other
+        """Other values [T or more, ...] in the same layout."""
+        return Packed(rows, self.layout)
 
 
 _EMPTY = "a sequence may not lose its last token; protect at least one"
-_DERIVED = ("bounds", "lengths", "segments", "grid")
 
 
 def pack(values: Tensor, mask: Tensor) -> Packed:
@@ -105,9 +124,8 @@ def pack(values: Tensor, mask: Tensor) -> Packed:
         raise ValueError("every sequence of a batch needs at least one token in attention_mask")
     index = torch.nonzero_static(mask.flatten(), size=sum(lengths)).squeeze(1)
     positions = (mask.cumsum(1) - 1).flatten().index_select(0, index)
-    packed = Packed(values.flatten(0, 1).index_select(0, index), offsets, max(lengths), positions)
-    vars(packed)["bounds"] = bounds
-    return packed
+    layout = Layout(offsets, max(lengths), positions).told(bounds=bounds)
+    return Packed(values.flatten(0, 1).index_select(0, index), layout)
 
 
 def unpack(packed: Packed) -> tuple[Tensor, Tensor]:
@@ -116,17 +134,15 @@ def unpack(packed: Packed) -> tuple[Tensor, Tensor]:
     Returns:
         values [B, max_seqlen, ...] and mask [B, max_seqlen] bool.
     """
-    values, cells = packed.values, packed.batch_size * packed.max_seqlen
-    shape = (packed.batch_size, packed.max_seqlen, *values.shape[1:])
-    grid = values.new_zeros(cells, *values.shape[1:]).index_copy(0, packed.grid, values)
-    mask = torch.zeros(cells, dtype=torch.bool, device=values.device)
-    mask[packed.grid] = True
-    return grid.view(shape), mask.view(shape[:2])
+    values, layout = packed.values, packed.layout
+    cells = values.new_zeros(layout.batch_size * layout.max_seqlen, *values.shape[1:])
+    grid = cells.index_copy(0, layout.grid, values)
+    return grid.unflatten(0, (layout.batch_size, layout.max_seqlen)), layout.occupied
 
 
 def aligned(packed: Packed) -> Packed:
     """The same tokens with dead rows (zeros) up to `rounded`."""
-    missing = rounded(packed.size) - packed.rows.shape[0]
+    missing = rounded(packed.layout.size) - packed.rows.shape[0]
     if missing <= 0:
         return packed
     return packed.like(pad(packed.rows, (0, 0) * (packed.rows.dim() - 1) + (0, missing)))
@@ -143,11 +159,11 @@ def rounded(tokens: int) -> int:
 
 def one_each(packed: Packed, which: str) -> tuple[Packed, Tensor]:
     """The "first" or the "last" token of each sequence, and [B] int64 which of the T they were."""
-    bounds = packed.cu_seqlens
-    chosen = bounds[:-1] if which == "first" else bounds[1:] - 1
-    offsets = torch.arange(len(bounds), device=bounds.device)
-    positions = packed.positions.index_select(0, chosen)
-    return Packed(packed.rows.index_select(0, chosen), offsets, 1, positions), chosen
+    layout = packed.layout
+    chosen = layout.cu_seqlens[:-1] if which == "first" else layout.cu_seqlens[1:] - 1
+    offsets = torch.arange(layout.batch_size + 1, device=chosen.device)
+    one = Layout(offsets, 1, layout.positions.index_select(0, chosen))
+    return Packed(packed.rows.index_select(0, chosen), one), chosen
 
 
 def select(packed: Packed, keep: Tensor, align: bool = False) -> tuple[Packed, Tensor]:
@@ -165,9 +181,10 @@ def select(packed: Packed, keep: Tensor, align: bool = False) -> tuple[Packed, T
     Raises:
         ValueError: if a sequence would lose its last token.
     """
-    if packed.batch_size == 1:
+    before = packed.layout
+    if before.batch_size == 1:
         return _select_of_one(packed, keep, align)
-    offsets = pad(keep.cumsum(0), (1, 0))[packed.cu_seqlens]
+    offsets = pad(keep.cumsum(0), (1, 0))[before.cu_seqlens]
     bounds = list(pairwise(offsets.tolist()))  # the one wait for the device
     lengths = [end - start for start, end in bounds]
     if min(lengths) == 0:
@@ -176,12 +193,11 @@ def select(packed: Packed, keep: Tensor, align: bool = False) -> tuple[Packed, T
     rows = rounded(size) if align else size
     index = torch.nonzero_static(keep, size=rows, fill_value=0).squeeze(1)
     tokens = index[:size]
-    if size == packed.size and packed.rows.shape[0] >= rows:
+    if size == before.size and packed.rows.shape[0] >= rows:
         return packed, tokens
-    positions = packed.positions.index_select(0, tokens)
-    chosen = Packed(packed.rows.index_select(0, index), offsets, max(lengths), positions)
-    vars(chosen)["bounds"] = bounds
-    return chosen, tokens
+    layout = Layout(offsets, max(lengths), before.positions.index_select(0, tokens))
+    layout.told(bounds=bounds, segments=before.segments.index_select(0, tokens))
+    return Packed(packed.rows.index_select(0, index), layout), tokens
 
 
 def _select_of_one(packed: Packed, keep: Tensor, align: bool) -> tuple[Packed, Tensor]:
@@ -189,9 +205,11 @@ def _select_of_one(packed: Packed, keep: Tensor, align: bool) -> tuple[Packed, T
     tokens = keep.nonzero().squeeze(1)
     size = tokens.shape[0]
     torch._check_value(size >= 1, lambda: _EMPTY)
-    if not torch.compiler.is_exporting() and size == packed.size:
+    if not torch.compiler.is_exporting() and size == packed.layout.size:
         return packed, tokens
-    chosen = _one(packed.rows.index_select(0, tokens), packed.positions.index_select(0, tokens))
+    chosen = _one(
+        packed.rows.index_select(0, tokens), packed.layout.positions.index_select(0, tokens)
+    )
     return (aligned(chosen) if align else chosen), tokens
 
 
@@ -199,10 +217,8 @@ def _one(rows: Tensor, positions: Tensor) -> Packed:
     """A batch of one, whose bounds are known without a look at the device."""
     size = positions.shape[0]
     offsets = torch.arange(2, device=rows.device) * size
-    packed = Packed(rows, offsets, size, positions)
-    vars(packed)["bounds"] = [(0, size)]
-    vars(packed)["segments"] = torch.zeros_like(positions)
-    return packed
+    layout = Layout(offsets, size, positions)
+    return Packed(rows, layout.told(bounds=[(0, size)], segments=torch.zeros_like(positions)))
 
 
 def whole(values: Tensor) -> Packed:

@@ -38,7 +38,7 @@ def qkv(dtype: torch.dtype) -> tuple:
     """query, key, value [72, 4, 32] with dead rows at their end, and a layout of 69 tokens."""
     torch.manual_seed(0)
     mask = torch.tensor([[i < n for i in range(max(LENGTHS))] for n in LENGTHS]).cuda()
-    layout = pack(torch.zeros(mask.shape, device="cuda"), mask)
+    layout = pack(torch.zeros(mask.shape, device="cuda"), mask).layout
     return *(torch.randn(72, 4, 32, device="cuda", dtype=dtype) for _ in range(3)), layout
 
 
@@ -58,7 +58,7 @@ def test_flash_attention_knows_no_batch_mates():
     together, _ = attend(*tensors, layout)
     for start, end in layout.bounds:
         one = pack(torch.zeros(1, end - start, device="cuda"), torch.ones(1, end - start).cuda())
-        alone, _ = attend(*(t[start:end] for t in tensors), one)
+        alone, _ = attend(*(t[start:end] for t in tensors), one.layout)
         assert torch.equal(alone, together[start:end])
 
 

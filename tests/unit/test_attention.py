@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tsdtp.attention import BACKENDS, attend, fastest, varlen
-from tsdtp.packing import Packed, pack
+from tsdtp.packing import Layout, pack
 
 LENGTHS, HEADS, SIZE = (5, 1, 3), 2, 4
 MASK = torch.tensor([[i < n for i in range(max(LENGTHS))] for n in LENGTHS])
@@ -21,11 +21,11 @@ def backend(request) -> str:
 def tensors(seed: int = 0, dtype=torch.float32) -> tuple:
     """query, key, value [9, 2, 4] and the layout of three sequences."""
     torch.manual_seed(seed)
-    layout = pack(torch.zeros(MASK.shape), MASK)
+    layout = pack(torch.zeros(MASK.shape), MASK).layout
     return *(torch.randn(sum(LENGTHS), HEADS, SIZE).to(dtype) for _ in range(3)), layout
 
 
-def textbook(query, key, value, layout: Packed, gate=None, bias=None) -> tuple:
+def textbook(query, key, value, layout: Layout, gate=None, bias=None) -> tuple:
     """Attention by its definition: one query, one head, one sequence at a time."""
     alive = torch.ones(len(query)).bool() if gate is None else gate != 0
     out, received = torch.zeros_like(value), torch.zeros(len(query))
@@ -63,7 +63,7 @@ def test_a_bias_goes_by_original_positions(backend, gate, received):
     torch.manual_seed(1)
     query, key, value = torch.randn(3, 7, HEADS, SIZE)
     positions = torch.tensor([0, 3, 4, 0, 0, 1, 2])
-    layout = Packed(value, torch.tensor([0, 3, 4, 7]), 3, positions)
+    layout = Layout(torch.tensor([0, 3, 4, 7]), 3, positions)
     gate = None if gate is None else gate[:7]
     bias = torch.randn(9, HEADS)
     expected, receipts = textbook(query, key, value, layout, gate, bias)
@@ -91,7 +91,7 @@ def test_a_dropped_key_leaves_before_normalisation(backend):
     gated, _ = attend(query, key, value, layout, gate=GATE, backend=backend)
     live = GATE.bool()
     cu_seqlens = torch.tensor([0, 3, 4, 5 + 1])
-    rest = Packed(value[live], cu_seqlens, 3, layout.positions[live])
+    rest = Layout(cu_seqlens, 3, layout.positions[live])
     shorter, _ = attend(query[live], key[live], value[live], rest, backend=backend)
     torch.testing.assert_close(gated[live], shorter)
 
@@ -198,7 +198,7 @@ def test_varlen_hands_the_kernel_live_rows_and_offsets(monkeypatch):
     def kernel(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, *, num_splits):
         assert cu_seq_q.dtype == cu_seq_k.dtype == torch.int32
         assert (max_q, max_k, num_splits) == (5, 5, 1)
-        like = Packed(value, cu_seq_q.long(), max_q, layout.positions)
+        like = Layout(cu_seq_q.long(), max_q, layout.positions)
         return attend(query, key, value, like, backend="reference")[0]
 
     *qkv, layout = tensors()

@@ -16,11 +16,11 @@ def packed(mask=MASK, width: int = 2) -> Packed:
 def test_packing_takes_the_padding_out():
     tokens = packed()
     assert tokens.values[:, 0].tolist() == [1, 3, 5, 9, 17, 19, 21, 23]
-    assert tokens.cu_seqlens.tolist() == [0, 3, 4, 8]
-    assert tokens.max_seqlen == 4
-    assert tokens.positions.tolist() == [0, 1, 2, 0, 0, 1, 2, 3]
-    assert tokens.lengths.tolist() == [3, 1, 4]
-    assert tokens.segments.tolist() == [0, 0, 0, 1, 2, 2, 2, 2]
+    assert tokens.layout.cu_seqlens.tolist() == [0, 3, 4, 8]
+    assert tokens.layout.max_seqlen == 4
+    assert tokens.layout.positions.tolist() == [0, 1, 2, 0, 0, 1, 2, 3]
+    assert tokens.layout.lengths.tolist() == [3, 1, 4]
+    assert tokens.layout.segments.tolist() == [0, 0, 0, 1, 2, 2, 2, 2]
 
 
 @pytest.mark.parametrize("shape", [(), (2,), (3, 2)])
@@ -41,8 +41,8 @@ def test_unpacking_pads_to_the_longest_that_is_left():
 def test_padding_may_stand_on_the_left():
     values = torch.randn(3, 4)
     left = pack(values.flip(1), MASK.flip(1))
-    assert left.positions.tolist() == packed().positions.tolist()
-    assert torch.equal(left.cu_seqlens, packed().cu_seqlens)
+    assert left.layout.positions.tolist() == packed().layout.positions.tolist()
+    assert torch.equal(left.layout.cu_seqlens, packed().layout.cu_seqlens)
     assert left.values[:3].tolist() == values[0, :3].flip(0).tolist()
 
 
@@ -51,12 +51,13 @@ def test_selecting_keeps_order_and_positions():
     left, index = select(packed(), keep)
     assert index.tolist() == [0, 2, 3, 5, 7]
     assert left.values[:, 0].tolist() == [1, 5, 9, 19, 23]
-    assert left.positions.tolist() == [0, 2, 0, 1, 3]
-    assert left.cu_seqlens.tolist() == [0, 2, 3, 5]
-    assert left.max_seqlen == 2
+    assert left.layout.positions.tolist() == [0, 2, 0, 1, 3]
+    assert left.layout.cu_seqlens.tolist() == [0, 2, 3, 5]
+    assert left.layout.max_seqlen == 2
     again, _ = select(left, torch.tensor([0, 1, 1, 0, 1]).bool())
-    assert again.positions.tolist() == [2, 0, 3]
-    assert again.lengths.tolist() == [1, 1, 1]
+    assert again.layout.positions.tolist() == [2, 0, 3]
+    assert left.layout.segments.tolist() == [0, 0, 1, 2, 2]
+    assert again.layout.lengths.tolist() == [1, 1, 1]
 
 
 def test_selecting_is_differentiable():
@@ -69,11 +70,10 @@ def test_selecting_is_differentiable():
 
 def test_other_values_share_the_layout():
     tokens = packed()
-    segments = tokens.segments
     other = tokens.like(torch.zeros(8))
-    assert other.segments is segments
     assert other.values.shape == (8,)
-    assert torch.equal(other.grid, tokens.grid)
+    assert other.layout is tokens.layout
+    assert other.layout.grid is tokens.layout.grid  # derived once
 
 
 def test_shapes_must_agree():
@@ -94,7 +94,7 @@ def test_a_sequence_may_not_lose_its_last_token():
 
 def test_aligned_rows_hold_the_same_tokens_and_then_dead_ones():
     tokens = aligned(pack(torch.randn(3, 4, 2), torch.tensor([[1, 1, 1, 1]] * 3)))
-    assert (len(tokens.rows), tokens.size, len(tokens.values)) == (16, 12, 12)
+    assert (len(tokens.rows), tokens.layout.size, len(tokens.values)) == (16, 12, 12)
     assert (tokens.rows[12:] == 0).all()
     assert aligned(tokens) is tokens
 
@@ -111,7 +111,7 @@ def test_selecting_may_align():
     assert len(left.rows) == 8
     assert torch.equal(left.values, plain.values)
     assert index.tolist() == [0, 2, 3, 5, 7]
-    assert left.bounds == [(0, 2), (2, 3), (3, 5)]
+    assert left.layout.bounds == [(0, 2), (2, 3), (3, 5)]
 
 
 def test_where_all_stay_nothing_moves():

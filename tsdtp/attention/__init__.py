@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tsdtp.attention import by_sequence, padded, reference, varlen
 from tsdtp.attention.softmax import Attention
-from tsdtp.packing import Packed
+from tsdtp.packing import Layout
 
 BACKENDS: dict[str, Callable[..., Attention]] = {
     "reference": reference.attend,
@@ -29,7 +29,7 @@ def attend(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    layout: Packed,
+    layout: Layout,
     *,
     gate: Tensor | None = None,
     received: bool = False,
@@ -43,7 +43,7 @@ def attend(
         query: [R, H, D], as are key and value; rows beyond the layout's T tokens are dead.
         key: [R, H, D].
         value: [R, H, D].
-        layout: where the sequences begin; its values are not used.
+        layout: where the sequences begin.
         gate: [T], the weight of each key in the softmax, 0 for a dropped token and 1 for a live
             one; a straight-through gate passes its gradient on to dropped tokens too.
         received: also return how much attention each token receives.

@@ -13,18 +13,18 @@ from tsdtp.attention.softmax import (
     needs_weights,
     relative_bias,
 )
-from tsdtp.packing import Packed, unpack
+from tsdtp.packing import Layout, Packed, unpack
 
 
 def attend(query, key, value, layout, gate, received, dropout, bias) -> Attention:
     """See `tsdtp.attention.attend`."""
-    grid, mask = unpack(layout.like(torch.stack([query, key, value], dim=1)))
+    grid, mask = unpack(Packed(torch.stack([query, key, value], dim=1), layout))
     q, k, v = grid.permute(2, 0, 3, 1, 4)  # each [B, H, S, D]
     if bias is not None:
-        bias = relative_bias(bias, unpack(layout.like(layout.positions))[0])
-    gates = mask.float() if gate is None else unpack(layout.like(gate.float()))[0]
+        bias = relative_bias(bias, unpack(Packed(layout.positions, layout))[0])
+    gates = mask.float() if gate is None else unpack(Packed(gate.float(), layout))[0]
     if not needs_weights(gate, received):
-        full = gate is None and len(layout.positions) == mask.numel()
+        full = gate is None and layout.size == mask.numel()
         allowed = added_to_scores(None if full else gates[:, None, None, :], bias, q.dtype)
         context = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed, dropout_p=dropout)
         return _repack(context, layout, len(query)), None
@@ -34,7 +34,7 @@ def attend(query, key, value, layout, gate, received, dropout, bias) -> Attentio
     return _repack(context, layout, len(query)), receipts
 
 
-def _received(weights: Tensor, gates: Tensor, layout: Packed) -> Tensor:
+def _received(weights: Tensor, gates: Tensor, layout: Layout) -> Tensor:
     """Mean over heads and live queries of weights [B, H, S, S], back on the packed tokens [T]."""
     live = (gates.detach() != 0).float()
     live = live / live.sum(1, keepdim=True)
@@ -42,7 +42,7 @@ def _received(weights: Tensor, gates: Tensor, layout: Packed) -> Tensor:
     return receipts.flatten().index_select(0, layout.grid)
 
 
-def _repack(context: Tensor, layout: Packed, rows: int) -> Tensor:
+def _repack(context: Tensor, layout: Layout, rows: int) -> Tensor:
     """[B, H, S, D] -> [rows, H, D]."""
     # The gradient of indexing by brackets sorts the indices first.
     packed = context.transpose(1, 2).flatten(0, 1).index_select(0, layout.grid)

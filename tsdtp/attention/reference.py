@@ -11,7 +11,7 @@ from tsdtp.attention.softmax import Attention, relative_bias, sequence_attention
 
 def attend(query, key, value, layout, gate, received, dropout, bias) -> Attention:
     """See `tsdtp.attention.attend`."""
-    gate = query.new_ones(len(layout.positions), dtype=torch.float32) if gate is None else gate
+    gate = query.new_ones(layout.size, dtype=torch.float32) if gate is None else gate
     contexts, receipts = [], []
     for start, end in layout.bounds:
         q, k, v = (x[start:end].transpose(0, 1) for x in (query, key, value))  # [H, n, D]

@@ -57,7 +57,7 @@ def attend(query, key, value, layout, gate, received, dropout, bias) -> Attentio
     if obstacle(query, gate, received, dropout, bias):
         return padded.attend(query, key, value, layout, gate, received, dropout, bias)
     assert varlen_attn is not None
-    tokens, longest = len(layout.positions), layout.max_seqlen
+    tokens, longest = layout.size, layout.max_seqlen
     offsets = layout.cu_seqlens.int()
     q, k, v = (x[:tokens].contiguous() for x in (query, key, value))
     context = varlen_attn(q, k, v, offsets, offsets, longest, longest, **_ONE_SPLIT)

@@ -70,7 +70,7 @@ def shares(flow: Tensor, ids: Packed, protected: Tensor) -> Tensor:
         [T, L], summing to 1 over a sequence's tokens without the protected ones, which hold 0.
     """
     flow = flow.masked_fill(protected[:, None], 0)
-    return flow / segment_sum(flow, ids.cu_seqlens)[ids.segments].clamp(min=1e-12)
+    return flow / segment_sum(flow, ids.layout.cu_seqlens)[ids.layout.segments].clamp(min=1e-12)
 
 
 def signed_conductance(
@@ -103,13 +103,13 @@ def signed_conductance(
         masked_ids = ids.values.masked_fill(~protected, mask_id)
         baseline = encoder.embed(ids.like(masked_ids), types)
         goal = teacher.goal(encoder(ids.like(inputs), ids.values, protected, False), labels)
-    total = torch.zeros(ids.size, teacher.shape.num_layers, device=inputs.device)
+    total = torch.zeros(ids.layout.size, teacher.shape.num_layers, device=inputs.device)
     before = states_and_gradients(baseline)
     for step in range(1, steps + 1):
         after = states_and_gradients(torch.lerp(baseline, inputs, step / steps))
         for layer, (x, g), (y, h) in zip(layers, before, after, strict=True):
-            if len(x) >= ids.size:  # in the last block a head may read one token alone
-                total[:, layer] += ((g + h) / 2 * (y - x)).sum(-1).float()[: ids.size]
+            if len(x) >= ids.layout.size:  # in the last block a head may read one token alone
+                total[:, layer] += ((g + h) / 2 * (y - x)).sum(-1).float()[: ids.layout.size]
         before = after
     return total
 

@@ -136,7 +136,7 @@ class PrunedClassifier(PrunedModel):
         """[T] bool: what no encoder may drop, and the last tokens where the head reads them."""
         protected = super().protected(ids)
         if self.pooling == "last":
-            protected[ids.cu_seqlens[1:] - 1] = True
+            protected[ids.layout.cu_seqlens[1:] - 1] = True
         return protected
 
     def goal(self, encoding: Encoding, labels: Tensor | None = None) -> Tensor:
@@ -186,7 +186,7 @@ def _mean(hidden: Packed, weights: Tensor | None) -> Tensor:
     """[B, d] weighted mean of each sequence's tokens."""
     grid, _ = unpack(hidden)
     if weights is None:
-        return grid.sum(1) / hidden.lengths[:, None]
-    total = segment_sum(weights, hidden.cu_seqlens)
+        return grid.sum(1) / hidden.layout.lengths[:, None]
+    total = segment_sum(weights, hidden.layout.cu_seqlens)
     summed = (grid * unpack(hidden.like(weights))[0][..., None]).sum(1)
     return (summed / total[:, None]).to(grid.dtype)

@@ -9,6 +9,7 @@ last attention.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ from tsdtp.attention import attend
 from tsdtp.models.blocks import Family
 from tsdtp.models.rotary_blocks import turned
 from tsdtp.models.tokens import Tokens, wants_alignment
-from tsdtp.packing import Packed, aligned, one_each
+from tsdtp.packing import Layout, Packed, aligned, one_each
 from tsdtp.pruning import TokenPruner
 from tsdtp.pruning.rules import segment_sum
 
@@ -54,7 +55,7 @@ class Entering:
         value: [T, H, D].
     """
 
-    layout: Packed
+    layout: Layout
     alive: Tensor
     key: Tensor
     value: Tensor
@@ -86,9 +87,9 @@ class PackedEncoder:
         # A pruner that decides after the last attention wants to see every token there.
         self.read = None if pruner.prunes(pruner.depth - 1) else read
 
-    def embed(self, input_ids: Packed, token_type_ids: Tensor | None) -> Tensor:
+    def embed(self, ids: Packed, token_type_ids: Tensor | None) -> Tensor:
         """[T, d] what enters the first block."""
-        return self.family.embed(self.base, input_ids.values, token_type_ids, input_ids.positions)
+        return self.family.embed(self.base, ids.values, token_type_ids, ids.layout.positions)
 
     def __call__(
         self,
@@ -114,25 +115,26 @@ class PackedEncoder:
         inputs = embeddings.values if self.pruner.needs_embeddings else None
         tokens = Tokens(hidden, inputs, input_ids, protected, alive, target=target)
         if self.family.relative_bias is not None:
-            tokens.biases = self.family.relative_bias(self.base, embeddings.max_seqlen)
+            tokens.biases = self.family.relative_bias(self.base, embeddings.layout.max_seqlen)
         index = torch.arange(alive.shape[0], device=alive.device)
-        kept = torch.zeros_like(index)
-        lengths, losses = [embeddings.lengths], []
+        lengths, losses = [embeddings.layout.lengths], []
         blocks, depth = self.family.layers(self.base), self.pruner.depth
+        pruning = [layer for layer in range(depth) if self.pruner.prunes(layer)]
+        until = dict(pairwise([*pruning, len(blocks)]))  # what goes is gone till then
+        kept = torch.full_like(index, min(pruning, default=len(blocks)))
         for layer, block in enumerate(blocks[:depth]):
             received = self._attention(layer, block, tokens, cache)
             if self.pruner.prunes(layer):
                 index, loss = self._prune(layer, tokens, received, masked, index)
                 losses += [] if loss is None else [loss]
-                lengths.append(_live_lengths(tokens) if masked else tokens.hidden.lengths)
+                lengths.append(_live_lengths(tokens) if masked else tokens.hidden.layout.lengths)
+                kept.index_add_(0, index, tokens.alive.long(), alpha=until[layer] - layer)
             else:
                 lengths.append(lengths[-1])
-            kept.index_add_(0, index, tokens.alive.long())
             hidden = tokens.hidden
             tokens.hidden = hidden.like(self.family.feed_forward(block, hidden.rows))
-        skipped = len(blocks) - depth  # nothing is dropped there, and nothing computed
-        kept[index[tokens.alive]] += skipped
-        lengths += [lengths[-1]] * skipped
+        # Nothing is dropped in the blocks that are skipped, and nothing computed.
+        lengths += [lengths[-1]] * (len(blocks) - depth)
         weights = tokens.weights(self.pruner.proportional_attention)
         weights = tokens.alive.float() if weights is None else weights
         return Encoding(tokens.hidden, weights, torch.stack(lengths), kept, losses)
@@ -146,15 +148,15 @@ class PackedEncoder:
             y.unflatten(-1, (self.heads, -1)) for y in self.family.qkv(block, x.rows)
         )
         if self.family.rotary is not None:
-            angles = self.family.rotary(self.base, block, x.rows, x.positions)
+            angles = self.family.rotary(self.base, block, x.rows, x.layout.positions)
             query, key = turned(query, key, angles)
         if cache is not None:
-            cache.append(Entering(x, tokens.alive, key, value))
+            cache.append(Entering(x.layout, tokens.alive, key, value))
         context, received = attend(
             query,
             key,
             value,
-            x,
+            x.layout,
             gate=tokens.weights(self.pruner.proportional_attention),
             received=self.pruner.needs_attention and self.pruner.prunes(layer),
             dropout=self.family.attention_dropout(block) if block.training else 0.0,
@@ -162,7 +164,7 @@ class PackedEncoder:
             backend=self.backend,
         )
         if self.pruner.needs_projections and self.pruner.prunes(layer):
-            tokens.query, tokens.key = query[: x.size], key[: x.size]
+            tokens.query, tokens.key = query[: x.layout.size], key[: x.layout.size]
         del query, key, value  # the peak of memory is what comes next, in the first block
         if self.read is not None and layer == self.pruner.depth - 1:
             x, chosen = one_each(x, self.read)
@@ -180,4 +182,4 @@ class PackedEncoder:
 
 
 def _live_lengths(tokens: Tokens) -> Tensor:
-    return segment_sum(tokens.alive.double(), tokens.hidden.cu_seqlens).long()
+    return segment_sum(tokens.alive.double(), tokens.hidden.layout.cu_seqlens).long()

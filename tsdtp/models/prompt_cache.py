@@ -16,7 +16,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from tsdtp.models.encoder import Entering
-from tsdtp.packing import unpack
+from tsdtp.packing import Packed, unpack
 
 BY_BLOCK = "tsdtp_by_block"  # its name among the attention implementations
 
@@ -68,11 +68,11 @@ def prompt_cache(blocks: list[Entering], heads: int, width: int) -> DynamicCache
     """
     cache = DynamicCache()
     for block in blocks:
-        tokens = len(block.layout.positions)
+        tokens = block.layout.size
         both = torch.stack([block.key[:tokens], block.value[:tokens]], 1)
         both = both[:, :, :: both.shape[2] // heads]
-        grid, _ = unpack(block.layout.like(both))  # [B, K, 2, H, D]
-        live, _ = unpack(block.layout.like(block.alive))
+        grid, _ = unpack(Packed(both, block.layout))  # [B, K, 2, H, D]
+        live, _ = unpack(Packed(block.alive, block.layout))
         if not cache.layers:
             missing = width - grid.shape[1]
             grid, live = pad(grid, (0, 0) * 3 + (0, missing)), pad(live, (0, missing))

@@ -199,7 +199,7 @@ class PrunedModel(nn.Module, ABC):
     def protected(self, ids: Packed) -> Tensor:
         """[T] bool: first tokens, which a head may read, and special tokens."""
         special = (ids.values[:, None] == self.special_ids).any(1)
-        return (ids.positions == 0) | special
+        return (ids.layout.positions == 0) | special
 
     @abstractmethod
     def goal(self, encoding: Encoding, labels: Tensor | None) -> Tensor:

@@ -16,7 +16,6 @@ _PER_TOKEN = (
     "embeddings",
     "input_ids",
     "protected",
-    "alive",
     "memory",
     "target",
     "mass",
@@ -61,6 +60,7 @@ class Tokens:
             layer: from 0.
             received: [T] attention received, where it was asked for.
         """
+        layout = self.hidden.layout
         return TokenState(
             layer=layer,
             hidden=self.hidden.values,
@@ -69,9 +69,9 @@ class Tokens:
             memory=self.memory,
             alive=self.alive,
             protected=self.protected,
-            segments=self.hidden.segments,
-            cu_seqlens=self.hidden.cu_seqlens,
-            positions=self.hidden.positions,
+            segments=layout.segments,
+            cu_seqlens=layout.cu_seqlens,
+            positions=layout.positions,
             input_ids=self.input_ids,
             target=None if self.target is None else self.target[:, layer],
             query=self.query,
@@ -109,6 +109,7 @@ class Tokens:
             for name in _PER_TOKEN:
                 value = getattr(self, name)
                 setattr(self, name, None if value is None else value.index_select(0, index))
+            self.alive = self.alive[: self.hidden.layout.size]  # all are, where the others leave
         return index
 
     def mask(self, decision: Decision) -> None:

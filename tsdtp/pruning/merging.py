@@ -115,10 +115,10 @@ def _most_similar(
     grid, there = unpack(theirs)
     scores = (unpack(ours)[0] @ grid.transpose(1, 2)).masked_fill(~there[:, None, :], float("-inf"))
     best, column = scores.max(-1)
-    partners = unpack(theirs.like(rows[theirs.positions]))[0].gather(1, column)
+    partners = unpack(theirs.like(rows[theirs.layout.positions]))[0].gather(1, column)
     similarity, partner = torch.zeros_like(units[:, 0]), rows.clone()
-    similarity[source] = best.flatten()[ours.grid]
-    partner[source] = partners.flatten()[ours.grid]
+    similarity[source] = best.flatten()[ours.layout.grid]
+    partner[source] = partners.flatten()[ours.layout.grid]
     return similarity, partner
 
 

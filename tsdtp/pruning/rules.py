@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from tsdtp.packing import Packed
+from tsdtp.packing import Layout, Packed
 
 _FEW = 4  # columns that are better summed one after the other on CUDA
 
@@ -104,7 +104,7 @@ def compact(values: Tensor, chosen: Tensor, cu_seqlens: Tensor) -> Packed:
     """
     bounds = pad(chosen.cumsum(0), (1, 0))[cu_seqlens]
     longest = max(int(bounds.diff().max()), 1)  # a grid of no columns has no maximum
-    return Packed(values[chosen], bounds, longest, chosen.nonzero().squeeze(1))
+    return Packed(values[chosen], Layout(bounds, longest, chosen.nonzero().squeeze(1)))
 
 
 def top_fraction(

@@ -70,8 +70,9 @@ def attention_received(query: Tensor, key: Tensor, alive: Tensor, cu_seqlens: Te
     scores = (q @ k.transpose(1, 2)).float() * query.shape[-1] ** -0.5
     weights = scores.masked_fill(~there[:, None, :], float("-inf")).softmax(-1)
     rows = there / there.sum(1, keepdim=True)
-    received = (weights * rows[:, :, None]).sum(1).flatten()[live.grid]
-    return torch.zeros_like(query[:, 0], dtype=torch.float32).index_put((live.positions,), received)
+    received = (weights * rows[:, :, None]).sum(1).flatten()[live.layout.grid]
+    everywhere = torch.zeros_like(query[:, 0], dtype=torch.float32)
+    return everywhere.index_put((live.layout.positions,), received)
 
 
 def share(importance: Tensor, alive: Tensor, segments: Tensor, cu_seqlens: Tensor) -> Tensor:

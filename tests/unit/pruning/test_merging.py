@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tsdtp.attention import attend
-from tsdtp.packing import Packed
+from tsdtp.packing import Layout
 from tsdtp.pruning.merging import bipartite_match, merge, summary_rows
 
 
@@ -56,8 +56,8 @@ def test_tome_merges_the_most_similar_pairs(make, state_of):
 def test_a_token_that_stands_for_two_is_attended_to_as_two_are():
     generator = torch.Generator().manual_seed(0)
     q, k, v = torch.randn(3, 3, 2, 4, generator=generator)
-    once = Packed(torch.arange(3.0), torch.tensor([0, 3]), 3, torch.arange(3))
-    twice = Packed(torch.arange(4.0), torch.tensor([0, 4]), 4, torch.arange(4))
+    once = Layout(torch.tensor([0, 3]), 3, torch.arange(3))
+    twice = Layout(torch.tensor([0, 4]), 4, torch.arange(4))
     again = torch.tensor([0, 1, 1, 2])
     mass = torch.tensor([1.0, 2.0, 1.0])
     weighed, _ = attend(q, k, v, once, gate=mass, backend="reference")

@@ -9,6 +9,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from hydra_plugins.tsdtp_launcher.grids import GridsSweeper
+from tsdtp.cli.check import seedless
 from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, config_dir, register_resolvers
 from tsdtp.cli.folder import finished
 from tsdtp.cli.identity import Status, identity_hash, start_identity
@@ -43,6 +44,30 @@ def test_a_cell_follows_all_that_teach_it():
     assert [cell.method for cell in cells] == ["none"] * 3 + ["topk"]
     beside = "synthetic_sentence/tiny_bert/none/seed"
     assert cells[-1].after == (f"{beside}0", f"{beside}2", f"{beside}1"), "its own start once"
+
+
+def test_cells_that_differ_in_their_seed_are_composed_once_and_are_their_own():
+    asked = []
+
+    def config(overrides):
+        asked.append(overrides)
+        return compose("train", overrides, return_hydra_config=True)
+
+    jobs = [[*PRUNED[:-1], f"seed={seed}"] for seed in (3, 1)]
+    with initialize_config_dir(config_dir(), version_base=HYDRA_VERSION_BASE):
+        cells = make_plan([*jobs, NONE], config)
+        alone = [make_plan([job], config)[0] for job in (*jobs, NONE)]
+    assert asked[:2] == [PRUNED[:-1], NONE[:-1]], "then each alone"
+    assert cells == alone
+    assert [cell.settings["seed"] for cell in cells] == [3, 1, 0]
+    assert [cell.overrides[-1] for cell in cells] == ["seed=3", "seed=1", "seed=0"]
+
+
+@pytest.mark.parametrize(
+    "command", [["seed=0,1"], ["seed=1", "seed=2"], ["seed=one"], ["epochs=1"]]
+)
+def test_no_seed_is_read_where_there_is_not_one(command):
+    assert seedless(command) == (command, None)
 
 
 def finish(cell, date="2026-01-01", **provenance) -> None:

@@ -55,7 +55,8 @@ def check_command(config_name: str, arguments: Sequence[str]) -> None:
         return
     own = user_folder(options.config_dir)
     with initialize_config_dir(config_dir(), version_base=HYDRA_VERSION_BASE):
-        for variant in _variants(parse(options.overrides)):
+        rows = (seedless(variant)[0] for variant in _variants(parse(options.overrides)))
+        for variant in dict.fromkeys(map(tuple, rows)):
             config = composed(config_name, [*own, *variant])
             check_variant(config.get("variant"))
             check_threads(OmegaConf.select(config, "hardware.threads"))
@@ -112,6 +113,17 @@ def _variants(overrides: list[Override]) -> Iterator[list[str]]:
         yield []
     for row in zip_longest(*choices):
         yield [value or options[0] for value, options in zip(row, choices, strict=True)]
+
+
+def seedless(overrides: Sequence[str]) -> tuple[list[str], int | None]:
+    """Overrides without the one that is a seed, and the seed.
+
+    What differs in nothing else need not be composed again, for Hydra takes a fifth of a second.
+    """
+    seeds = [o for o in overrides if re.fullmatch(r"seed=\d+", o)]
+    if len(seeds) != 1:
+        return list(overrides), None
+    return [o for o in overrides if o != seeds[0]], int(seeds[0].removeprefix("seed="))
 
 
 def composed(config_name: str, overrides: list[str]) -> DictConfig:

@@ -6,13 +6,14 @@ import os
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from tsdtp.cli.check import check_filled
+from tsdtp.cli.check import check_filled, seedless
 from tsdtp.cli.config import ConfigError, plain
 from tsdtp.cli.identity import (
     Settings,
@@ -83,10 +84,14 @@ def make_plan(
     Raises:
         ConfigError: if a job is named twice.
     """
-    code = code_state()
+    code, once = code_state(), cache(lambda rest: compose([*rest]))
     planned: dict[str, Planned] = {}
     for overrides in jobs:
-        settings, method = _resolve(compose(list(overrides)))
+        rest, seed = seedless(overrides)
+        config = once(tuple(rest))
+        if seed is not None:
+            config.seed = seed
+        settings, method = _resolve(config)
         name = settings["run_id"]
         if name in planned:
             raise ConfigError(f"two cells of this sweep would be {name}; give one a `variant`")

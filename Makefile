@@ -33,9 +33,9 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
-	$(BIN)/tsdtp validate
 
 check: lint
+	$(BIN)/tsdtp validate
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests/unit tests/contract \
 	-m "not slow and not slurm"
 

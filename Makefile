@@ -8,6 +8,9 @@ STAMP := $(VENV)/.installed
 unexport PYTHONDONTWRITEBYTECODE
 # Without --no-compile pip would compile each of 20,000 files, most of which nobody imports.
 QUIETLY := install --quiet --disable-pip-version-check --no-compile -c constraints.txt
+# Two processes: a test file stays in one of them, and no test uses more than a core. Files in their
+# own order: those of few and long tests come first, or one process would wait for them in the end.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: install tables test lint check clean
 
@@ -24,9 +27,8 @@ $(STAMP): pyproject.toml constraints.txt
 tables: install
 	$(BIN)/tsdtp sweep sweep=smoke
 
-# Two processes: a test file stays in one of them, and no test uses more than a core.
 test: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	$(PYTEST)
 
 lint: install
 	$(BIN)/ruff check .
@@ -36,8 +38,7 @@ lint: install
 
 check: lint
 	$(BIN)/tsdtp validate
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests/unit tests/contract \
-	-m "not slow and not slurm"
+	$(PYTEST) tests/unit tests/contract -m "not slow and not slurm"
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -58,5 +58,5 @@ def _calibrated(wrap, make, method, family, budget):
     pruner = build_pruner(method, **({"budget": budget} if can else {}))
     model = wrap(make(family), pruner, special_ids=[SPECIAL]).eval()
     if can:
-        calibrate(model, [make_batch(seed=s) for s in range(8)])
+        calibrate(model, [make_batch(seed=s) for s in range(4)])
     return model

@@ -137,7 +137,7 @@ def test_budget_is_spent(method, family):
     model = build(method, family)
     if model.pruner.search is None:
         pytest.skip(f"{method} has no budget to honour")
-    batches = [make_batch(seed=s) for s in range(8)]
+    batches = [make_batch(seed=s) for s in range(4)]
     off = max(0.03, model.pruner.resolution)  # a block more or less is a whole step
     assert spent_ratio(model, batches) == pytest.approx(BUDGET, abs=off)
 

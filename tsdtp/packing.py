@@ -132,7 +132,7 @@ def unpack(packed: Packed) -> tuple[Tensor, Tensor]:
     """Puts packed values back on a grid, padded with zeros on the right.
 
     Returns:
-        values [B, max_seqlen, ...] and mask [B, max_seqlen] bool.
+        values [B, max_seqlen, ...] and mask [B, max_seqlen] bool, which is the layout's own.
     """
     values, layout = packed.values, packed.layout
     cells = values.new_zeros(layout.batch_size * layout.max_seqlen, *values.shape[1:])

@@ -9,7 +9,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from hydra_plugins.tsdtp_launcher.grids import GridsSweeper
-from tsdtp.cli.check import seedless
+from tsdtp.cli.check import check_command, seedless
 from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, config_dir, register_resolvers
 from tsdtp.cli.folder import finished
 from tsdtp.cli.identity import Status, identity_hash, start_identity
@@ -68,6 +68,11 @@ def test_cells_that_differ_in_their_seed_are_composed_once_and_are_their_own():
 )
 def test_no_seed_is_read_where_there_is_not_one(command):
     assert seedless(command) == (command, None)
+
+
+def test_a_seed_that_a_command_does_not_have_is_named():
+    with pytest.raises(ConfigError, match="no such key: seed"):
+        check_command("eval", ["run=somewhere", "seed=3"])
 
 
 def finish(cell, date="2026-01-01", **provenance) -> None:

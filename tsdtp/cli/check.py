@@ -55,8 +55,8 @@ def check_command(config_name: str, arguments: Sequence[str]) -> None:
         return
     own = user_folder(options.config_dir)
     with initialize_config_dir(config_dir(), version_base=HYDRA_VERSION_BASE):
-        rows = (seedless(variant)[0] for variant in _variants(parse(options.overrides)))
-        for variant in dict.fromkeys(map(tuple, rows)):
+        variants = _variants(parse(options.overrides))
+        for variant in {tuple(seedless(each)[0]): each for each in variants}.values():
             config = composed(config_name, [*own, *variant])
             check_variant(config.get("variant"))
             check_threads(OmegaConf.select(config, "hardware.threads"))

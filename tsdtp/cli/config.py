@@ -19,6 +19,7 @@ HYDRA_VERSION_BASE = "1.3"
 LATER = {
     "model.blocks": None,
     "pruning.gate_noise": False,
+    "pruning.soft_until": 1.0,
     "task.data.lines_per_text": 1,
     "teacher.others": [],
     "teacher.noise": 0.0,

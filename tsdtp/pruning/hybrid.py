@@ -32,6 +32,7 @@ class HybridPruner(TokenPruner):
         temperature: of the gates.
         gate_noise: gates that learn draw with the probability of their sigmoid, as Transkimmer's
             do, instead of keeping what lies above the threshold.
+        soft_until: see `TokenPruner`.
         learn_gamma: learn it, for each layer on its own, from there.
         own_attention: add the model's own attention received.
         decay: weight of the importance gathered in earlier layers, 0 (none) to 1 (the plain sum).
@@ -57,6 +58,7 @@ class HybridPruner(TokenPruner):
         log_scores: bool,
         temperature: float,
         gate_noise: bool = False,
+        soft_until: float = 1.0,
         learn_gamma: bool = False,
         own_attention: bool = True,
         decay: float = 1.0,
@@ -71,7 +73,7 @@ class HybridPruner(TokenPruner):
             raise ValueError(
                 "pruning.learn_gamma=true: valid with pruning.own_attention=true alone"
             )
-        super().__init__(num_layers, layers, budget, strictness=-k, fuse=fuse)
+        super().__init__(num_layers, layers, budget, -k, fuse, soft_until)
         self.gamma, self.decay, self.temperature = gamma, decay, temperature
         self.gate_noise = gate_noise
         self.static_threshold, self.log_scores = static_threshold, log_scores

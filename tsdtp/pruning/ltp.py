@@ -28,7 +28,7 @@ class LearnedThreshold(TokenPruner):
         hidden_size: not used; every method is built with the same two sizes.
         threshold: of the last layer at first; 0.01 in the published code.
         temperature: of the soft mask.
-        soft_until: part of the training with soft masks; the rest is hard.
+        soft_until: see `TokenPruner`.
         rate: how many times faster the thresholds learn than the pruner's learning rate says.
         layers: see `TokenPruner`.
         budget: see `TokenPruner`.
@@ -54,8 +54,8 @@ class LearnedThreshold(TokenPruner):
     ) -> None:
         if threshold <= 0:
             raise ValueError(f"pruning.threshold={threshold}: valid is > 0")
-        super().__init__(num_layers, layers, budget, strictness=0.0)
-        self.temperature, self.soft_until, self.rate = temperature, soft_until, rate
+        super().__init__(num_layers, layers, budget, strictness=0.0, soft_until=soft_until)
+        self.temperature, self.rate = temperature, rate
         depths = torch.tensor([(layer + 1) / num_layers for layer in self.layers])
         self.register_buffer("first", (threshold * depths).log())
         self.shift = nn.Parameter(torch.zeros(len(self.layers)))
@@ -66,7 +66,7 @@ class LearnedThreshold(TokenPruner):
         at = self.layers.index(state.layer)
         threshold = (self.first + self.rate * self.shift)[at].double() + self.strictness
         margin = state.attention.clamp(min=1e-9).log() - threshold
-        if not self.training or self.progress >= self.soft_until:
+        if not (self.training and self.learns):
             return Decision(keep=margin >= 0)
         soft = (margin / self.temperature).sigmoid().float()
         return Decision(state.alive, gate=soft, loss=mean_of(soft, state.eligible))

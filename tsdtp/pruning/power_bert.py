@@ -27,7 +27,7 @@ class PowerBert(TokenPruner):
         num_layers: blocks of the encoder.
         hidden_size: not used; every method is built with the same two sizes.
         bins: learned points of each layer's retention.
-        soft_until: part of the training with soft retention; the rest is hard.
+        soft_until: see `TokenPruner`.
         rate: how many times faster retention learns than the pruner's learning rate says.
         layers: see `TokenPruner`.
         budget: see `TokenPruner`.
@@ -52,8 +52,8 @@ class PowerBert(TokenPruner):
     ) -> None:
         if bins < 2:
             raise ValueError(f"pruning.bins={bins}: valid is 2 or more")
-        super().__init__(num_layers, layers, budget, strictness=0.0)
-        self.soft_until, self.rate = soft_until, rate
+        super().__init__(num_layers, layers, budget, strictness=0.0, soft_until=soft_until)
+        self.rate = rate
         centres = torch.tensor([1 - (layer + 1) / (num_layers + 1) for layer in self.layers])
         places = (torch.arange(bins) + 0.5) / bins
         self.register_buffer("first", (centres[:, None] - places) / 0.2)
@@ -69,7 +69,7 @@ class PowerBert(TokenPruner):
         assert state.attention is not None
         at = self.layers.index(state.layer)
         retention = self.retention()
-        if self.training and self.progress < self.soft_until:
+        if self.training and self.learns:
             loss = (state.layer + 1) / self.num_layers * retention[at].mean()
             return Decision(state.alive, gate=self._soft(retention[at], state), loss=loss)
         kept = retention.detach().mean(1).cummin(0).values

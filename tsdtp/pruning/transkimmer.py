@@ -33,6 +33,7 @@ class Transkimmer(TokenPruner):
         hidden_size: d.
         predictor_size: hidden units of the predictors.
         temperature: of the Gumbel-softmax.
+        soft_until: see `TokenPruner`.
         layers: see `TokenPruner`.
         budget: see `TokenPruner`.
     """
@@ -45,10 +46,11 @@ class Transkimmer(TokenPruner):
         hidden_size: int,
         predictor_size: int = 64,
         temperature: float = 1.0,
+        soft_until: float = 1.0,
         layers: Sequence[int] | None = None,
         budget: float | None = None,
     ) -> None:
-        super().__init__(num_layers, layers, budget, strictness=0.0)
+        super().__init__(num_layers, layers, budget, strictness=0.0, soft_until=soft_until)
         self.temperature = temperature
         self.predictors = nn.ModuleDict(
             {
@@ -65,7 +67,7 @@ class Transkimmer(TokenPruner):
     def decide(self, state: TokenState) -> Decision:
         """The sign of the shifted logit; in training with noise."""
         logit = self._predictor(state.layer)(state.hidden).squeeze(1).float() - self.strictness
-        if not self.training:
+        if not (self.training and self.learns):
             return Decision(keep=logit >= 0)
         soft = ((logit + logistic_noise(logit)) / self.temperature).sigmoid().float()
         keep = soft >= 0.5

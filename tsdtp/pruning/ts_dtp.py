@@ -47,6 +47,7 @@ class TsDtp(HybridPruner):
         task_feature_dim: features per token.
         temperature: of the gates.
         gate_noise: see `HybridPruner`.
+        soft_until: see `TokenPruner`.
         fuse: see `TokenPruner`.
         layers: see `TokenPruner`.
         budget: see `TokenPruner`.
@@ -68,6 +69,7 @@ class TsDtp(HybridPruner):
         task_feature_dim: int = 32,
         temperature: float = 0.5,
         gate_noise: bool = False,
+        soft_until: float = 1.0,
         fuse: str | None = None,
         layers: Sequence[int] | None = None,
         budget: float | None = None,
@@ -83,6 +85,7 @@ class TsDtp(HybridPruner):
             log_scores=log_scores,
             temperature=temperature,
             gate_noise=gate_noise,
+            soft_until=soft_until,
             fuse=fuse,
             layers=layers,
             budget=budget,

@@ -193,6 +193,12 @@ class PruningTask(pl.LightningModule, Generic[Model]):
     def save_outputs(self, folder: Path) -> None:
         """Writes what was measured, where it is worth reading, beside the record."""
 
+    def on_before_optimizer_step(self, optimizer) -> None:
+        """Of a pruner that rests sharded weights have gradients of 0, by which Adam would go on."""
+        if not self.model.pruner.learns:
+            for parameter in self.model.pruner.parameters():
+                parameter.grad = None
+
     def configure_gradient_clipping(
         self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None
     ) -> None:

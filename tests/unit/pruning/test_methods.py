@@ -41,6 +41,13 @@ def test_a_method_without_a_knob_refuses_a_budget(make, method):
         make(method, budget=0.5)
 
 
+@pytest.mark.parametrize("method", ["ts_dtp", "transkimmer", "ltp", "power_bert"])
+def test_a_part_of_the_training_is_a_fraction(make, method):
+    with pytest.raises(ValueError, match="pruning.soft_until=1.5: valid is 0 to 1"):
+        make(method, soft_until=1.5)
+    assert make(method).learns and not make(method, soft_until=0).learns
+
+
 @pytest.mark.parametrize("method", [*WITH_BUDGET, "ts_dtp_notebook"])
 def test_layers(make, method):
     with pytest.raises(ValueError, match=r"pruning.layers=\[-1, 4\]: valid are 0 to 3"):

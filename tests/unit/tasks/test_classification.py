@@ -194,3 +194,29 @@ def test_of_altered_texts_the_teacher_alone_is_learnt():
     logits = model(batch["input_ids"][rows], batch["attention_mask"][rows]).logits
     expected = F.cross_entropy(logits, batch["labels"][rows])
     torch.testing.assert_close(loss, 0.5 * expected)
+
+
+class Watched(pl.Callback):
+    """Notes how every step was executed, and what the pruner weighed after it."""
+
+    def __init__(self) -> None:
+        self.executions, self.weights = [], []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        """After the optimizer's step."""
+        pruner = pl_module.model.pruner
+        self.executions.append(pl_module.model.execution)
+        self.weights.append(torch.cat([p.detach().flatten() for p in pruner.parameters()]))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("method", ["ts_dtp", "transkimmer", "ltp", "power_bert"])
+def test_after_soft_until_the_pruner_rests_and_tokens_are_gone(method):
+    pl.seed_everything(0, verbose=False)
+    watched = Watched()
+    task = task_of(model_of(method, budget=0.8, soft_until=0.5))
+    trainer = trainer_of(8, callbacks=[BudgetSchedule(examples(2, 3)), watched])
+    trainer.fit(task, loader(8, 1))
+    assert watched.executions == ["masked"] * 4 + ["packed"] * 4
+    first, last_soft, last = (watched.weights[i] for i in (0, 3, 7))
+    assert not torch.equal(first, last_soft) and torch.equal(last_soft, last)

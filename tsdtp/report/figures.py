@@ -64,7 +64,8 @@ def draw(table: Table, runs: pd.DataFrame) -> dict[str, Figure]:
     """The figures of one table that have something to show, by name.
 
     `frontier`: quality against FLOPs; `seconds`: quality against measured time; `speedup`: measured
-    speed-up against FLOPs saved; `kept`: tokens kept, layer by layer.
+    speed-up against FLOPs saved; `kept`: tokens kept, layer by layer, where a method chose them
+    (a benchmark of random tokens is told how many stay).
 
     Args:
         table: what is drawn.
@@ -78,14 +79,14 @@ def draw(table: Table, runs: pd.DataFrame) -> dict[str, Figure]:
     figures = {}
     if len(spent):
         figures["frontier"] = frontier(spent, metric)
+        if kept := _kept(table, runs):
+            figures["kept"] = kept_tokens(kept)
     if len(timed):
         timed = timed.assign(seconds_mean=1 / timed["speed_vs_packed_mean"])
         label = "measured time, as a fraction of the unpruned packed model's"
         figures["seconds"] = frontier(timed, metric, "seconds", label)
         packed = spent.loc[spent["pruning"] == "none", "flops_ratio_mean"]
         figures["speedup"] = speed_up(timed, packed.iloc[0] if len(packed) else 1.0)
-    if len(runs) and (kept := _kept(table, runs)):
-        figures["kept"] = kept_tokens(kept)
     return figures
 
 

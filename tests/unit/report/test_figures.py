@@ -93,6 +93,14 @@ def test_many_lines_without_a_budget_are_all_drawn(make_record):
     assert len(figures.draw(table, frame)["kept"].axes[0].lines) == 14
 
 
+def test_of_a_benchmark_nothing_is_drawn_that_it_was_told(make_record):
+    record = make_record(cost={"tokens_kept": [1.0, 0.5]})
+    record.quality.clear()
+    frame = to_frame([record])
+    (table,) = build_tables(frame)
+    assert not figures.draw(table, frame)
+
+
 def test_each_figure_in_each_kind_and_always_the_same_bytes(tmp_path, make_record):
     frame = to_frame([make_record(), make_record("none", budget=None, model="b/c", cost=WHOLE)])
     report = Report(build_tables(frame), runs=frame)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -64,7 +65,7 @@ def teach(
     pruner = model.pruner
     if pruner.needs_target and not pruner.layers:
         raise ValueError("no block prunes, so there is nothing to teach; valid: 2 blocks or more")
-    if not (pruner.needs_target and pruner.learns):
+    if not (pruner.needs_target and pruner.trainable):
         raise ValueError(f"{type(pruner).__name__} learns nothing from attributions; valid: ts_dtp")
     batches = batches_of(data, tokenizer, model.device, model.max_positions)
     if targets is None:
@@ -158,12 +159,13 @@ def _frozen_and_whole(model: PrunedModel):
     """Only the pruner trains, and nothing is dropped; restores what was before."""
     before = [(p, p.requires_grad) for p in model.parameters()]
     training, execution = model.training, model._execution
-    strictness = model.pruner.strictness.clone()
+    strictness, soft_until = model.pruner.strictness.clone(), model.pruner.soft_until
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(parameter.requires_grad and name.startswith("pruner."))
     model.eval()
     model.pruner.train()
     model.execution = "masked"
+    model.pruner.soft_until = math.inf  # of a training, which this is not a part of
     model.pruner.strictness.fill_(model.pruner.keep_all)
     try:
         yield
@@ -171,5 +173,6 @@ def _frozen_and_whole(model: PrunedModel):
         for parameter, requires_grad in before:
             parameter.requires_grad_(requires_grad)
         model.pruner.strictness.copy_(strictness)
+        model.pruner.soft_until = soft_until
         model.execution = execution
         model.train(training)

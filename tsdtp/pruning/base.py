@@ -33,8 +33,6 @@ class TokenPruner(nn.Module, ABC):
         arguments: what it was built with, beyond the sizes of the model.
         progress: the part of the training that is done, 0 to 1, for methods that anneal.
         frozen: what it has learnt stays as it is.
-        soft_until: the part of the training that it learns in, through gates or soft masks; in the
-            rest its decisions are hard, and training runs packed.
         resolution: half the step between the FLOPs ratios that it can spend, of the blocks that it
             knows of; 0: any can be met.
         ramps: a training may come down to the budget little by little; False: it starts there.
@@ -49,7 +47,8 @@ class TokenPruner(nn.Module, ABC):
         strictness: where there is no budget; with one, nothing goes until it is calibrated.
         fuse: what becomes of dropped tokens: lost (None), averaged into one "summary" token a
             sequence, or each into the most "similar" token that stays, see `tsdtp.pruning.fusing`.
-        soft_until: see above, 0 to 1.
+        soft_until: the part of the training, 0 to 1, that it learns in, through gates or soft
+            masks; in the rest its decisions are hard, and training runs packed.
 
     Raises:
         ValueError: for a budget outside (0, 1], one the method cannot honour, a layer that the
@@ -64,7 +63,7 @@ class TokenPruner(nn.Module, ABC):
     arguments: Mapping[str, Any] = MappingProxyType({})
     progress: float = 0.0
     frozen: bool = False
-    soft_until: float = 1.0
+    soft_until: float
     resolution: float = 0.0
     ramps: bool = True
     keep_all: float = -math.inf
@@ -97,8 +96,8 @@ class TokenPruner(nn.Module, ABC):
             raise ValueError(f"pruning.budget={budget!r}: valid is a fraction in (0, 1], or null")
         if budget is not None and self.search is None:
             raise ValueError(f"{name} has no budget to set; valid: pruning.budget=null")
-        if not 0 <= soft_until <= 1:
-            raise ValueError(f"pruning.soft_until={soft_until}: valid is 0 to 1")
+        if not (isinstance(soft_until, int | float) and 0 <= soft_until <= 1):
+            raise ValueError(f"pruning.soft_until={soft_until!r}: valid is 0 to 1")
         check_fuse(fuse)
         layers = range(num_layers - 1) if layers is None else layers
         if wrong := [i for i in layers if not 0 <= i < num_layers]:
@@ -110,10 +109,14 @@ class TokenPruner(nn.Module, ABC):
         self.register_buffer("strictness", torch.tensor(start, dtype=torch.float64))
 
     @property
+    def trainable(self) -> bool:
+        """Whether it has weights that train."""
+        return not self.frozen and any(p.requires_grad for p in self.parameters())
+
+    @property
     def learns(self) -> bool:
-        """Whether it has weights that train, and is not through with it."""
-        done = self.frozen or self.progress >= self.soft_until
-        return not done and any(p.requires_grad for p in self.parameters())
+        """Whether they train in this part of the training."""
+        return self.progress < self.soft_until and self.trainable
 
     def requires_grad_(self, requires_grad: bool = True):
         """As of any module; remembered, for sharded weights forget it in a forward."""

@@ -73,7 +73,9 @@ class HybridPruner(TokenPruner):
             raise ValueError(
                 "pruning.learn_gamma=true: valid with pruning.own_attention=true alone"
             )
-        super().__init__(num_layers, layers, budget, -k, fuse, soft_until)
+        super().__init__(
+            num_layers, layers, budget, strictness=-k, fuse=fuse, soft_until=soft_until
+        )
         self.gamma, self.decay, self.temperature = gamma, decay, temperature
         self.gate_noise = gate_noise
         self.static_threshold, self.log_scores = static_threshold, log_scores

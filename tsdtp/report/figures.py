@@ -79,7 +79,7 @@ def draw(table: Table, runs: pd.DataFrame) -> dict[str, Figure]:
     figures = {}
     if len(spent):
         figures["frontier"] = frontier(spent, metric)
-        if kept := _kept(table, runs):
+        if len(runs) and (kept := _kept(table, runs)):
             figures["kept"] = kept_tokens(kept)
     if len(timed):
         timed = timed.assign(seconds_mean=1 / timed["speed_vs_packed_mean"])

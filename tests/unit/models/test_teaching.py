@@ -55,6 +55,15 @@ def test_it_is_restored_after_a_failure_too():
     assert model.execution == "packed"
 
 
+@pytest.mark.parametrize(("soft_until", "progress"), [(0, 0.0), (0.5, 1.0)])
+def test_whether_it_rests_in_a_training_is_no_matter(soft_until, progress):
+    model, teacher = pair(soft_until=soft_until)
+    model.pruner.progress = progress
+    losses = teach(model, BATCHES, teacher, mask_id=3, epochs=6, lr=1e-2)
+    assert losses[-1] < losses[0] - 0.1
+    assert model.pruner.soft_until == soft_until and not model.pruner.learns
+
+
 def test_the_same_seed_teaches_the_same():
     first, second, other = (
         teach(pair()[0], BATCHES, mask_id=3, epochs=2, seed=seed) for seed in (0, 0, 1)

@@ -43,8 +43,9 @@ def test_a_method_without_a_knob_refuses_a_budget(make, method):
 
 @pytest.mark.parametrize("method", ["ts_dtp", "transkimmer", "ltp", "power_bert"])
 def test_a_part_of_the_training_is_a_fraction(make, method):
-    with pytest.raises(ValueError, match="pruning.soft_until=1.5: valid is 0 to 1"):
-        make(method, soft_until=1.5)
+    for wrong in (1.5, -0.1, "half", None):
+        with pytest.raises(ValueError, match=f"pruning.soft_until={wrong!r}: valid is 0 to 1"):
+            make(method, soft_until=wrong)
     assert make(method).learns and not make(method, soft_until=0).learns
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 import sys
 from importlib import import_module
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from tiny import REPOSITORY, VOCABULARY, make_model
+from tiny import FAST, REPOSITORY, VOCABULARY, make_model
 
 from tsdtp.data.tokenizer import train_tokenizer
+from tsdtp.results import read_record
 
 
 class Outcome(NamedTuple):
@@ -37,6 +40,31 @@ def tsdtp(monkeypatch, capsys, tmp_path):
         return Outcome(int(code), captured.out, captured.err)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> tuple[Path, dict[tuple[str, ...], Path]]:
+    """Where the runs of `trained` are kept, and each of them by its overrides."""
+    return tmp_path_factory.mktemp("trained"), {}
+
+
+@pytest.fixture
+def trained(tsdtp, finished):
+    """`trained("pruning=topk")` is the folder of such a run, at its place and trained only once."""
+    shelf, runs = finished
+
+    def folder(*overrides: str) -> Path:
+        if overrides not in runs:
+            place = shelf / str(len(runs))
+            outcome = tsdtp("train", *FAST, *overrides, f"hydra.run.dir={place}")
+            assert outcome.code == 0, outcome.err
+            runs[overrides] = place
+        config = read_record(runs[overrides]).provenance["config"]
+        copy = Path("outputs/runs", config["run_id"])
+        shutil.copytree(runs[overrides], copy, dirs_exist_ok=True)
+        return copy
+
+    return folder
 
 
 @pytest.fixture

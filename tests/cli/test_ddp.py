@@ -22,8 +22,9 @@ MODULE = [sys.executable, "-m", "tsdtp.cli.train"]
 CONSOLE = [sys.executable, "-c", "from tsdtp.cli.main import main; main()", "train"]
 # Odd numbers: 3 rows are left for the last training batch, 1 for the last one of evaluation.
 SETTINGS = [
-    *("task.data.train_examples=803", "task.data.eval_examples=129", "batch_size=16", "epochs=2"),
+    *("task.data.train_examples=195", "task.data.eval_examples=129", "batch_size=16", "epochs=2"),
     *("optim.lr=1e-3", "callbacks=none", "benchmark.enabled=false", "hardware.threads=1"),
+    "log_every_n_steps=4",
     *("budget_schedule.updates=4", "budget_schedule.examples=64"),
     *("budget_schedule.final_examples=128", "teaching.examples=128", "teacher.attribution_every=1"),
 ]

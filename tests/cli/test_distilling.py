@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import pytest
 from tiny import FAST
@@ -15,11 +16,9 @@ PRUNED = ("pruning=ts_dtp", "pruning.budget=0.7", "model.init_from=unpruned")
 
 
 @pytest.fixture
-def teachers(tsdtp) -> list[str]:
+def teachers(trained) -> list[Path]:
     """Folders of two unpruned runs."""
-    for seed in (0, 1):
-        assert tsdtp("train", *FAST, f"seed={seed}").code == 0
-    return [f"{RUN}/none/seed{seed}" for seed in (0, 1)]
+    return [trained(f"seed={seed}") for seed in (0, 1)]
 
 
 def test_several_teachers_and_altered_texts(tsdtp, teachers):

@@ -50,6 +50,7 @@ WRONG = {
     "others without a teacher": (["teacher.others=[nowhere]"], ["teacher.others", "init_from"]),
     "dropout of everything": (["dropout=1"], ["dropout=1", "less than 1, or null"]),
     "validations that never come": (["validate_every=0"], ["validate_every=0", "or null"]),
+    "logs that never come": (["log_every_n_steps=0"], ["log_every_n_steps=0", "1 or more"]),
     "early stop without validations": (
         ["validate_every=null", "callbacks=early_stop"],
         ["validate_every=null", "early_stop"],
@@ -79,29 +80,28 @@ def test_a_model_file_that_lacks_keys(tsdtp):
     assert "model.init_from; valid is one like model/own.yaml" in outcome.err
 
 
-def test_beams_are_a_translators(tsdtp):
-    assert tsdtp("train", *FAST, "benchmark.enabled=false").code == 0
-    run = "run=outputs/runs/synthetic_sentence/tiny_bert/none/seed0"
-    outcome = tsdtp("eval", run, "num_beams=4")
+def test_beams_are_a_translators(tsdtp, trained):
+    outcome = tsdtp("eval", f"run={trained()}", "num_beams=4")
     assert outcome.code == 2 and "num_beams=4: valid is 1 or more" in outcome.err
 
 
-def test_a_record_is_replaced_by_its_own_kind_alone(tsdtp):
-    assert tsdtp("train", *FAST, "benchmark.enabled=false", "hydra.run.dir=run").code == 0
-    again = ("run=run", "in_place=true", "benchmark.enabled=false")
+def test_a_record_is_replaced_by_its_own_kind_alone(tsdtp, trained):
+    folder = trained()
+    run = f"run={folder}"
+    again = (run, "in_place=true", "benchmark.enabled=false")
     for setting in ("in_place=true", "quality=false"):
-        other = tsdtp("eval", "run=run", setting, "execution=hf")
+        other = tsdtp("eval", run, setting, "execution=hf")
         assert other.code == 2 and "valid: execution=packed" in other.err and setting in other.err
-    first = Path("run/metrics.json").read_text()
+    first = (folder / "metrics.json").read_text()
     assert tsdtp("eval", *again).code == 0
-    assert Path("run/metrics.previous.json").read_text() == first
+    assert (folder / "metrics.previous.json").read_text() == first
 
 
-def test_what_was_not_trained_is_not_evaluated(tsdtp):
-    assert tsdtp("train", *FAST, "benchmark.enabled=false", "hydra.run.dir=run").code == 0
-    Path("run/model.safetensors").unlink()  # a bench leaves none either
-    outcome = tsdtp("eval", "run=run")
-    assert outcome.code == 2 and "run=run: no trained run" in outcome.err
+def test_what_was_not_trained_is_not_evaluated(tsdtp, trained):
+    folder = trained()
+    (folder / "model.safetensors").unlink()  # a bench leaves none either
+    outcome = tsdtp("eval", f"run={folder}")
+    assert outcome.code == 2 and f"run={folder}: no trained run" in outcome.err
 
 
 def test_a_missing_extra_is_named_with_the_command_that_brings_it(tsdtp, monkeypatch):

@@ -4,40 +4,40 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny import FAST
 
 import tsdtp as library
 
 
+@pytest.fixture
+def run(trained):
+    return trained("pruning=topk", "pruning.budget=0.6")
+
+
 @pytest.mark.slow
-def test_a_run_becomes_a_program(tsdtp):
-    train = tsdtp("train", *FAST, "pruning=topk", "pruning.budget=0.6", "hydra.run.dir=run")
-    assert train.code == 0, train.err
-    outcome = tsdtp("export", "run=run", "model.pt2", "--max-length", "32")
+def test_a_run_becomes_a_program(tsdtp, run):
+    outcome = tsdtp("export", f"run={run}", "model.pt2", "--max-length", "32")
     assert outcome.code == 0 and outcome.out.startswith("model.pt2: input_ids"), outcome.err
     program = torch.export.load("model.pt2").module()
     ids = torch.tensor([[2, 9, 8, 7, 6, 5, 3]])
     logits, kept = program(ids, torch.zeros_like(ids))
-    model = library.from_pretrained("run")
+    model = library.from_pretrained(run)
     torch.testing.assert_close(logits, model(input_ids=ids).logits, atol=1e-5, rtol=0)
     assert kept.min() < kept.max()
 
 
 @pytest.mark.slow
-def test_weights_beside_a_large_file_are_found_there(tsdtp, monkeypatch, tmp_path):
+def test_weights_beside_a_large_file_are_found_there(tsdtp, run, monkeypatch, tmp_path):
     runtime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     from torch.onnx._internal.exporter import _onnx_program
 
     monkeypatch.setattr(_onnx_program, "_LARGE_MODEL_THRESHOLD", 0)
-    train = tsdtp("train", *FAST, "pruning=topk", "pruning.budget=0.6", "hydra.run.dir=run")
-    assert train.code == 0, train.err
-    outcome = tsdtp("export", "run=run", "new/model.onnx", "--max-length", "32")
+    outcome = tsdtp("export", f"run={run}", "new/model.onnx", "--max-length", "32")
     assert outcome.code == 0, outcome.err
     files = sorted(path.name for path in (tmp_path / "new").iterdir())
     assert files == ["model.onnx", "model.onnx.data"]
     runtime.InferenceSession("new/model.onnx")
-    outcome = tsdtp("export", "run=run", "other/model.onnx", "--max-length", "999")
+    outcome = tsdtp("export", f"run={run}", "other/model.onnx", "--max-length", "999")
     assert outcome.code == 2 and "max_length=999: valid is 3 to 128" in outcome.err
     assert not list(tmp_path.glob("other/*"))
 

@@ -18,9 +18,11 @@ def oracle(script):
     return script("oracle")
 
 
-def test_oracles_and_taught_attention_spend_the_same_on_the_unpruned_weights(tsdtp, oracle):
+def test_oracles_and_taught_attention_spend_the_same_on_the_unpruned_weights(
+    tsdtp, trained, oracle
+):
     pruned = ("pruning=ts_dtp", "pruning.budget=0.7", "model.init_from=unpruned", "optim.lr=1e-2")
-    assert tsdtp("train", *FAST).code == 0
+    trained()
     assert tsdtp("train", *FAST, *pruned).code == 0
     oracle.main([f"{RUNS}/ts_dtp-0.7/seed0", "oracle.json", "--budgets", "0.6"])
     with open("oracle.json") as file:
@@ -33,8 +35,8 @@ def test_oracles_and_taught_attention_spend_the_same_on_the_unpruned_weights(tsd
 
 
 @pytest.mark.parametrize("by", ["oracle", "relevance"])
-def test_an_oracle_keeps_the_tokens_with_the_largest_attributions(tsdtp, oracle, by):
-    assert tsdtp("train", *FAST).code == 0
+def test_an_oracle_keeps_the_tokens_with_the_largest_attributions(tsdtp, trained, oracle, by):
+    trained()
     pruned = ("pruning=ts_dtp", "pruning.budget=0.7", "model.init_from=unpruned")
     assert tsdtp("train", *FAST, *pruned, "pruning.layers=[1]").code == 0
     cell, model = oracle.load(f"{RUNS}/ts_dtp-0.7/seed0")

@@ -7,16 +7,13 @@ import json
 import sys
 
 import pytest
-from tiny import FAST
 
 LINE = "the film is brilliant and not dull"
 
 
 @pytest.fixture
-def run(tsdtp):
-    train = tsdtp("train", *FAST, "pruning=topk", "pruning.budget=0.6", "hydra.run.dir=run")
-    assert train.code == 0, train.err
-    return "run=run"
+def run(trained):
+    return f"run={trained('pruning=topk', 'pruning.budget=0.6')}"
 
 
 def rows(outcome) -> list[dict]:

@@ -58,8 +58,8 @@ def test_a_finished_run_is_not_repeated_nor_overwritten(tsdtp):
     assert tsdtp("train", *FAST, "batch_size=16", "overwrite=true").code == 0
 
 
-def test_fewer_blocks_and_fewer_tokens(tsdtp):
-    assert tsdtp("train", *FAST).code == 0
+def test_fewer_blocks_and_fewer_tokens(tsdtp, trained):
+    trained()
     both = ["model.init_from=unpruned", "pruning=ts_dtp", "pruning.budget=0.3", "model.blocks=2"]
     assert tsdtp("train", *FAST, *both).code == 0
     folder = f"{RUN}/ts_dtp-0.3/seed0"
@@ -71,8 +71,8 @@ def test_fewer_blocks_and_fewer_tokens(tsdtp):
     assert "0.3" in tsdtp("report", "outputs/runs").out
 
 
-def test_a_run_of_fewer_blocks_teaches_as_it_answers(tsdtp):
-    assert tsdtp("train", *FAST).code == 0
+def test_a_run_of_fewer_blocks_teaches_as_it_answers(tsdtp, trained):
+    trained()
     shallow = ["model.init_from=unpruned", "model.blocks=1", "variant=shallow"]
     assert tsdtp("train", *FAST, *shallow).code == 0
     cell, model = load_run(f"{RUN}/none-shallow/seed0")
@@ -83,19 +83,19 @@ def test_a_run_of_fewer_blocks_teaches_as_it_answers(tsdtp):
     assert deeper.code == 2 and "the run to start from computes 1 blocks" in deeper.err
 
 
-def test_pruned_runs_start_from_the_unpruned_one(tsdtp):
+def test_pruned_runs_start_from_the_unpruned_one(tsdtp, trained):
     start = ["model.init_from=unpruned", "pruning=ts_dtp", "pruning.budget=0.6"]
     missing = tsdtp("train", *FAST, *start)
     assert missing.code == 2 and "no finished run" in missing.err
     alone = tsdtp("train", *FAST, *start[1:], "variant=alone")
     assert alone.code == 0 and "no teacher" in alone.out
-    assert tsdtp("train", *FAST).code == 0
+    trained()
     outcome = tsdtp("train", *FAST, *start)
     assert outcome.code == 0 and "teaching" in outcome.out
 
 
-def test_teaching_in_half_precision_learns_as_much(tsdtp):
-    assert tsdtp("train", *FAST).code == 0
+def test_teaching_in_half_precision_learns_as_much(tsdtp, trained):
+    trained()
     pruned = ["model.init_from=unpruned", "pruning=ts_dtp", "pruning.budget=0.6"]
     longer = ["teaching.examples=64", "eval_batch_size=8", "teaching.epochs=8"]
     last = {}
@@ -110,10 +110,11 @@ def test_teaching_in_half_precision_learns_as_much(tsdtp):
     assert last["bf16-mixed"] == pytest.approx(last["32-true"], abs=0.03)
 
 
-def test_attributions_are_computed_once_for_all_budgets(tsdtp):
+def test_attributions_are_computed_once_for_all_budgets(tsdtp, trained):
     pruned = ["model.init_from=unpruned", "pruning=ts_dtp"]
     kept = Path(RUN, "none/seed0/attributions")
-    assert tsdtp("train", *FAST).code == 0 and not kept.exists()
+    trained()
+    assert not kept.exists()
     first = tsdtp("train", *FAST, *pruned, "pruning.budget=0.6")
     (file,) = kept.iterdir()
     written = file.stat().st_mtime_ns
@@ -174,8 +175,8 @@ def test_a_model_without_padding_trains_too(tsdtp, own):
     assert outcome.code == 0, "a run needs nothing but its own folder and the data"
 
 
-def test_a_variant_has_a_folder_and_a_row_of_its_own(tsdtp):
-    assert tsdtp("train", *FAST).code == 0
+def test_a_variant_has_a_folder_and_a_row_of_its_own(tsdtp, trained):
+    trained()
     pruned = ["model.init_from=unpruned", "pruning=ts_dtp", "pruning.budget=0.6"]
     changed = ["variant=untaught", "teaching.epochs=0", "teacher.attribution_every=0"]
     outcome = tsdtp("train", *FAST, *pruned, *changed)

@@ -11,7 +11,7 @@ from tsdtp.cli.identity import start_path
 
 
 def check_training(config: DictConfig) -> None:
-    """Looks at teachers, dropout and validation.
+    """Looks at teachers, dropout, validation and logging.
 
     Args:
         config: of a run, complete.
@@ -39,5 +39,7 @@ def _faults(config: DictConfig) -> Iterator[str]:
         yield f"dropout={config.dropout}: valid is a probability, 0 to less than 1, or null"
     if every is not None and every < 1:
         yield f"validate_every={every}: valid is 1 or more epochs, or null"
+    if config.log_every_n_steps < 1:
+        yield f"log_every_n_steps={config.log_every_n_steps}: valid is 1 or more"
     if every is None and "early_stop" in config.callbacks:
         yield "validate_every=null: callbacks=early_stop needs validations; valid is 1 or more"

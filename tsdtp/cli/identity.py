@@ -14,7 +14,7 @@ from tsdtp.results import RECORD_NAME, RunRecord, config_hash, read_record
 
 # What may differ between two runs of the same cell.
 _NOT_IDENTITY = (
-    *("output_dir", "run_id", "variant", "callbacks", "logger"),
+    *("output_dir", "run_id", "variant", "callbacks", "logger", "log_every_n_steps"),
     *("overwrite", "ckpt_path", "changed_code", "dry_run"),
 )
 

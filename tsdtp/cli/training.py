@@ -128,7 +128,7 @@ def trainer_of(cell: Cell, loggers: list[Logger], config_hash: str) -> Iterator[
         enable_progress_bar=on_terminal,
         enable_model_summary=False,
         num_sanity_val_steps=0,
-        log_every_n_steps=20,
+        log_every_n_steps=config.log_every_n_steps,
         default_root_dir=config.output_dir,
     )
     failed = True

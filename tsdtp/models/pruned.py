@@ -134,8 +134,7 @@ class PrunedModel(nn.Module, ABC):
     @property
     def execution(self) -> str:
         """The execution in force."""
-        learning = self.training and self.pruner.learns
-        return self._execution or ("masked" if learning else "packed")
+        return self._execution or ("masked" if self.pruner.learns else "packed")
 
     @execution.setter
     def execution(self, value: str | None) -> None:

@@ -115,8 +115,8 @@ class TokenPruner(nn.Module, ABC):
 
     @property
     def learns(self) -> bool:
-        """Whether they train in this part of the training."""
-        return self.progress < self.soft_until and self.trainable
+        """Whether they train now: in training mode, and in this part of the training."""
+        return self.training and self.trainable and self.progress < self.soft_until
 
     def requires_grad_(self, requires_grad: bool = True):
         """As of any module; remembered, for sharded weights forget it in a forward."""

@@ -89,11 +89,10 @@ class HybridPruner(TokenPruner):
 
     def decide(self, state: TokenState) -> Decision:
         """Hard decision, and in training the gate with its gradient and the auxiliary loss."""
-        learning = self.training and self.learns
-        with torch.set_grad_enabled(learning and torch.is_grad_enabled()):
-            return self._decide(state, learning)
+        with torch.set_grad_enabled(self.learns and torch.is_grad_enabled()):
+            return self._decide(state)
 
-    def _decide(self, state: TokenState, learning: bool) -> Decision:
+    def _decide(self, state: TokenState) -> Decision:
         task = self.task(state)
         importance = self._gamma(state.layer) * task
         if state.attention is not None:
@@ -104,7 +103,7 @@ class HybridPruner(TokenPruner):
         scores = comparable(importance, state.alive, state.segments, state.cu_seqlens)
         threshold = self._threshold(scores.detach(), state)
         keep = scores >= threshold
-        if not learning:
+        if not self.learns:
             return Decision(keep=keep, memory=importance)
         margin = (scores - threshold.to(scores.dtype)).nan_to_num(posinf=1e4, neginf=-1e4)
         logit = margin / self.temperature

@@ -66,7 +66,7 @@ class LearnedThreshold(TokenPruner):
         at = self.layers.index(state.layer)
         threshold = (self.first + self.rate * self.shift)[at].double() + self.strictness
         margin = state.attention.clamp(min=1e-9).log() - threshold
-        if not (self.training and self.learns):
+        if not self.learns:
             return Decision(keep=margin >= 0)
         soft = (margin / self.temperature).sigmoid().float()
         return Decision(state.alive, gate=soft, loss=mean_of(soft, state.eligible))

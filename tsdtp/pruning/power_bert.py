@@ -69,7 +69,7 @@ class PowerBert(TokenPruner):
         assert state.attention is not None
         at = self.layers.index(state.layer)
         retention = self.retention()
-        if self.training and self.learns:
+        if self.learns:
             loss = (state.layer + 1) / self.num_layers * retention[at].mean()
             return Decision(state.alive, gate=self._soft(retention[at], state), loss=loss)
         kept = retention.detach().mean(1).cummin(0).values

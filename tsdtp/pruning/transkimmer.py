@@ -67,7 +67,7 @@ class Transkimmer(TokenPruner):
     def decide(self, state: TokenState) -> Decision:
         """The sign of the shifted logit; in training with noise."""
         logit = self._predictor(state.layer)(state.hidden).squeeze(1).float() - self.strictness
-        if not (self.training and self.learns):
+        if not self.learns:
             return Decision(keep=logit >= 0)
         soft = ((logit + logistic_noise(logit)) / self.temperature).sigmoid().float()
         keep = soft >= 0.5

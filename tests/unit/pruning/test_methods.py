@@ -47,6 +47,7 @@ def test_a_part_of_the_training_is_a_fraction(make, method):
         with pytest.raises(ValueError, match=f"pruning.soft_until={wrong!r}: valid is 0 to 1"):
             make(method, soft_until=wrong)
     assert make(method).learns and not make(method, soft_until=0).learns
+    assert not make(method).eval().learns
 
 
 @pytest.mark.parametrize("method", [*WITH_BUDGET, "ts_dtp_notebook"])

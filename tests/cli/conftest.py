@@ -43,26 +43,23 @@ def tsdtp(monkeypatch, capsys, tmp_path):
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory) -> tuple[Path, dict[tuple[str, ...], Path]]:
-    """Where the runs of `trained` are kept, and each of them by its overrides."""
-    return tmp_path_factory.mktemp("trained"), {}
+def finished() -> dict[tuple[str, ...], Path]:
+    """The runs of `trained`, by their overrides."""
+    return {}
 
 
 @pytest.fixture
-def trained(tsdtp, finished):
+def trained(tsdtp, finished, tmp_path_factory):
     """`trained("pruning=topk")` is the folder of such a run, at its place and trained only once."""
-    shelf, runs = finished
 
     def folder(*overrides: str) -> Path:
-        if overrides not in runs:
-            place = shelf / str(len(runs))
+        if overrides not in finished:
+            place = tmp_path_factory.mktemp("trained")
             outcome = tsdtp("train", *FAST, *overrides, f"hydra.run.dir={place}")
             assert outcome.code == 0, outcome.err
-            runs[overrides] = place
-        config = read_record(runs[overrides]).provenance["config"]
-        copy = Path("outputs/runs", config["run_id"])
-        shutil.copytree(runs[overrides], copy, dirs_exist_ok=True)
-        return copy
+            finished[overrides] = place
+        config = read_record(finished[overrides]).provenance["config"]
+        return shutil.copytree(finished[overrides], Path("outputs/runs", config["run_id"]))
 
     return folder
 

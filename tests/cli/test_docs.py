@@ -13,7 +13,7 @@ from tsdtp.data.synthetic import generate
 from tsdtp.data.tokenizer import train_tokenizer
 
 # The cells of every sweep are composed by `tsdtp validate` already, which takes a minute.
-SWEEPS = ("sweep=smoke",)
+SWEEPS = ("sweep=smoke", "sweep=distilled")
 DOCS = sorted((REPOSITORY / "docs").glob("*.md"))
 
 

@@ -211,6 +211,22 @@ def test_eval_may_measure_speed_alone(tsdtp, monkeypatch):
     assert "quality=false" in after.provenance["measured"]["command"]
 
 
+def test_eval_on_other_rows_is_a_task_of_its_own(tsdtp, trained):
+    folder = trained()
+    Path("mine.csv").write_text("text,label\ngood,positive\nbad,0\nso so,0\n")
+    other = (f"run={folder}", "data=mine.csv", "benchmark.enabled=false")
+    outcome = tsdtp("eval", *other, "hydra.run.dir=outputs/runs/other")
+    assert outcome.code == 0, outcome.err
+    record = read_record("outputs/runs/other")
+    assert record.identity["task"] == "synthetic_sentence_on_mine"
+    assert (record.quality["n"], record.quality["split"]) == (3, "mine.csv")
+    assert "synthetic_sentence_on_mine" in tsdtp("report", "outputs/runs").out
+    mixed = tsdtp("eval", *other, "in_place=true")
+    assert mixed.code == 2 and "data=null" in mixed.err
+    missing = tsdtp("eval", f"run={folder}", "data=nowhere.csv")
+    assert missing.code == 2 and "data=nowhere.csv: no such file" in missing.err
+
+
 def test_eval_measures_the_same_model(tsdtp, monkeypatch):
     few = "task.data.eval_examples=16"  # two threads wait for each other on a busy machine
     assert tsdtp("train", *FAST, "pruning=topk", "pruning.budget=0.6", few).code == 0

@@ -44,6 +44,13 @@ def test_a_pruned_translator_leaves_a_whole_record_and_its_translations(tsdtp):
     beams = ("num_beams=2", "benchmark.enabled=false", "hydra.run.dir=beams")
     assert tsdtp("eval", f"run={folder}", *beams).code == 0
     assert read_record(Path("beams")).identity["variant"] == "beam2"
+    for language in ("en", "de"):
+        Path(f"mine.{language}").write_text("one\ntwo\n")
+    other = ("data=mine", "benchmark.enabled=false", "hydra.run.dir=other")
+    assert tsdtp("eval", f"run={folder}", *other).code == 0
+    found = read_record(Path("other"))
+    assert found.identity["task"] == "synthetic_translation_on_mine"
+    assert found.quality["n"] == 2 and "p_vs_start" not in found.quality
 
 
 def test_an_mbart_of_random_weights_writes_from_where_it_learnt_to_begin(tsdtp):

@@ -31,10 +31,10 @@ def evaluate(config: DictConfig, command: str, folder: Path) -> RunRecord:
 
     quiet_libraries()
     record = _trained(config.run)
-    identity, beams = _identity(record, config)
+    identity, changes = _identity(record, config)
     use_threads(config.hardware.threads)
     kept = {key: config[key] for key in ("hardware", "benchmark", "eval_batch_size")}
-    cell, model = load_run(config.run, {**kept, "model.execution": config.execution, **beams})
+    cell, model = load_run(config.run, {**kept, "model.execution": config.execution, **changes})
     model = measure.as_measured(model, cell.config, cell.device)
     if config.quality:
         summary = measure.evaluate(model, cell, folder)
@@ -64,17 +64,29 @@ def _trained(run: str) -> RunRecord:
 
 
 def _identity(record: RunRecord, config: DictConfig) -> tuple[dict, dict]:
-    """The identity of what is measured, and the setting of another number of beams."""
+    """The identity of what is measured, and the settings in which it is not as it was trained."""
     variant, beams = _with_beams(record, config.num_beams)
-    identity = {**record.identity, **variant, "execution": config.execution or "packed"}
+    task, rows = _on_other_rows(record, config.data)
+    identity = {**record.identity, **variant, **task, "execution": config.execution or "packed"}
     if identity != record.identity and (config.in_place or not config.quality):
         setting = "in_place=true" if config.in_place else "quality=false"
         own = record.identity["execution"]
         raise ConfigError(
             f"{setting} would mix the run's record with another's; valid: execution={own} and "
-            "num_beams=null, or in_place=false and quality=true"
+            "num_beams=null and data=null, or in_place=false and quality=true"
         )
-    return identity, beams
+    return identity, beams | rows
+
+
+def _on_other_rows(record: RunRecord, file: str | None) -> tuple[dict, dict]:
+    """Which task other rows make of a run's, with tables of its own, and how they are read."""
+    if file is None:
+        return {}, {}
+    path = Path(str(file))
+    if not any(path.parent.glob(f"{path.name}*")):  # a translator's has a language behind it
+        raise ConfigError(f"data={file}: no such file")
+    task = f"{record.identity['task']}_on_{path.name.split('.')[0]}"
+    return {"task": task}, {"task.data.evaluate_file": str(path), "task.data.eval_limit": None}
 
 
 def _with_beams(record: RunRecord, beams: int | None) -> tuple[dict, dict]:

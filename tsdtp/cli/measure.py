@@ -74,7 +74,7 @@ def evaluate(model: PrunedModel, cell: Cell, folder: Path) -> dict:
     loader = cell.data.loader(split, cell.config.eval_batch_size, order="sorted")
     trainer.validate(task, loader, verbose=False)
     task.save_outputs(folder)
-    task.summary["quality"]["split"] = cell.data.evaluate_on
+    task.summary["quality"]["split"] = cell.data.evaluate_file or cell.data.evaluate_on
     return task.summary
 
 

@@ -22,6 +22,7 @@ class TaskData(ABC):
         batch_tokens: see `samplers.TokenBatchSampler`; None where batches count rows.
         reported: the prepared split that a record tells of.
         evaluate_on: the split of the source that this is.
+        evaluate_file: other rows to report on in its place; None where there are none.
     """
 
     name: str
@@ -29,6 +30,7 @@ class TaskData(ABC):
     batch_tokens: int | None = None
     reported: str = "validation"
     evaluate_on: str
+    evaluate_file: str | None = None
     _encoded: dict[str, "Dataset"]
     _pad_ids: dict[str, int]
 

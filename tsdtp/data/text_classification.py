@@ -37,6 +37,7 @@ class TextClassificationData(TaskData):
         synthetic: `sentence` or `pair`.
         evaluate_on: a split, or `holdout`: a part of train that is then not trained on, for
             choosing settings without a look at the validation split.
+        evaluate_file: a file of other rows to evaluate on in place of that split.
         holdout: the size of that part, between 0 and 1.
         train_limit: rows to train on at most, drawn at random.
         eval_limit: rows to evaluate on at most, drawn at random.
@@ -61,6 +62,7 @@ class TextClassificationData(TaskData):
     local_files: Mapping[str, str | Sequence[str]] | None = None
     synthetic: str | None = None
     evaluate_on: str = "validation"
+    evaluate_file: str | None = None
     holdout: float = 0.05
     train_limit: int | None = None
     eval_limit: int | None = None
@@ -112,7 +114,9 @@ class TextClassificationData(TaskData):
             train = self._read("train")
             if self.evaluate_on == "holdout":
                 train, validation = train.train_test_split(self.holdout, seed=self.seed).values()
-            else:
+            if self.evaluate_file is not None:
+                validation = self._read_files([Path(self.evaluate_file)], self.evaluate_file)
+            elif self.evaluate_on != "holdout":
                 validation = self._read(self.evaluate_on)
             train = self.draw(train, self.train_limit)
             validation = self.draw(validation, self.eval_limit)
@@ -165,14 +169,19 @@ class TextClassificationData(TaskData):
         return train_tokenizer(self.train_texts(), vocab_size)
 
     def _read(self, split: str) -> "Dataset":
-        where = f"{self.name} {split}"
-        columns = list(self.text_columns)
         if self.source == "synthetic":
             count = self.train_examples if split == "train" else self.eval_examples
             return read_synthetic(str(self.synthetic), split, count, self.seed)
         if self.source == "hub":
             rows = read_hub(str(self.hub_path), self.hub_name, split)
-        else:
-            files = find_files(Path(str(self.local_dir)), split, self.local_files)
-            rows = read_local(files, columns, self.label_column)
-        return standardise(rows, columns, self.label_column, list(self.label_names), where)
+            return self._standardise(rows, split)
+        files = find_files(Path(str(self.local_dir)), split, self.local_files)
+        return self._read_files(files, split)
+
+    def _read_files(self, files: list[Path], name: str) -> "Dataset":
+        rows = read_local(files, self.text_columns, self.label_column)
+        return self._standardise(rows, name)
+
+    def _standardise(self, rows: Mapping[str, Sequence], name: str) -> "Dataset":
+        columns = (self.text_columns, self.label_column, self.label_names)
+        return standardise(rows, *columns, where=f"{self.name} {name}")

@@ -60,6 +60,8 @@ class TranslationData(TaskData):
             `train` means `train.en` and `train.de`, gzipped or not. None: the split's own name.
         evaluate_on: the split that a record tells of, `test` or `validation`; training looks at
             `validation` alone.
+        evaluate_file: other text to report on in place of that split: its files' path without the
+            language.
         train_limit: pairs to train on at most, drawn at random.
         eval_limit: pairs of each other split at most, drawn at random.
         train_examples: pairs of a synthetic train split.
@@ -84,6 +86,7 @@ class TranslationData(TaskData):
     local_dir: str | None = None
     local_files: Mapping[str, str | Sequence[str]] | None = None
     evaluate_on: str = "test"
+    evaluate_file: str | None = None
     train_limit: int | None = None
     eval_limit: int | None = None
     train_examples: int = 16000
@@ -198,7 +201,9 @@ class TranslationData(TaskData):
 
     def _files(self, split: str) -> Iterator[Pairs]:
         """The lines of a split, file by file."""
-        if self.source == "synthetic":
+        if split == self.evaluate_on and self.evaluate_file is not None:
+            yield read_parallel(Path(), self.evaluate_file, self.languages)
+        elif self.source == "synthetic":
             count = self.train_examples if split == "train" else self.eval_examples
             rows = generate_translation(count, f"{self.seed}-{split}")
             yield {name: [row[name] for row in rows] for name in rows[0]}

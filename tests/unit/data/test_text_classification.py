@@ -218,3 +218,21 @@ def test_real_sst2_and_qnli(real_data):
             label_names=["a", "b"],
         ).load()
         assert (len(rows["train"]), len(rows["validation"])) == (train, validation)
+
+
+@pytest.mark.parametrize("source", ["local", "synthetic"])
+def test_another_file_is_evaluated_on_in_place_of_the_split(make_local, tmp_path, source):
+    (tmp_path / "mine.csv").write_text("text,label\nx,1\ny,0\nz,1\n")
+    other = {"source": source, "synthetic": "sentence", "evaluate_file": f"{tmp_path}/mine.csv"}
+    before = make_local(source=source, synthetic="sentence", train_examples=50).load()["train"]
+    (tmp_path / "validation.tsv").unlink()  # it is not looked at
+    rows = make_local(**other, train_examples=50).load()
+    assert texts(rows["validation"]) == ["x", "y", "z"]
+    assert texts(rows["train"]) == texts(before)
+
+
+def test_another_file_leaves_a_holdout_out_of_training(make_local, tmp_path):
+    (tmp_path / "mine.csv").write_text("text,label\nx,1\n")
+    other = make_local(evaluate_on="holdout", evaluate_file=f"{tmp_path}/mine.csv").load()
+    assert texts(other["train"]) == texts(make_local(evaluate_on="holdout").load()["train"])
+    assert texts(other["validation"]) == ["x"]

@@ -115,6 +115,15 @@ def test_an_empty_line_of_a_measured_split_is_an_error(files, make):
         make().load()
 
 
+def test_other_text_is_reported_on_in_place_of_the_split(files, make):
+    (files / "test.en").unlink()  # it is not looked at
+    for language, text in (("en", "two\nthe old cow\n"), ("de", "zwei\nalte Kuh\n")):
+        (files / f"mine.{language}").write_text(text, encoding="utf-8")
+    rows = make(evaluate_file=str(files / "mine")).load()
+    assert rows["test"]["source"][:] == ["two", "the old cow"]
+    assert rows["train"]["source"][:] == ["a dog"], "what is measured on is not trained on"
+
+
 def test_nothing_left_to_train_on_is_an_error(files, make):
     for language in ("en", "de"):
         (files / f"train.{language}").write_text("\n\n", encoding="utf-8")

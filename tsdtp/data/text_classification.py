@@ -111,12 +111,12 @@ class TextClassificationData(TaskData):
         from datasets import DatasetDict
 
         if self._rows is None:
-            train = self._read("train")
+            train, validation = self._read("train"), None
             if self.evaluate_on == "holdout":
                 train, validation = train.train_test_split(self.holdout, seed=self.seed).values()
             if self.evaluate_file is not None:
                 validation = self._read_files([Path(self.evaluate_file)], self.evaluate_file)
-            elif self.evaluate_on != "holdout":
+            elif validation is None:
                 validation = self._read(self.evaluate_on)
             train = self.draw(train, self.train_limit)
             validation = self.draw(validation, self.eval_limit)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from glob import escape
 from pathlib import Path
 
 import hydra
@@ -83,8 +84,7 @@ def _on_other_rows(record: RunRecord, file: str | None) -> tuple[dict, dict]:
     if file is None:
         return {}, {}
     path = Path(str(file))
-    beside = (other.name for other in path.parent.glob("*"))
-    if not any(name.startswith(path.name) for name in beside):  # a language behind a translator's
+    if not any(path.parent.glob(f"{escape(path.name)}*")):  # a translator's has a language behind
         raise ConfigError(f"data={file}: no such file")
     task = f"{record.identity['task']}_on_{path.name.split('.')[0]}"
     return {"task": task}, {"task.data.evaluate_file": str(path), "task.data.eval_limit": None}

@@ -10,6 +10,7 @@ import pandas as pd
 from tsdtp.report.answers import Run
 
 QUARTERS = ("shortest", "second", "third", "longest")
+FRACTIONS = (*QUARTERS, "spread")
 RANKS = ("length", "difficulty")
 
 
@@ -22,6 +23,8 @@ def adaptivity(runs: Iterable[Run]) -> pd.DataFrame:
     Returns:
         task, model, method (with budget, variant and seed), n; shortest, second, third, longest:
         fraction of the tokens that the last block keeps, in each quarter of the texts by length;
+        spread: its standard deviation among texts of like length, next to 0 where every text
+        loses the same part;
         length: Spearman's rank correlation of tokens kept with tokens; difficulty: that of the
         fraction kept, less its mean among texts of like length, with how unsure the unpruned model
         is (1 - probability of its answer). A correlation is NaN where all texts keep the same, or
@@ -36,7 +39,7 @@ def adaptivity(runs: Iterable[Run]) -> pd.DataFrame:
         for run in found
         if run.identity["pruning"] != "none" and len(run.answers) >= 8
     ]
-    return pd.DataFrame(rows, columns=["task", "model", "method", "n", *QUARTERS, *RANKS])
+    return pd.DataFrame(rows, columns=["task", "model", "method", "n", *FRACTIONS, *RANKS])
 
 
 def _place(run: Run) -> tuple:
@@ -48,12 +51,14 @@ def _row(run: Run, unpruned: Run | None) -> dict[str, Any]:
     share = answers["kept"] / answers["tokens"]
     order = answers["tokens"].rank(method="first")
     quarters = share.groupby(pd.qcut(order, 4, labels=QUARTERS), observed=True).mean()
+    own = share - _like_length(share, order)
     task, model, seed = _place(run)
     return {
         **{"task": task, "model": model, "method": f"{run.name} seed {seed}", "n": len(share)},
         **quarters.to_dict(),
+        "spread": own.std(ddof=0),
         "length": _rank_correlation(answers["tokens"], answers["kept"]),
-        "difficulty": _with_doubt(share - _like_length(share, order), unpruned),
+        "difficulty": _with_doubt(own, unpruned),
     }
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
-from tsdtp.report.adaptivity import QUARTERS, RANKS, adaptivity
+from tsdtp.report.adaptivity import FRACTIONS, RANKS, adaptivity
 from tsdtp.report.answers import compare, read_examples, read_runs
 from tsdtp.report.caption import LEGEND
 from tsdtp.report.figures import draw
@@ -115,7 +115,7 @@ def _kept(table: pd.DataFrame) -> list[list[str]]:
         [
             f"{row['task']} · {row['model']}",
             row["method"],
-            *(f"{100 * row[name]:.1f}" for name in QUARTERS),
+            *(f"{100 * row[name]:.1f}" for name in FRACTIONS),
             *("–" if pd.isna(row[name]) else f"{row[name]:+.2f}" for name in RANKS),
             f"{row['n']}",
         ]

@@ -26,7 +26,15 @@ def test_a_fixed_fraction_is_the_same_in_every_quarter():
     (row,) = adaptivity([run("topk", TOKENS * 0.5)]).to_dict("records")
     quarters = [row[name] for name in ("shortest", "second", "third", "longest")]
     assert quarters == pytest.approx([0.5] * 4)
+    assert row["spread"] == pytest.approx(0)
     assert row["length"] == pytest.approx(1) and math.isnan(row["difficulty"])
+
+
+def test_the_spread_is_among_texts_of_like_length():
+    by_length = np.where(TOKENS < 30, 0.8, 0.4)
+    by_text = by_length + 0.1 * (-1) ** np.arange(40)
+    rows = adaptivity([run("topk", TOKENS * by_length), run("ts_dtp", TOKENS * by_text)])
+    assert rows["spread"].tolist() == pytest.approx([0, 0.1])
 
 
 def test_a_fixed_number_is_less_of_a_long_text():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable
 from contextlib import contextmanager
 
 import torch
@@ -12,6 +13,8 @@ from tsdtp.models.cost import encoder_flops, unpruned_flops
 from tsdtp.models.pruned import PrunedModel
 from tsdtp.models.texts import Batch, Text, batches_of, inputs_of
 from tsdtp.pruning import TokenPruner
+
+_FAR = 1000.0  # no score lies beyond
 
 
 def spent_ratio(model: PrunedModel, batches: Iterable[Batch]) -> float:
@@ -81,9 +84,9 @@ def calibrate(
         raise ValueError(f"budget={budget}: valid is a fraction in (0, 1]")
     if budget >= 1:
         return _spend(model, batches, pruner.keep_all)
-    floor = check_reachable(model, batches, budget, tolerance)
     with _strictness_restored(pruner):
-        strictness, spent = _bisect(model, batches, budget, floor, tolerance, max_steps)
+        strict = _strict_end(model, batches, budget, tolerance)
+        strictness, spent = _bisect(model, batches, budget, strict, tolerance, max_steps)
     pruner.strictness.fill_(strictness)
     return spent
 
@@ -92,16 +95,16 @@ def _bisect(
     model: PrunedModel,
     batches: list[Batch],
     budget: float,
-    floor: float,
+    strict: tuple[float, float],
     tolerance: float,
     max_steps: int,
 ) -> tuple[float, float]:
     """The strictness that comes nearest to the budget, and what it spends; moves the pruner's."""
-    assert model.pruner.search is not None
-    low, high = model.pruner.search
     pruner, whole = model.pruner, model.shape.num_layers
     tolerance = max(tolerance, pruner.resolution * pruner.num_layers / whole)
-    tried = [(abs(floor - budget), high, floor)]
+    lenient = _end(model, batches, 0, lambda spent: spent >= budget - tolerance)
+    tried = [(abs(spent - budget), strictness, spent) for strictness, spent in (strict, lenient)]
+    (low, _), (high, _) = lenient, strict
     for _ in range(max_steps):
         if min(tried)[0] <= tolerance:
             break
@@ -115,22 +118,47 @@ def _bisect(
 
 def check_reachable(
     model: PrunedModel, batches: Iterable[Batch], budget: float, tolerance: float = 0.005
-) -> float:
-    """The ratio spent on these batches when everything that may go goes; changes nothing.
+) -> None:
+    """Changes nothing.
 
     Raises:
-        ValueError: if the budget lies below it.
+        ValueError: if the budget lies below what is spent on these batches when everything that
+            may go goes.
+    """
+    with _strictness_restored(model.pruner):
+        _strict_end(model, list(batches), budget, tolerance)
+
+
+def _strict_end(
+    model: PrunedModel, batches: list[Batch], budget: float, tolerance: float
+) -> tuple[float, float]:
+    """The strict end of the search, and what is spent there; moves the pruner's."""
+    pruner = model.pruner
+    high, spent = _end(model, batches, 1, lambda spent: spent <= budget + tolerance)
+    if spent > budget + tolerance:
+        raise ValueError(
+            f"pruning.budget={budget}: below what {type(pruner).__name__} can reach with layers "
+            f"{pruner.layers}; valid: {spent:.3f} to 1"
+        )
+    return high, spent
+
+
+def _end(
+    model: PrunedModel, batches: list[Batch], which: int, enough: Callable[[float], bool]
+) -> tuple[float, float]:
+    """The lenient (0) or strict (1) end of the search, and what is spent there; moves the pruner's.
+
+    Where strictness has no end, beyond it if need be: what a pruner learns may drift, for its
+    threshold follows.
     """
     pruner = model.pruner
     assert pruner.search is not None
-    with _strictness_restored(pruner):
-        floor = _spend(model, list(batches), pruner.search[1])
-    if floor > budget + tolerance:
-        raise ValueError(
-            f"pruning.budget={budget}: below what {type(pruner).__name__} can reach with layers "
-            f"{pruner.layers}; valid: {floor:.3f} to 1"
-        )
-    return floor
+    end = pruner.search[which]
+    spent = _spend(model, batches, end)
+    while not enough(spent) and math.isinf(pruner.keep_all) and abs(end) < _FAR:
+        end *= 4
+        spent = _spend(model, batches, end)
+    return end, spent
 
 
 @contextmanager

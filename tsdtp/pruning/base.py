@@ -37,7 +37,8 @@ class TokenPruner(nn.Module, ABC):
             knows of; 0: any can be met.
         ramps: a training may come down to the budget little by little; False: it starts there.
         keep_all: the strictness at which nothing is dropped.
-        search: the range of strictness that calibration searches; None: no budget can be set.
+        search: the range of strictness that calibration searches, and beyond it where keep_all is
+            infinite and it does not suffice; None: no budget can be set.
 
     Args:
         num_layers: blocks of the encoder.

@@ -64,6 +64,15 @@ def test_an_unreachable_budget_names_the_floor():
     assert tsdtp.calibrate(model, BATCHES, floor + 0.01) == pytest.approx(floor + 0.01, abs=0.02)
 
 
+@pytest.mark.parametrize("drift", [100, -100])
+def test_a_threshold_follows_scores_that_have_drifted(drift):
+    model = pruned("transkimmer", budget=0.6)
+    for predictor in model.pruner.predictors.values():
+        torch.nn.init.constant_(predictor[-1].bias, drift)
+    assert tsdtp.calibrate(model, BATCHES) == pytest.approx(0.6, abs=0.02)
+    assert model.pruner.strictness.item() == pytest.approx(drift, abs=2)
+
+
 @pytest.mark.parametrize(("method", "name"), [("none", "NoPruning"), ("topk", "TopK")])
 def test_without_a_budget_there_is_nothing_to_calibrate(method, name):
     with pytest.raises(ValueError, match=f"{name} has no budget to calibrate to"):

@@ -119,7 +119,7 @@ def _bisect(
 def check_reachable(
     model: PrunedModel, batches: Iterable[Batch], budget: float, tolerance: float = 0.005
 ) -> None:
-    """Changes nothing.
+    """Checks that a budget can be met; changes nothing.
 
     Raises:
         ValueError: if the budget lies below what is spent on these batches when everything that

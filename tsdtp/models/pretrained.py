@@ -13,9 +13,12 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
+    GenerationConfig,
     PreTrainedConfig,
+    PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import GENERATION_CONFIG_NAME
 
 from tsdtp.models.hub import find_source, source_of
 from tsdtp.models.loading import load_tokenizer, load_weights
@@ -42,15 +45,23 @@ def from_pretrained(source: str | Path, execution: str | None = None) -> PrunedM
     folder = _folder(str(source))
     config = AutoConfig.from_pretrained(folder)
     settings = _settings(config, folder)
-    auto = _auto_class(config)
     del config.tsdtp  # pyright: ignore
+    plain = _plain(config, folder)
     arguments = settings.pop("method_arguments")
     settings["execution"] = execution or settings.get("execution")
-    if auto is not AutoModelForSequenceClassification:
+    if plain.can_generate():
         settings.pop("pooling", None)
-    model = prune(auto.from_config(config).eval(), **settings, **arguments)
+    model = prune(plain, **settings, **arguments)
     load_weights(model, folder)
     return model.eval()
+
+
+def _plain(config: PreTrainedConfig, folder: Path) -> PreTrainedModel:
+    """The plain model, of random weights, in evaluation mode; writes as the saved one did."""
+    plain = _auto_class(config).from_config(config).eval()
+    if plain.can_generate() and (folder / GENERATION_CONFIG_NAME).is_file():
+        plain.generation_config = GenerationConfig.from_pretrained(folder)
+    return plain
 
 
 def _auto_class(config: PreTrainedConfig):

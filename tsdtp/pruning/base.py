@@ -29,7 +29,8 @@ class TokenPruner(nn.Module, ABC):
         needs_projections: wants `TokenState.query` and `key` in the layers that it prunes.
         needs_target: learns from `TokenState.target` in training.
         proportional_attention: a token that others were merged into weighs their sum in every
-            softmax and in the mean that a head may read (`Decision.mass` is the count of tokens).
+            softmax of the encoder and in the mean that a head may read (`Decision.mass` is the
+            count of tokens).
         arguments: what it was built with, beyond the sizes of the model.
         progress: the part of the training that is done, 0 to 1, for methods that anneal.
         frozen: what it has learnt stays as it is.
@@ -79,6 +80,8 @@ class TokenPruner(nn.Module, ABC):
             given.apply_defaults()  # they may be others in a later version
             sizes = ("self", "num_layers", "hidden_size")
             own = {name: value for name, value in given.arguments.items() if name not in sizes}
+            if own.get("layers") is not None:
+                own["layers"] = list(own["layers"])  # json knows no range
             object.__setattr__(pruner, "arguments", own)
         return pruner
 

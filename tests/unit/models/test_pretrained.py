@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 import json
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from methods import METHODS, build_pruner, options_of
-from tiny import FAMILIES, SEQ2SEQ_FAMILIES, SPECIAL, make_batch, make_model, make_seq2seq
+from tiny import FAMILIES, SEQ2SEQ_FAMILIES, SPECIAL, make_batch, make_lm, make_model, make_seq2seq
 from transformers import AutoModelForSequenceClassification
 
 import tsdtp
@@ -85,6 +86,22 @@ def test_a_translator_comes_back(family, tmp_path, batch):
     again = tsdtp.from_pretrained(tmp_path)
     settings = {**batch, "max_new_tokens": 5}
     assert torch.equal(again.generate(**settings), model.generate(**settings))
+
+
+@pytest.mark.parametrize("make", [partial(make_seq2seq, "marian"), partial(make_lm, "gpt2")])
+def test_what_writes_comes_back_with_its_habits(make, tmp_path):
+    model = tsdtp.prune(make(), "topk", fraction=1.0, special_ids=[SPECIAL])
+    habits = {"num_beams": 4, "max_new_tokens": 5, "bad_words_ids": [[9]]}
+    model.hf_model.generation_config.update(**habits, forced_bos_token_id=7)
+    written = tsdtp.from_pretrained(model.save_pretrained(tmp_path)).hf_model.generation_config
+    assert {name: getattr(written, name) for name in habits} == habits
+    assert written.forced_bos_token_id == 7
+
+
+def test_layers_may_be_a_range(tmp_path):
+    layers = range(1, 3)
+    model = tsdtp.prune(make_model("bert"), "topk", layers=layers, special_ids=[SPECIAL])
+    assert tsdtp.from_pretrained(model.save_pretrained(tmp_path)).pruner.layers == [1, 2]
 
 
 def test_unprune_gives_the_plain_model_back(batch):

@@ -205,6 +205,8 @@ class PruningTask(pl.LightningModule, Generic[Model]):
         """Clips the norm; Lightning's own refuses fused optimizers, bfloat16 or not."""
         if not gradient_clip_val:
             return
+        if scaler := getattr(self.trainer.precision_plugin, "scaler", None):  # of float16
+            scaler.unscale_(optimizer)  # which a fused optimizer would do in its step, too late
         whole = self.trainer.strategy.model
         if isinstance(whole, FullyShardedDataParallel):  # each process holds a part of the norm
             whole.clip_grad_norm_(gradient_clip_val)

@@ -159,16 +159,40 @@ def test_the_teachers_attributions_come_when_they_are_due():
     assert task_of(frozen, teacher)._target(batch) is None, "it learns no more"
 
 
-def test_clipping_bounds_the_norm():
+def clippable(gradient: float, **plugin) -> ClassificationTask:
+    """A task whose gradients are one number, under a trainer with this precision plugin."""
     task = task_of(model_of())
     for parameter in task.model.parameters():
-        parameter.grad = torch.ones_like(parameter)
-    task.trainer = SimpleNamespace(strategy=SimpleNamespace(model=task))
+        parameter.grad = torch.full_like(parameter, gradient)
+    task.trainer = SimpleNamespace(
+        strategy=SimpleNamespace(model=task), precision_plugin=SimpleNamespace(**plugin)
+    )
+    return task
+
+
+def norm_of(task: ClassificationTask) -> float:
+    return torch.stack([p.grad.norm() for p in task.model.parameters()]).norm().item()
+
+
+def test_clipping_bounds_the_norm():
+    task = clippable(1.0)
     task.configure_gradient_clipping(None, None)
     assert next(task.model.parameters()).grad.max() == 1
     task.configure_gradient_clipping(None, 0.5)
-    norm = torch.stack([p.grad.norm() for p in task.model.parameters()]).norm()
-    assert norm.item() == pytest.approx(0.5, rel=1e-3)
+    assert norm_of(task) == pytest.approx(0.5, rel=1e-3)
+
+
+def test_what_is_clipped_is_not_the_scaled_gradient_of_float16():
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    scaler.scale(torch.ones(()))  # sets it up
+    task = clippable(1024.0, scaler=scaler)
+    optimizer = torch.optim.AdamW(task.model.parameters(), fused=True)
+    task.configure_gradient_clipping(optimizer, 0.5)
+    assert norm_of(task) == pytest.approx(0.5, rel=1e-3)
+    before = [p.clone() for p in task.model.parameters()]
+    scaler.step(optimizer)
+    assert norm_of(task) == pytest.approx(0.5, rel=1e-3), "and is not scaled down again"
+    assert any(not torch.equal(a, b) for a, b in zip(before, task.model.parameters(), strict=True))
 
 
 def test_several_teachers_are_averaged():

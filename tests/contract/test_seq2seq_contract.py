@@ -124,9 +124,10 @@ def test_cross_attention_alone_reaches_the_pruner(family, batch, labels):
     assert all(p.grad.abs().sum() > 0 for p in pruner.parameters())
 
 
-def test_gates_of_kept_tokens_change_no_value(family, batch, labels):
+@pytest.mark.parametrize("method", ["ts_dtp", "ts_dtp:fuse=similar"])
+def test_gates_of_kept_tokens_change_no_value(method, family, batch, labels):
     """In training mode without dropout the gates only add a gradient."""
-    model = build("ts_dtp", family)
+    model = build(method, family)
     expected = outputs(model, batch, "masked", labels).logits
     model.pruner.train()
     gated = model(**batch, labels=labels).logits

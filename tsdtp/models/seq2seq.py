@@ -78,7 +78,7 @@ class PrunedSeq2Seq(PrunedModel):
             target: [B, S, L] float or None, a teacher's attributions (training).
 
         Raises:
-            ValueError: for a sequence without a token.
+            ValueError: for a source without a token or beyond the model's positions.
         """
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
@@ -120,10 +120,12 @@ class PrunedSeq2Seq(PrunedModel):
         """
         hidden = encoding.hidden
         grid, _ = unpack(hidden.like(self.family.finish(self.base_model, hidden.values)))
-        weights, _ = unpack(hidden.like(encoding.weights))
-        gate = weights if weights.requires_grad else None
+        live, _ = unpack(hidden.like(encoding.weights.detach() > 0))
+        gate = encoding.gate
+        if gate is not None:
+            gate = unpack(hidden.like(gate))[0] if gate.requires_grad else None
         states = BaseModelOutput(last_hidden_state=cast(torch.FloatTensor, grid))
-        return states, (weights.detach() > 0).long(), gate
+        return states, live.long(), gate
 
     def goal(self, encoding: Encoding, labels: Tensor | None) -> Tensor:
         """[B, N] the labels.

@@ -61,9 +61,9 @@ class TaskSpecificAttention(nn.Module):
     @staticmethod
     def _summary(hidden: Tensor, state: TokenState) -> Tensor:
         """[B, d] mean of each sequence's live tokens."""
-        live = state.alive.to(hidden.dtype)
-        total = segment_sum(hidden * live[:, None], state.cu_seqlens)
-        return total / segment_sum(live, state.cu_seqlens)[:, None]
+        live = state.alive.float()
+        total = segment_sum(hidden.float() * live[:, None], state.cu_seqlens)
+        return (total / segment_sum(live, state.cu_seqlens)[:, None]).to(hidden.dtype)
 
     def flops(self, lengths: Tensor) -> Tensor:
         """Matrix products for sequences of these lengths."""

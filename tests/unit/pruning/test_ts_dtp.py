@@ -7,6 +7,8 @@ import pytest
 import torch
 from torch import nn
 
+from tsdtp.pruning.task_attention import TaskSpecificAttention
+
 
 class Fixed(nn.Module):
     """A task attention with given logits, learnable so that gradients can be read."""
@@ -46,6 +48,20 @@ def test_ts_dtp_adds_gamma_times_the_task_attention(state_of, taught):
     state.attention = None
     decision = alone(state)
     assert decision.memory.tolist() == pytest.approx([0.2, 0.4, 0.6, 0.8])
+
+
+def test_context_in_half_precision_is_of_the_sequence_alone(state_of):
+    """Adding up in bfloat16 sticks at some number of tokens, and another one beside others."""
+    torch.manual_seed(0)
+    attend = TaskSpecificAttention(8, 4, context=True).bfloat16()
+    n = 1000
+    one = {"hidden": torch.rand(n, 8).bfloat16() + 3, "embeddings": torch.rand(n, 8).bfloat16()}
+    two = {name: torch.cat([x, x]) for name, x in one.items()}
+    segments = torch.arange(2).repeat_interleave(n)
+    beside = {"segments": segments, "cu_seqlens": torch.tensor([0, n, 2 * n])}
+    alone = attend(state_of([0.1] * n, **one))
+    together = attend(state_of([0.1] * (2 * n), **two, **beside))
+    torch.testing.assert_close(together, torch.cat([alone, alone]), atol=1e-3, rtol=0)
 
 
 def test_gates_with_noise_draw_what_stays_in_training_alone(state_of, taught):

@@ -27,8 +27,11 @@ def wants_alignment(rows: Tensor) -> bool:
     """Whether matrix products with these rows are computed in half precision.
 
     There a library sets up its kernels anew for every number of rows that it has not seen, and
-    pruning makes a new number in every layer; float32 needs no set-up.
+    pruning makes a new number in every layer; float32 needs no set-up, and an exported program, of
+    one text, can not ask for its length.
     """
+    if torch.compiler.is_exporting():
+        return False
     kind = rows.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else rows.dtype
     return dtype.itemsize <= 2

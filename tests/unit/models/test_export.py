@@ -60,6 +60,19 @@ def test_what_no_exporter_follows_is_refused_in_a_line(method, goal, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
+def test_a_program_of_half_precision_answers_as_its_model():
+    model = tsdtp.prune(
+        make_model("bert").to(torch.bfloat16), "topk", fraction=0.5, special_ids=[SPECIAL]
+    )
+    program = export(model, max_length=64).module()
+    for n in LENGTHS:
+        ids = make_batch((n,), seed=n)["input_ids"]
+        with torch.inference_mode():
+            expected = model.eval()(input_ids=ids).logits
+        torch.testing.assert_close(program(ids, torch.zeros_like(ids))[0], expected)
+
+
 def test_what_writes_and_lengths_that_no_text_has_are_refused():
     with pytest.raises(ValueError, match="PrunedSeq2Seq is no classifier"):
         export(tsdtp.prune(make_seq2seq("marian"), "topk", budget=0.6))

@@ -69,6 +69,16 @@ def test_padding_may_stand_on_the_left(method, batch):
     torch.testing.assert_close(outputs(model, left, "packed").logits, right.logits)
 
 
+def test_a_text_beyond_the_positions_is_refused_before_it_is_read(family):
+    model, n = build("topk", family), 70
+    batch = {"input_ids": torch.full((2, n), 7), "attention_mask": torch.ones(2, n).long()}
+    if model.family.rotary is not None:
+        assert torch.isfinite(outputs(model, batch, "packed").logits).all(), "angles have no end"
+        return
+    with pytest.raises(ValueError, match=rf"70 tokens: valid are 1 to {model.max_positions}"):
+        outputs(model, batch, "packed")
+
+
 def test_what_must_stay_stays(method, family, batch):
     model = build(method, family)
     out = outputs(model, batch, "packed")

@@ -172,9 +172,10 @@ class PrunedModel(nn.Module, ABC):
             cache: gathers what each block attends to, where somebody asks for it.
 
         Raises:
-            ValueError: for a sequence without a token.
+            ValueError: for a sequence without a token or beyond the model's positions.
         """
         ids = pack(input_ids, attention_mask)
+        self._check_length(ids.layout.max_seqlen)
         valid = attention_mask.bool()
         types = None if token_type_ids is None else token_type_ids[valid]
         encoder = self.packed_encoder()
@@ -187,6 +188,12 @@ class PrunedModel(nn.Module, ABC):
             target=None if target is None else target[valid].float(),
             cache=cache,
         )
+
+    def _check_length(self, length: int) -> None:
+        """Looks before an embedding is read out of its range; rotary positions have no end."""
+        limit = self.max_positions
+        if limit and length > limit and self.family.rotary is None:
+            raise ValueError(f"{length} tokens: valid are 1 to {limit}, the model's positions")
 
     def packed_encoder(self) -> PackedEncoder:
         """The loop over this model's blocks."""

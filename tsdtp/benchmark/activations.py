@@ -8,9 +8,10 @@ from tsdtp.models.cost import EncoderShape
 def activation_bytes(shape: EncoderShape, lengths: Tensor, itemsize: int) -> float:
     """The most that any block needs at once for the tokens of one batch.
 
-    Counted are, around attention, the hidden states with query, key, value and context (5 d a
-    token) and, around the feed-forward, the hidden states before and after with what lies between
-    (2 d + intermediate a token).
+    Counted are, around attention, the hidden states with query, key, value and context (5 d a token
+    where the heads are together as wide as they; shared keys and values are repeated) and, around
+    the feed-forward, the hidden states before and after with what lies between (2 d + intermediate
+    a token; twice that where it is gated).
 
     Args:
         shape: of the encoder.
@@ -19,6 +20,7 @@ def activation_bytes(shape: EncoderShape, lengths: Tensor, itemsize: int) -> flo
         itemsize: bytes of a number.
     """
     rows = lengths.sum(1)
-    around_attention = rows[:-1].max() * 5 * shape.hidden_size
-    around_feed_forward = rows[1:].max() * (2 * shape.hidden_size + shape.intermediate_size)
+    between = (shape.feed_forward_products - 1) * shape.intermediate_size
+    around_attention = rows[:-1].max() * (shape.hidden_size + 4 * shape.all_heads_size)
+    around_feed_forward = rows[1:].max() * (2 * shape.hidden_size + between)
     return max(around_attention.item(), around_feed_forward.item()) * itemsize

@@ -87,14 +87,17 @@ def encoder_work(
         pruner: whose scoring is counted; None counts the blocks alone.
         itemsize: bytes of a number.
     """
-    d, wide = shape.hidden_size, shape.intermediate_size
+    d, wide, heads = shape.hidden_size, shape.intermediate_size, shape.all_heads_size
+    shared = 2 * round(heads * shape.key_value_share)  # keys and values
+    inner = (shape.feed_forward_products - 1) * wide
     for layer, rows in enumerate(block_tokens(shape, lengths.double(), pruner)):
         entering = rows[0]
         tokens, projected, kept = (counts.sum().item() for counts in rows)
-        yield _linear(tokens, d, 3 * d, itemsize)
-        yield Work(4 * d * entering.square().sum().item(), 4 * tokens * d * itemsize)
-        yield _linear(projected, d, d, itemsize)
-        yield _linear(kept, d, wide, itemsize)
+        yield _linear(tokens, d, heads + shared, itemsize)
+        moved = tokens * (2 * heads + shared) * itemsize
+        yield Work(4 * heads * entering.square().sum().item(), moved)
+        yield _linear(projected, heads, d, itemsize)
+        yield _linear(kept, d, inner, itemsize)
         yield _linear(kept, wide, d, itemsize)
         if pruner is not None and pruner.prunes(layer):
             flops = pruner.flops(layer, entering).sum().item()

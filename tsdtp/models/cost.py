@@ -72,15 +72,20 @@ class EncoderShape:
             key_value_share=shared / config.num_attention_heads,
         )
 
+    @property
+    def all_heads_size(self) -> int:
+        """Of the queries of all heads together."""
+        return self.attention_size or self.hidden_size
+
     def attention_flops(self, lengths: Tensor) -> Tensor:
         """Query, key, value, scores and context for sequences of these lengths [...]."""
-        size = self.attention_size or self.hidden_size
+        size = self.all_heads_size
         projections = 2 + 4 * self.key_value_share
         return projections * lengths * self.hidden_size * size + 4 * lengths**2 * size
 
     def output_flops(self, lengths: Tensor) -> Tensor:
         """The projection of the context."""
-        return 2 * lengths * self.hidden_size * (self.attention_size or self.hidden_size)
+        return 2 * lengths * self.hidden_size * self.all_heads_size
 
     def feed_forward_flops(self, lengths: Tensor) -> Tensor:
         """The matrix products for sequences of these lengths [...]."""

@@ -1,5 +1,7 @@
 """Arithmetic of the bound; the machine's own limits are only asked to be there."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -17,6 +19,17 @@ def test_an_operation_takes_the_longer_of_arithmetic_and_traffic():
     assert Work(flops=200, bytes=10).seconds(limits) == 2
     assert Work(flops=200, bytes=50).seconds(limits) == 5
     assert bound([Work(200, 10), Work(200, 50)], limits) == (7, 60)
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [{"feed_forward_products": 3}, {"attention_size": 12}, {"key_value_share": 0.5}],
+    ids=["gated", "other head size", "shared keys and values"],
+)
+def test_the_work_is_what_the_flops_say_of_any_shape(sizes):
+    shape = replace(SHAPE, **sizes)
+    work = list(encoder_work(shape, LENGTHS, None, 4))
+    assert sum(w.flops for w in work) == encoder_flops(shape, LENGTHS, None).sum()
 
 
 @pytest.mark.parametrize("method", [None, "topk", "ts_dtp", "depth"])
@@ -47,6 +60,13 @@ def test_activations_shrink_with_the_tokens():
     whole = LENGTHS[:1].expand_as(LENGTHS)
     assert activation_bytes(SHAPE, whole, 4) == 14 * (2 * 8 + 32) * 4  # around a feed-forward
     assert activation_bytes(SHAPE, torch.full_like(LENGTHS, 10), 2) == 20 * (2 * 8 + 32) * 2
+
+
+def test_a_wider_head_or_a_gate_needs_more():
+    wide = replace(SHAPE, attention_size=96)
+    assert activation_bytes(wide, LENGTHS, 4) == 14 * (8 + 4 * 96) * 4
+    gated = replace(SHAPE, feed_forward_products=3)
+    assert activation_bytes(gated, LENGTHS, 4) == 9 * (2 * 8 + 64) * 4
 
 
 def test_a_machine_has_limits():

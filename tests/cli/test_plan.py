@@ -12,7 +12,7 @@ from hydra_plugins.tsdtp_launcher.grids import GridsSweeper
 from tsdtp.cli.check import check_command, seedless
 from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, config_dir, register_resolvers
 from tsdtp.cli.folder import finished
-from tsdtp.cli.identity import Status, identity_hash, start_identity
+from tsdtp.cli.identity import Status, identity_hash, lineage
 from tsdtp.cli.plan import check_code, expected_seconds, make_plan, to_run
 from tsdtp.provenance import code_state
 from tsdtp.results import RECORD_NAME, RunRecord, write_record
@@ -80,7 +80,7 @@ def finish(cell, date="2026-01-01", **provenance) -> None:
     identity = {"task": "t", "pruning": cell.method, "model": "m", "seed": 0, "budget": None}
     made = {"command": "", "versions": {}, "hardware": {}, "config": cell.settings, **code_state()}
     made |= {"config_hash": identity_hash(cell.settings), "date": date, "seconds": 60.0}
-    made |= {"start": start_identity(cell.settings), **provenance}
+    made |= {**lineage(cell.settings), **provenance}
     identity |= {"run_id": cell.name, "execution": "packed"}
     write_record(cell.folder, RunRecord(identity, made, {"accuracy": 0.5}, {}))
 
@@ -154,6 +154,41 @@ def test_other_code_is_named_and_asked_for():
     kept, rerun = (plan(NONE, more=(f"changed_code={what}",))["none"] for what in ("keep", "rerun"))
     check_code([kept, rerun])
     assert to_run([kept, rerun]) == [rerun]
+
+
+def test_overwrite_runs_finished_cells_again():
+    for cell in plan(PRUNED, NONE).values():
+        finish(cell)
+    cells = list(plan(PRUNED, NONE, more=("overwrite=true",)).values())
+    assert to_run(cells) == cells
+    finish(plan(NONE)["none"], code="000000000000")
+    check_code(list(plan(NONE, more=("overwrite=true",)).values()))
+
+
+def test_what_was_taught_by_a_cell_of_other_code_runs_again_with_it():
+    for cell in plan(PRUNED, NONE).values():
+        finish(cell, **({"code": "000000000000"} if cell.method == "none" else {}))
+    cells = plan(PRUNED, NONE, more=("changed_code=rerun",))
+    assert [cell.method for cell in to_run(list(cells.values()))] == ["none", "topk"]
+    assert not to_run(list(plan(PRUNED, NONE, more=("changed_code=keep",)).values()))
+
+
+def test_a_cell_runs_again_when_a_further_teacher_has():
+    pupil = [*PRUNED, "teacher.others=[0,1]"]
+    own, other = plan(NONE)["none"], plan(["pruning=none", "seed=1"])["none"]
+    for cell in (own, other):
+        finish(cell)
+    finish(plan(pupil)["topk"])
+    assert plan(pupil)["topk"].status is Status.DONE
+    finish(other, date="2026-02-02")
+    assert plan(pupil)["topk"].status is Status.RESTARTED
+    finish(plan(pupil)["topk"], teachers=None)
+    assert plan(pupil)["topk"].status is Status.DONE, "an older record does not say who taught"
+
+
+def test_cells_that_a_users_value_makes_equal_are_one():
+    (cell,) = plan([*NONE, "epochs=1", "epochs=2"], [*NONE, "epochs=3", "epochs=2"]).values()
+    assert (cell.overrides[-2], cell.twins) == ("epochs=1", ((*NONE, "epochs=3", "epochs=2"),))
 
 
 def test_two_cells_of_one_name_are_refused():

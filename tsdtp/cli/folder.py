@@ -20,7 +20,7 @@ PREVIOUS_NAME = "metrics.previous.json"
 
 _REFUSED = {
     Status.CHANGED: "holds a run with other settings",
-    Status.RESTARTED: "holds a run whose start has been run again since",
+    Status.RESTARTED: "holds a run whose start or teachers have been run again since",
     Status.DAMAGED: f"holds a damaged record ({RECORD_NAME} cannot be read)",
 }
 

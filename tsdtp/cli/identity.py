@@ -27,7 +27,7 @@ class Status(StrEnum):
     MISSING = "missing"
     DONE = "done"
     CHANGED = "changed"  # other settings
-    RESTARTED = "start changed"  # the run that it starts from has been run again since
+    RESTARTED = "start changed"  # a run that it starts from or learns from has been run again
     OTHER_CODE = "other code"  # the package's source has changed since
     DAMAGED = "damaged"
 
@@ -93,14 +93,17 @@ def _unpruned_runs(settings: Settings) -> Path:
     return Path(os.path.relpath(settings["output_dir"])).parent.parent / "none"
 
 
-def start_identity(settings: Settings) -> dict[str, Any] | None:
-    """Which run the start folder holds; None without a start, or without a readable record."""
-    folder = start_path(settings)
+def lineage(settings: Settings) -> dict[str, Any]:
+    """Which runs a run starts from and learns from, as their folders hold them now."""
+    start, teachers = start_path(settings), other_teachers(settings)
+    return {"start": start and _held(start), "teachers": [_held(folder) for folder in teachers]}
+
+
+def _held(folder: Path) -> dict[str, Any] | None:
+    """Which run a folder holds; None without a readable record."""
     try:
-        record = read_record(folder) if folder else None
+        record = read_record(folder)
     except (OSError, ValueError):
-        record = None
-    if record is None:
         return None
     made = record.provenance
     return {
@@ -130,6 +133,7 @@ def inspect_run(settings: Settings, code: dict[str, Any]) -> tuple[Status, RunRe
     made = record.provenance
     if changed(record, settings):
         return Status.CHANGED, record
-    if made.get("start") and made["start"] != start_identity(settings):
+    # A record of an older version does not say who taught.
+    if any(made.get(key) and made[key] != held for key, held in lineage(settings).items()):
         return Status.RESTARTED, record
     return (Status.DONE if same_code(made, code) else Status.OTHER_CODE), record

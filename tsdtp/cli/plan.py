@@ -38,6 +38,7 @@ class Planned:
         status: of what lies in its folder.
         record: that lies there, if it can be read.
         after: names of the cells of this plan that it starts from or learns from.
+        twins: other overrides that make the same cell.
     """
 
     overrides: tuple[str, ...]
@@ -46,6 +47,7 @@ class Planned:
     status: Status
     record: RunRecord | None = None
     after: tuple[str, ...] = ()
+    twins: tuple[tuple[str, ...], ...] = ()
 
     @property
     def name(self) -> str:
@@ -82,7 +84,7 @@ def make_plan(
         compose: makes a config, Hydra's own part included, from overrides.
 
     Raises:
-        ConfigError: if a job is named twice.
+        ConfigError: if two jobs that differ have one name.
     """
     code, once = code_state(), cache(lambda rest: compose([*rest]))
     planned: dict[str, Planned] = {}
@@ -93,6 +95,10 @@ def make_plan(
             config.seed = seed
         settings, method = _resolve(config)
         name = settings["run_id"]
+        if name in planned and settings == planned[name].settings:
+            twins = (*planned[name].twins, tuple(overrides))
+            planned[name] = replace(planned[name], twins=twins)
+            continue
         if name in planned:
             raise ConfigError(f"two cells of this sweep would be {name}; give one a `variant`")
         status, record = inspect_run(settings, code)
@@ -122,13 +128,13 @@ def _link(cell: Planned, folders: dict[Path, str]) -> Planned:
 
 
 def _restart(cells: list[Planned]) -> list[Planned]:
-    """Finished cells whose start will run again have to follow it."""
+    """Finished cells have to follow those that they come from, where these run again."""
     again: set[str] = set()
     followed = []
     for cell in cells:
-        if cell.status not in _TO_RUN and again & set(cell.after):
+        if not _runs(cell) and again & set(cell.after):
             cell = replace(cell, status=Status.RESTARTED)
-        if cell.status in _TO_RUN:
+        if _runs(cell):
             again.add(cell.name)
         followed.append(cell)
     return followed
@@ -139,12 +145,12 @@ _TO_RUN = (Status.MISSING, Status.CHANGED, Status.RESTARTED, Status.DAMAGED)
 
 def to_run(cells: Sequence[Planned]) -> list[Planned]:
     """The cells that have to run."""
-    return [
-        cell
-        for cell in cells
-        if cell.status in _TO_RUN
-        or (cell.status is Status.OTHER_CODE and cell.settings["changed_code"] == "rerun")
-    ]
+    return [cell for cell in cells if _runs(cell)]
+
+
+def _runs(cell: Planned) -> bool:
+    asked = cell.status is Status.OTHER_CODE and cell.settings["changed_code"] == "rerun"
+    return cell.status in _TO_RUN or asked or cell.settings["overwrite"]
 
 
 def is_dry(cells: Sequence[Planned]) -> bool:
@@ -161,7 +167,8 @@ def check_code(cells: Sequence[Planned]) -> None:
     asking = [
         cell
         for cell in cells
-        if cell.status is Status.OTHER_CODE and cell.settings["changed_code"] == "ask"
+        if cell.status is Status.OTHER_CODE and not _runs(cell)
+        if cell.settings["changed_code"] != "keep"
     ]
     if asking:
         raise ConfigError(other_code(asking[0].record, f"{len(asking)} finished cells come"))

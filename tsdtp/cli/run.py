@@ -24,7 +24,7 @@ from tsdtp.cli.check import check_filled
 from tsdtp.cli.check_training import check_training
 from tsdtp.cli.config import plain
 from tsdtp.cli.folder import alone, finished, put_aside
-from tsdtp.cli.identity import Settings, cell_identity, identity_hash, start_identity
+from tsdtp.cli.identity import Settings, cell_identity, identity_hash, lineage
 from tsdtp.cli.loggers import log_record, open_loggers
 from tsdtp.cli.training import resume_path, train
 from tsdtp.jobs.progress import enter_stage
@@ -71,7 +71,7 @@ def _run(config: DictConfig, settings: Settings, method: str, overrides: list[st
     begun, startup = clocked()
     pl.seed_everything(config.seed, workers=True, verbose=False)
     use_threads(config.hardware.threads)
-    cell, start, own_hash = build_cell(config), start_identity(settings), identity_hash(settings)
+    cell, origin, own_hash = build_cell(config), lineage(settings), identity_hash(settings)
     with open_loggers(config, {**settings, "method": method}) as loggers:
         model = train(cell, loggers, own_hash)
         measured = measure_and_save(cell, model)
@@ -80,7 +80,7 @@ def _run(config: DictConfig, settings: Settings, method: str, overrides: list[st
             identity=identity(config, method),
             provenance={
                 **provenance(command, settings, method, begun, startup),
-                "start": start,
+                **origin,
                 "config_hash": own_hash,
             },
             **measured,
@@ -112,7 +112,7 @@ def measured_by(command: str) -> dict[str, Any]:
 def provenance(
     command: str, settings: Settings, method: str, begun: float, startup: float
 ) -> dict[str, Any]:
-    """The `provenance` section of the record but for its start.
+    """The `provenance` section of the record but for what it comes from.
 
     Args:
         command: that was given.

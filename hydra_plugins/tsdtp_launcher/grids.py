@@ -21,6 +21,7 @@ from tsdtp.cli.launch import listing
 from tsdtp.cli.plan import Planned, check_code, is_dry, make_plan, to_run
 from tsdtp.cli.sweep import expand, load_sweep
 from tsdtp.jobs.job import Job, State
+from tsdtp.report.frame import mark
 from tsdtp.report.sweep import SWEEP_NAME
 from tsdtp.results import write_atomic
 
@@ -71,7 +72,9 @@ class GridsSweeper(Sweeper):
         folder = self.config.hydra.sweep.dir
         words = ["tsdtp", "sweep", f"sweep={self.preset}", f"dir={folder}", *arguments]
         manifest: dict[str, Any] = {"name": Path(self.preset).stem, "command": shlex.join(words)}
-        manifest["cells"] = [cell.cell() for cell in cells]
+        old = {cell.name: mark(cell.record) for cell in to_run(cells) if cell.record}
+        known = [{"replaces": old[cell.name]} if cell.name in old else {} for cell in cells]
+        manifest["cells"] = [c.cell() | more for c, more in zip(cells, known, strict=True)]
         write_atomic(Path(folder) / SWEEP_NAME, json.dumps(manifest, indent=2) + "\n")
 
     def _run(self, cells: Sequence[Planned]) -> bool:

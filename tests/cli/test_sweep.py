@@ -73,6 +73,26 @@ def test_the_life_of_a_sweep(sweep):
     assert changed.out.count("changed") == 2 and "3 to run" in changed.out
 
 
+@pytest.mark.slow
+def test_what_was_to_be_replaced_and_failed_is_a_gap(tsdtp, tmp_path):
+    grid = "{task: [synthetic_sentence], pruning: [mine], seed: [0], model: [tiny_bert]}"
+    (tmp_path / "one.yaml").write_text(f"# One cell.\ngrids: [{grid}]\n")
+    (tmp_path / "own/pruning").mkdir(parents=True)
+    (tmp_path / "own/pruning/mine.yaml").write_text("defaults: [none]\n")
+
+    def sweep(*more):
+        return tsdtp("sweep", "sweep=one.yaml", *FAST, *more, f"--config-dir={tmp_path}/own")
+
+    outcome = sweep()
+    assert outcome.code == 0, outcome.err
+    tables = Path("outputs/sweeps/one/tables.md")
+    assert "1 of 1 runs finished" in tables.read_text()
+    assert sweep("optim.lr=1e38", "optim.warmup=0").code == 1
+    assert "0 of 1 runs finished" in tables.read_text()
+    assert "left out: this sweep was to replace it, and has not" in tables.read_text()
+    assert sweep().code == 0 and "1 of 1 runs finished" in tables.read_text()
+
+
 def test_a_dry_run_is_dry_however_it_is_written_and_in_any_folder(tsdtp, monkeypatch):
     monkeypatch.setattr("tsdtp.cli.report.main", pytest.fail)
     outcome = tsdtp("sweep", "sweep=smoke", "dir=a=b/run (1)'s", "dry_run=True")

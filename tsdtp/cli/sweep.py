@@ -12,9 +12,10 @@ from typing import Any
 from filelock import FileLock
 from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig, OmegaConf
 
-from tsdtp.cli.check import check_command, exit_with, load_preset, parse
+from tsdtp.cli.check import check_command, exit_with, load_preset, parse, user_folder
 from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, as_text, config_dir, quoted
 from tsdtp.cli.folder import take_lock
 from tsdtp.cli.usage import described, wants_help
@@ -145,7 +146,9 @@ def _to_wandb(name: str, folder: Path, overrides: Sequence[str]) -> None:
     """The sweep's tables and plots, where its cells log to Weights & Biases."""
     preset = load_sweep(name)
     with initialize_config_dir(config_dir(), version_base=HYDRA_VERSION_BASE):
-        config = compose(command_of(preset), expand(preset, overrides)[0])
+        options, _ = get_args_parser().parse_known_args(overrides)
+        cell = expand(preset, options.overrides)[0]
+        config = compose(command_of(preset), [*user_folder(options.config_dir), *cell])
     if node := (config.get("logger") or {}).get("wandb"):
         from tsdtp.cli.tracking import log_sweep
 

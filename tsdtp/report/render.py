@@ -15,7 +15,7 @@ from rich.text import Text
 
 from tsdtp.report.caption import LEGEND
 from tsdtp.report.frame import to_frame, unique_runs
-from tsdtp.report.sweep import Sweep, finished, mark_missing, read_sweep
+from tsdtp.report.sweep import Sweep, finished, mark_missing, read_sweep, without_replaced
 from tsdtp.report.tables import Table, build_tables
 from tsdtp.results import RECORD_NAME, read_records, write_atomic
 
@@ -54,10 +54,11 @@ def load_report(folder: str | Path) -> Report:
         raise ValueError(f"{folder}: none of {len(warnings)} records is readable; {warnings[0]}")
     if not records:
         raise FileNotFoundError(f"{folder}: no record (looked for {RECORD_NAME} at any depth)")
-    frame, repeated = unique_runs(to_frame(records))
     sweep = read_sweep(folder)
+    records, replaced = without_replaced(records, sweep)
+    frame, repeated = unique_runs(to_frame(records))
     tables = build_tables(frame, sweep and sweep.cells)
-    return Report(tables, _heading(sweep, frame), warnings + repeated, frame)
+    return Report(tables, _heading(sweep, frame), warnings + replaced + repeated, frame)
 
 
 def _heading(sweep: Sweep | None, frame: pd.DataFrame) -> str:

@@ -9,7 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from tsdtp.report.frame import FINE_TUNED, KEYS, comparable
+from tsdtp.report.frame import FINE_TUNED, KEYS, Mark, comparable, mark
+from tsdtp.results import RunRecord
 
 SWEEP_NAME = "sweep.json"
 _CELL = [*KEYS, "seed"]
@@ -17,11 +18,15 @@ _CELL = [*KEYS, "seed"]
 
 @dataclass(frozen=True)
 class Sweep:
-    """Name, command and expected cells; ``cells`` has one row for each cell and seed."""
+    """Name, command and expected cells; ``cells`` has one row for each cell and seed.
+
+    ``replaced`` holds the marks of records that the sweep set out to replace.
+    """
 
     name: str
     command: str
     cells: pd.DataFrame
+    replaced: frozenset[Mark] = frozenset()
 
 
 def read_sweep(folder: str | Path) -> Sweep | None:
@@ -41,7 +46,8 @@ def read_sweep(folder: str | Path) -> Sweep | None:
     if not isinstance(cells, list):
         raise ValueError(f"{path}: expected an object with a list 'cells'")
     try:
-        return Sweep(data.get("name") or path.parent.name, data.get("command") or "", _cells(cells))
+        name, command = data.get("name") or path.parent.name, data.get("command") or ""
+        return Sweep(name, command, _cells(cells), _replaced(cells))
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
 
@@ -52,6 +58,23 @@ def _cells(cells: list[dict[str, Any]]) -> pd.DataFrame:
             raise ValueError(f"cell {number} lacks {', '.join(missing)}")
     frame = pd.DataFrame(cells, columns=_CELL).astype({"budget": float, "seed": int})
     return comparable(frame).drop_duplicates(ignore_index=True)
+
+
+def _replaced(cells: list[dict[str, Any]]) -> frozenset[Mark]:
+    found = (cell.get("replaces") for cell in cells)
+    return frozenset((run, execution, date) for run, execution, date in filter(None, found))
+
+
+def without_replaced(
+    records: list[RunRecord], sweep: Sweep | None
+) -> tuple[list[RunRecord], list[str]]:
+    """Leaves out what the sweep set out to replace and has not; a line names each of them."""
+    old = [r for r in records if sweep is not None and mark(r) in sweep.replaced]
+    warnings = [
+        f"run {r.identity['run_id']} left out: this sweep was to replace it, and has not"
+        for r in old
+    ]
+    return [r for r in records if r not in old], warnings
 
 
 def mark_missing(cells: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:

@@ -22,17 +22,30 @@ def evaluate(config: DictConfig, command: str, folder: Path) -> RunRecord:
 
     Raises:
         FileNotFoundError: if the folder holds no record.
-        ConfigError: if the run's data or weights are not there, or the record that it is to
-            replace would become another cell's.
+        ConfigError: if the run's data or weights are not there, the record that it is to replace
+            would become another cell's, or another process is at work in the folder.
     """
-    from tsdtp.cli import measure
-    from tsdtp.cli.cells import load_run
-    from tsdtp.cli.folder import put_aside
-    from tsdtp.cli.run import measured_by, quiet_libraries, use_threads
+    from tsdtp.cli.folder import alone, put_aside
+    from tsdtp.cli.run import quiet_libraries
 
     quiet_libraries()
     record = _trained(config.run)
     identity, changes = _identity(record, config)
+    with alone(folder):
+        new = _measured(record, identity, changes, config, command, folder)
+        put_aside(folder)
+        write_record(folder, new)
+    return new
+
+
+def _measured(
+    record: RunRecord, identity: dict, changes: dict, config: DictConfig, command: str, folder: Path
+) -> RunRecord:
+    """The record with the figures of now; its answers are written beside it."""
+    from tsdtp.cli import measure
+    from tsdtp.cli.cells import load_run
+    from tsdtp.cli.run import measured_by, use_threads
+
     use_threads(config.hardware.threads)
     kept = {key: config[key] for key in ("hardware", "benchmark", "eval_batch_size")}
     cell, model = load_run(config.run, {**kept, "model.execution": config.execution, **changes})
@@ -43,16 +56,13 @@ def evaluate(config: DictConfig, command: str, folder: Path) -> RunRecord:
     else:
         summary = {"quality": record.quality, "cost": record.cost}
     speed, memory = measure.benchmark(model.to(cell.device), cell)
-    new = RunRecord(
+    return RunRecord(
         identity=identity,
         provenance={**record.provenance, "measured": measured_by(command)},
         **summary,
         speed=speed,
         memory=memory,
     )
-    put_aside(folder)
-    write_record(folder, new)
-    return new
 
 
 def _trained(run: str) -> RunRecord:

@@ -84,6 +84,12 @@ def test_a_killed_training_goes_on_from_its_last_whole_checkpoint(tsdtp, monkeyp
     assert str(LAST) in line and str(PREVIOUS) not in line
 
 
+def test_the_state_is_kept_after_epochs_without_validation_too(tsdtp):
+    assert tsdtp("train", *TRAINED, "epochs=3", "validate_every=2").code == 0
+    epochs = [torch.load(path, weights_only=True)["epoch"] for path in (PREVIOUS, LAST)]
+    assert epochs == [1, 2]
+
+
 def test_a_new_training_replaces_the_old_checkpoint(tsdtp):
     for lr in ("1e-5", "1e-3"):
         assert tsdtp("train", *TRAINED, f"optim.lr={lr}").code == 0

@@ -121,11 +121,15 @@ def _asked(first: tuple, second: tuple) -> bool:
 
 
 def _difference(pairs: list[tuple[Run, Run]], samples: int) -> dict[str, Any] | None:
-    differences = []
+    differences, asked = [], None
     for one, other in pairs:
         both = one.answers.merge(other.answers, on=["index", "label"], suffixes=("", "_other"))
         if len(both) < max(len(one.answers), len(other.answers)):
             return None  # other examples: nothing to pair
+        both = both.sort_values("index", ignore_index=True)
+        if asked is not None and not both["index"].equals(asked):
+            return None  # other examples in another seed: no example has a mean
+        asked = both["index"]
         right = both["prediction"].eq(both["label"]).astype(int)
         differences.append(right - both["prediction_other"].eq(both["label"]).astype(int))
     each = np.mean(differences, axis=0)

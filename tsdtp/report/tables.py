@@ -87,6 +87,7 @@ def _numbers(frame: pd.DataFrame, marked: pd.DataFrame | None) -> pd.DataFrame:
     # The outer merge leaves NaN where an expected cell has no run.
     counts = [name for name in numbers if name.endswith("_count")] + ["runs", "missing"]
     numbers[counts] = numbers[counts].fillna(0).astype(int)
+    numbers = numbers[numbers["runs"] + numbers["missing"] > 0]  # of unpruned runs on fewer blocks
     numbers.insert(2, "method", [LABELS.get(name, name) for name in numbers["pruning"]])
     order = list(LABELS)
     rank = [order.index(name) if name in order else len(order) for name in numbers["pruning"]]

@@ -60,6 +60,17 @@ def test_only_what_was_asked_of_the_same_examples_is_compared():
     assert compare([run("ts_dtp", [1, 0]), run("none", [1, 0], task="u")]).empty
 
 
+def test_seeds_of_other_examples_have_no_mean():
+    runs = [run(name, [1] * n, seed) for name in ("ts_dtp", "dtp") for seed, n in ((0, 2), (1, 3))]
+    assert compare(runs).empty, "more of them"
+    for one in runs[1::2]:
+        one.answers.drop(index=0, inplace=True)
+    assert compare(runs).empty, "as many, but others"
+    for one in runs[::2]:
+        one.answers["index"] = [2, 1]
+    assert len(compare(runs)) == 1, "the same in another order"
+
+
 def test_answers_are_found_beside_their_records(tmp_path, make_record):
     for number in range(3):
         write_record(tmp_path / f"run{number}", make_record(seed=number + 1))

@@ -153,6 +153,13 @@ def test_missing_unpruned_cell_is_a_gap_in_both_its_rows(make_record, tmp_path):
     assert rows.iloc[2]["Seeds"] == "1"
 
 
+def test_fewer_blocks_unpruned_are_no_plain_model_in_a_sweep_either(make_record, tmp_path):
+    record = make_record("none", budget=None)
+    record.provenance["config"] = {"model": {"blocks": 5}}
+    rows = _rows(_table([record], _sweep(tmp_path, [("none", None, 1)])))
+    assert [name for name, _ in rows.index] == ["No Pruning (packed)"]
+
+
 def test_run_outside_the_grid_is_not_counted_as_finished(make_record, tmp_path):
     table = _table(
         [make_record(seed=7), make_record(seed=1)], _sweep(tmp_path, [("ts_dtp", 0.5, 1)])

@@ -10,10 +10,17 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from tiny import FAST
 
+from tsdtp.cli.folder import LOCK_NAME, take_lock
+from tsdtp.results import RECORD_NAME
+
 WRONG = {
     "unknown option": (["pruning=tsdtp"], ["pruning=tsdtp", "ts_dtp", "topk"]),
     "dashes": (["--pruning", "topk"], ["--pruning", "pruning=VALUE"]),
     "no equals sign": (["pruning", "topk"], ["'pruning'", "pruning=VALUE"]),
+    "setting after an option": (
+        ["--config-dir=x", "seed=1"],
+        ["seed=1: after an option", "settings first"],
+    ),
     "misspelt key": (["pruning=dtp", "pruning.budgit=0.4"], ["budgit", "did you mean budget?"]),
     "misspelt top key": (["epoch=3"], ["epoch", "did you mean epochs?"]),
     "impossible budget": (["pruning=dtp", "pruning.budget=1.4"], ["1.4", "(0, 1]"]),
@@ -44,6 +51,7 @@ WRONG = {
     "no threads": (["hardware.threads=0"], ["threads=0", "1 or more, or null"]),
     "unknown launcher": (["hydra/launcher=slurmy"], ["hydra/launcher=slurmy", "slurm"]),
     "no name of a variant": (["variant=a/b"], ["variant=a/b", "letters"]),
+    "other code treated anyhow": (["changed_code=rerunn"], ["rerunn", "ask, keep, rerun"]),
     "variant like a budget": (["variant=0.5"], ["variant=0.5", "letter"]),
     "noise beyond all words": (["teacher.noise=2"], ["teacher.noise=2", "0 to 1"]),
     "noise without a teacher": (["teacher.noise=0.3"], ["teacher.noise", "model.init_from"]),
@@ -95,6 +103,15 @@ def test_a_record_is_replaced_by_its_own_kind_alone(tsdtp, trained):
     first = (folder / "metrics.json").read_text()
     assert tsdtp("eval", *again).code == 0
     assert (folder / "metrics.previous.json").read_text() == first
+
+
+def test_a_run_that_is_being_measured_is_left_alone(tsdtp, trained):
+    run = trained("pruning=none")
+    before = (run / RECORD_NAME).read_text()
+    with take_lock(run / LOCK_NAME, "busy"):
+        outcome = tsdtp("eval", f"run={run}", "in_place=true", "benchmark.enabled=false")
+    assert outcome.code == 2 and "another process is at work in" in outcome.err
+    assert (run / RECORD_NAME).read_text() == before
 
 
 def test_what_was_not_trained_is_not_evaluated(tsdtp, trained):

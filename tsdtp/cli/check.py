@@ -35,6 +35,7 @@ class MissingExtraError(ConfigError):
     """A config needs a package that is not installed; the message names the extra."""
 
 
+_CHANGED_CODE = ("ask", "keep", "rerun")
 # Configs of Hydra plugins that ours build upon, and the extra of this package that brings them.
 _EXTRAS = {"hydra/launcher/submitit_slurm": "slurm"}
 
@@ -46,6 +47,8 @@ def check_command(config_name: str, arguments: Sequence[str]) -> None:
         ConfigError: for an override, option or key that does not exist, or a missing extra.
     """
     options, unknown = get_args_parser().parse_known_args(arguments)
+    if unknown and not unknown[0].startswith("-"):
+        raise ConfigError(f"{unknown[0]}: after an option; valid: all settings first, then options")
     if unknown:
         name = unknown[0].lstrip("-").split("=")[0]
         raise ConfigError(
@@ -60,6 +63,7 @@ def check_command(config_name: str, arguments: Sequence[str]) -> None:
             config = composed(config_name, [*own, *variant])
             check_variant(config.get("variant"))
             check_threads(OmegaConf.select(config, "hardware.threads"))
+            check_changed_code(config.get("changed_code", "ask"))
             check_targets(config)
 
 
@@ -182,6 +186,12 @@ def check_threads(threads: object) -> None:
     """Raises ConfigError for what is no number of threads."""
     if threads is not None and (type(threads) is not int or threads < 1):
         raise ConfigError(f"hardware.threads={threads}: valid is 1 or more, or null")
+
+
+def check_changed_code(word: object) -> None:
+    """Raises ConfigError for what is no way to treat finished runs of other code."""
+    if word not in _CHANGED_CODE:
+        raise ConfigError(f"changed_code={word}: valid are {', '.join(_CHANGED_CODE)}")
 
 
 def check_filled(config: DictConfig) -> None:

@@ -21,7 +21,8 @@ class LearnedThreshold(TokenPruner):
       padded rows, too, so that there the decision depends on the batch's padded length.
     - The mask weighs keys before the softmax instead of the block's output, as everywhere here.
     - It is a sigmoid in the logarithm of score over threshold: scores span orders of magnitude.
-    - One strictness scales all thresholds to the budget; the training shares it out over layers.
+    - One strictness scales all thresholds to the budget, and where there is one the training learns
+      how they differ from layer to layer: what they have in common would be taken back.
 
     Args:
         num_layers: blocks of the encoder.
@@ -64,7 +65,8 @@ class LearnedThreshold(TokenPruner):
         """Soft in the first part of training, where nothing is dropped, and hard after it."""
         assert state.attention is not None
         at = self.layers.index(state.layer)
-        threshold = (self.first + self.rate * self.shift)[at].double() + self.strictness
+        shift = self.shift if self.budget is None else self.shift - self.shift.mean()
+        threshold = (self.first + self.rate * shift)[at].double() + self.strictness
         margin = state.attention.clamp(min=1e-9).log() - threshold
         if not self.learns:
             return Decision(keep=margin >= 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,6 +14,7 @@ from torch.distributed.fsdp import FullyShardedDataParallel
 from tsdtp.jobs.progress import Progress, write_progress
 from tsdtp.models import PrunedModel, calibrate
 from tsdtp.models.texts import inputs_of
+from tsdtp.pruning import TokenPruner
 
 
 class BudgetSchedule(pl.Callback):
@@ -20,15 +22,17 @@ class BudgetSchedule(pl.Callback):
 
     The threshold is calibrated on training batches: `updates` times during training, to a budget
     that stays at 1 for the first `warmup` of the steps (while a task attention learns what
-    matters) and falls linearly to the pruner's within the next `ramp`; and once more, on more
-    batches, when training has ended.
+    matters) and falls linearly to the pruner's within the next `ramp`; at the steps where that
+    fall begins and ends, and where gates become hard; and once more, on more batches, when training
+    has ended. What is calibrated is the decision without gates: those that draw keep other tokens.
 
     Args:
         batches: training batches that every update sees.
         final_batches: training batches for the last calibration; default: the same.
         warmup: fraction of the steps without pruning.
         ramp: fraction of the steps over which the budget falls.
-        updates: calibrations during training.
+        updates: calibrations during training, evenly spaced. Few will do for what needs no ramp;
+            what learns through gates learns at the budget that the last one has set.
     """
 
     def __init__(
@@ -53,16 +57,16 @@ class BudgetSchedule(pl.Callback):
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
         """Calibrates when an update is due."""
-        pruner = _model(pl_module).pruner
-        final = pruner.budget
-        if final is None:
-            return
+        pruner, step = _model(pl_module).pruner, trainer.global_step
         total = int(trainer.estimated_stepping_batches)
-        every = max(total // max(self.updates, 1), 1)
-        if trainer.global_step % every == 0:
-            progress = trainer.global_step / total if pruner.ramps else 1.0
-            budget = self.budget_at(progress, final)
+        if pruner.budget is not None and self._due(step, total, pruner):
+            budget = self.budget_at(step / total if pruner.ramps else 1.0, pruner.budget)
             self._calibrate(pl_module, self.batches, budget)
+
+    def _due(self, step: int, total: int, pruner: TokenPruner) -> bool:
+        turns = (self.warmup, self.warmup + self.ramp, pruner.soft_until) if pruner.ramps else ()
+        every = max(total // max(self.updates, 1), 1)
+        return step % every == 0 or step in [_step(progress, total) for progress in turns]
 
     def on_train_end(self, trainer, pl_module) -> None:
         """The calibration that is kept."""
@@ -79,6 +83,11 @@ class BudgetSchedule(pl.Callback):
             self.spent = calibrate(_model(pl_module), moved, budget)
         strictness = _model(pl_module).pruner.strictness  # all processes prune by the first one's
         strictness.copy_(strategy.broadcast(strictness))
+
+
+def _step(progress: float, total: int) -> int:
+    """The first step at which so much of the training is done; 0.1 + 0.4 is a little too much."""
+    return math.ceil(progress * total - 1e-9)
 
 
 def _model(pl_module) -> PrunedModel:

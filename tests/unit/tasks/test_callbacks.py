@@ -35,8 +35,8 @@ class Recorded(BudgetSchedule):
         self.calls.append((len(batches), round(budget, 6)))
 
 
-def train(schedule, budget: float | None, steps: int = 20, ramps: bool = True) -> list:
-    pruner = SimpleNamespace(budget=budget, ramps=ramps)
+def train(schedule, budget: float | None, steps=20, ramps=True, soft_until=1.0) -> list:
+    pruner = SimpleNamespace(budget=budget, ramps=ramps, soft_until=soft_until)
     module = SimpleNamespace(model=SimpleNamespace(pruner=pruner))
     for step in range(steps):
         trainer = SimpleNamespace(global_step=step, estimated_stepping_batches=steps)
@@ -55,7 +55,12 @@ def test_what_cannot_fade_out_starts_at_its_budget():
 
 
 def test_the_last_calibration_takes_the_same_batches_unless_told():
-    assert train(Recorded([{}], updates=1), 0.4) == [(1, 1), (1, 0.4)]
+    assert train(Recorded([{}], updates=1, warmup=0, ramp=0), 0.4) == [(1, 0.4), (1, 0.4)]
+
+
+def test_few_updates_do_not_miss_where_the_budget_turns():
+    schedule = Recorded([{}], updates=1, warmup=0.1, ramp=0.4)
+    assert train(schedule, 0.4, soft_until=0.3) == [(1, 1), (1, 1), (1, 0.7), (1, 0.4), (1, 0.4)]
 
 
 def test_more_updates_than_steps():

@@ -86,8 +86,9 @@ class PackedEncoder:
     ) -> None:
         self.family, self.base, self.pruner = family, base, pruner
         self.heads, self.backend = heads, backend
+        self.depth = pruner.depth  # once: on a GPU one may have to wait for it
         # A pruner that decides after the last attention wants to see every token there.
-        self.read = None if pruner.prunes(pruner.depth - 1) else read
+        self.read = None if pruner.prunes(self.depth - 1) else read
 
     def embed(self, ids: Packed, token_type_ids: Tensor | None) -> Tensor:
         """[T, d] what enters the first block."""
@@ -120,7 +121,7 @@ class PackedEncoder:
             tokens.biases = self.family.relative_bias(self.base, embeddings.layout.max_seqlen)
         index = torch.arange(alive.shape[0], device=alive.device)
         lengths, losses = [embeddings.layout.lengths], []
-        blocks, depth = self.family.layers(self.base), self.pruner.depth
+        blocks, depth = self.family.layers(self.base), self.depth
         pruning = [layer for layer in range(depth) if self.pruner.prunes(layer)]
         until = dict(pairwise([*pruning, len(blocks)]))  # what goes is gone till then
         kept = torch.full_like(index, min(pruning, default=len(blocks)))
@@ -169,7 +170,7 @@ class PackedEncoder:
         if self.pruner.needs_projections and self.pruner.prunes(layer):
             tokens.query, tokens.key = query[: x.layout.size], key[: x.layout.size]
         del query, key, value  # the peak of memory is what comes next, in the first block
-        if self.read is not None and layer == self.pruner.depth - 1:
+        if self.read is not None and layer == self.depth - 1:
             x, chosen = one_each(x, self.read)
             context = context.index_select(0, chosen)
         tokens.hidden = x.like(self.family.attention_output(block, context.flatten(1), x.rows))

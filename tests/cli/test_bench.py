@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
-from tsdtp.cli.bench_inputs import random_rows
+from tsdtp.cli.bench_inputs import random_rows, text_batches
+from tsdtp.data.sources import read_synthetic
 from tsdtp.data.tokenizer import train_tokenizer
 from tsdtp.results import read_records
 
@@ -56,6 +59,14 @@ def test_texts_are_also_measured_with_their_tokenising(tsdtp):
     assert record.speed["end_to_end"]["latency_ms"] > 0
     assert record.cost["hf_flops_per_example"] > record.cost["flops_per_example"]
     assert record.cost["flops_ratio"] == pytest.approx(0.6, abs=0.2), "8 examples, 64 to calibrate"
+
+
+def test_the_truth_of_generated_words_is_not_tokenised():
+    rows = {"validation": read_synthetic("pair", "validation", 3, seed=0)}
+    cell: Any = SimpleNamespace(data=SimpleNamespace(load=lambda: rows))
+    (texts,) = text_batches(cell, [{"index": torch.tensor([2, 0])}])
+    assert set(texts) == {"text", "text_pair", "label"}
+    assert texts["text"] == [rows["validation"][i]["text"] for i in (2, 0)]
 
 
 def test_random_words_are_no_special_tokens():
@@ -124,5 +135,5 @@ def test_a_sweep_of_benchmarks_and_its_report(tsdtp):
     folder = Path("outputs/sweeps/mine")
     lines = folder.joinpath("speed.md").read_text().splitlines()
     assert [line.split()[1] for line in lines if "| float32" in line] == ["Random", "Top-k"]
-    assert list(folder.glob("speedup_*.png"))
+    assert list(folder.glob("benchmark_*.png"))
     assert "2 of 2 cells are done" in tsdtp(*sweep).out

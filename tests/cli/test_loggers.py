@@ -33,6 +33,20 @@ def test_csv_holds_curves_and_record(tsdtp):
     assert frame["record/cost/tokens_kept/layer3"].dropna().tolist() == [1.0]
 
 
+def test_csv_goes_on_where_a_training_is_resumed(tsdtp):
+    settings = [*SETTINGS, "max_steps=-1"]
+    assert tsdtp("train", *settings, "epochs=2").code == 0
+    before = pd.read_csv(RUN / "csv" / "metrics.csv")
+    again = tsdtp("train", *settings, "epochs=3", "ckpt_path=last", "overwrite=true")
+    assert again.code == 0 and "epoch 3/3" in again.out and "epoch 2/3" not in again.out
+    after = pd.read_csv(RUN / "csv" / "metrics.csv")
+    assert after.head(len(before))[before.columns].equals(before)
+    assert after["epoch"].dropna().unique().tolist() == [0, 1, 2]
+    assert after["val/accuracy"].count() == 3
+    assert tsdtp("train", *settings, "epochs=1", "overwrite=true").code == 0
+    assert pd.read_csv(RUN / "csv" / "metrics.csv")["val/accuracy"].count() == 1, "a fresh start"
+
+
 @pytest.mark.slow
 def test_all_loggers_get_config_curves_and_record(tsdtp, wandb, monkeypatch):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

@@ -155,6 +155,23 @@ def test_a_run_may_start_afresh_and_still_be_taught(tsdtp, own):
     assert torch.equal(warm[scorer], afresh[scorer]), "both were taught alike, before"
 
 
+def test_classes_in_another_order_are_refused(tsdtp, own):
+    def train(*names: str, **more: str):
+        config = json.loads(Path("my_classifier/config.json").read_text())
+        config["id2label"] = dict(enumerate(names))
+        Path("my_classifier/config.json").write_text(json.dumps(config))
+        mine = ("task=text_classification", "task.data.local_dir=my_data", "model=own")
+        labels = ("task.data.text_columns=[text]", "task.data.label_names=[no,yes]")
+        words = (*mine, *labels, "model.path=my_classifier", "task.data.max_length=32")
+        return tsdtp("train", *FAST, *words, "epochs=0", f"variant={''.join(names)}")
+
+    outcome = train("YES", "No")
+    assert outcome.code == 2
+    assert "model=own has the classes YES, No, the task no, yes; valid: the same" in outcome.err
+    for names in (("No", "YES"), ("LABEL_1", "LABEL_0")):
+        assert train(*names).code == 0
+
+
 def test_a_model_without_padding_trains_too(tsdtp, own):
     tokenizer = AutoTokenizer.from_pretrained("my_classifier")
     tokenizer.pad_token = None
@@ -173,6 +190,23 @@ def test_a_model_without_padding_trains_too(tsdtp, own):
     shutil.rmtree("my_gpt2")
     outcome = tsdtp("eval", run, "benchmark.enabled=false")
     assert outcome.code == 0, "a run needs nothing but its own folder and the data"
+
+
+def test_held_out_rows_are_unknown_to_the_runs_that_teach(tsdtp, trained):
+    folder = trained()
+    held, pruned = "task.data.evaluate_on=holdout", ("pruning=topk", "pruning.budget=0.6")
+    for start in (f"model.init_from={folder}", "model.init_from=unpruned"):
+        outcome = tsdtp("train", *FAST, *pruned, held, start)
+        assert outcome.code == 2 and "was trained on rows held out here" in outcome.err
+        assert "(task.data.evaluate_on: validation, here holdout)" in outcome.err
+    place = "hydra.run.dir=outputs/held/none/seed0"
+    assert tsdtp("train", *FAST, held, place).code == 0
+    start = "model.init_from=outputs/held/none/seed0"
+    other = tsdtp("train", *FAST, *pruned, held, start, f"teacher.others=[{folder}]")
+    assert other.code == 2 and f"{folder} was trained on rows held out here" in other.err
+    fewer = tsdtp("train", *FAST, *pruned, held, start, "task.data.holdout=0.1")
+    assert fewer.code == 2 and "(task.data.holdout: 0.05, here 0.1)" in fewer.err
+    assert tsdtp("train", *FAST, *pruned, held, start, "seed=3").code == 0
 
 
 def test_a_variant_has_a_folder_and_a_row_of_its_own(tsdtp, trained):
@@ -279,3 +313,13 @@ def test_a_budget_beyond_what_the_blocks_can_spend_is_named(tsdtp):
     assert "pruning.budget=0.9: more than 2 blocks spend with every token" in few.out
     enough = tsdtp("train", *FAST, "pruning=topk", "pruning.budget=0.7")
     assert enough.code == 0 and "more than" not in enough.out
+
+
+def test_a_budget_between_the_steps_of_short_texts_is_named(tsdtp, own):
+    mine = ("task=text_classification", "task.data.local_dir=my_data", "model=own", "epochs=0")
+    labels = ("task.data.text_columns=[text]", "task.data.label_names=[no,yes]")
+    words = (*FAST, *mine, *labels, "model.path=my_classifier", "task.data.max_length=32")
+    outcome = tsdtp("train", *words, "pruning=topk", "pruning.budget=0.7")
+    assert outcome.code == 0, outcome.err
+    assert re.search(r"budget=0.7: 0.6\d* is the nearest that texts of these", outcome.out)
+    assert "nothing dropped" not in outcome.out

@@ -6,11 +6,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import yaml
 from omegaconf import OmegaConf
 from tiny import FAST, REPOSITORY
 
 from tsdtp.cli import trials
 from tsdtp.cli.config import ConfigError
+from tsdtp.cli.tuned import experiment
 from tsdtp.results import RunRecord, write_record
 
 optuna = pytest.importorskip("optuna")
@@ -101,6 +103,21 @@ def test_interrupted_trials_are_tried_again_first_and_do_not_count(study):
     assert trials.wanted(study, 5) == 4
     again = study.ask()
     assert trials.suggest(again, SPACE) == drawn
+
+
+def test_words_stay_words_in_the_experiment(tmp_path):
+    drawn = {trials.OVERRIDES: ["pruning.layers=[1,2]", "pruning.gamma=1e-3", "task.data.x='on'"]}
+    trial = SimpleNamespace(number=3, values=(0.9, 0.5), user_attrs=drawn)
+    common = ["task=sst2", "task.data.label_names=[no,yes]", "model.init_from='a=b/start'"]
+    text = experiment(trial, tmp_path, common, "flops_ratio")  # pyright: ignore
+    assert "  - override /task: sst2\n" in text
+    assert yaml.safe_load(text)["task"]["data"] == {"label_names": ["no", "yes"], "x": "on"}
+    path = tmp_path / "trial3.yaml"
+    path.write_text(text)
+    config = OmegaConf.load(path)
+    assert config.task.data.label_names == ["no", "yes"] and config.task.data.x == "on"
+    assert (config.pruning.layers, config.pruning.gamma) == ([1, 2], 0.001)
+    assert config.model == {"init_from": "unpruned"}
 
 
 @pytest.mark.parametrize(

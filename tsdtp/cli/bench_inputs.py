@@ -64,8 +64,10 @@ def random_rows(lengths: list[int], tokenizer, generator: torch.Generator) -> li
 
 
 def text_batches(cell: Cell, batches: list[Batch]) -> list[dict]:
-    """The texts that these batches were made of, as columns."""
+    """The texts that these batches were made of, as columns; no truth of generated words."""
     rows = cell.data.load()["validation"]
+    truth = [name for name in rows.column_names if name.startswith("decisive")]
+    rows = rows.remove_columns(truth)
     return [rows[batch["index"].tolist()] for batch in batches]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -41,6 +41,12 @@ class ClassificationCell(Cell[TextClassificationData]):
         """The mask token's."""
         return cast(int | None, self.tokenizer.mask_token_id) or 0
 
+    def _architecture(self):
+        architecture = super()._architecture()
+        own = cast(dict[int, str], architecture.id2label)
+        _check_order(own, self.data.label_names, self.config.model.name)
+        return architecture
+
     def task(
         self, model: Any, optim: AdamW, teacher: Any = None, split: str = "validation", **settings
     ) -> PruningTask:
@@ -56,6 +62,17 @@ class ClassificationCell(Cell[TextClassificationData]):
         weights.config.id2label = dict(enumerate(self.data.label_names))
         weights.config.label2id = {v: k for k, v in weights.config.id2label.items()}
         return PrunedClassifier(weights, pruner, pooling=self.config.model.pooling, **settings)
+
+
+def _check_order(own: Mapping[int, str], names: Sequence[str], model: str) -> None:
+    """Raises ConfigError where a model's classes are the task's in another order."""
+    here, there = [str(name) for name in names], [str(own[number]) for number in sorted(own)]
+    ours, theirs = ([name.casefold() for name in order] for order in (here, there))
+    if ours != theirs and sorted(ours) == sorted(theirs):
+        raise ConfigError(
+            f"model={model} has the classes {', '.join(there)}, the task {', '.join(here)}; valid: "
+            "the same order, by task.data.label_names where the data holds names, not numbers"
+        )
 
 
 class TranslationCell(Cell[TranslationData]):

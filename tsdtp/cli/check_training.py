@@ -6,12 +6,13 @@ from collections.abc import Iterator
 
 from omegaconf import DictConfig
 
+from tsdtp.cli.check_holdout import holdout_faults
 from tsdtp.cli.config import ConfigError
 from tsdtp.cli.identity import start_path
 
 
 def check_training(config: DictConfig) -> None:
-    """Looks at teachers, dropout, validation and logging.
+    """Looks at teachers, dropout, validation, logging and rows held out.
 
     Args:
         config: of a run, complete.
@@ -43,3 +44,4 @@ def _faults(config: DictConfig) -> Iterator[str]:
         yield f"log_every_n_steps={config.log_every_n_steps}: valid is 1 or more"
     if every is None and "early_stop" in config.callbacks:
         yield "validate_every=null: callbacks=early_stop needs validations; valid is 1 or more"
+    yield from holdout_faults(config)

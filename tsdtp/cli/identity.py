@@ -99,11 +99,18 @@ def lineage(settings: Settings) -> dict[str, Any]:
     return {"start": start and _held(start), "teachers": [_held(folder) for folder in teachers]}
 
 
+def held_record(folder: Path) -> RunRecord | None:
+    """The record in a folder; None without a readable one."""
+    try:
+        return read_record(folder)
+    except (OSError, ValueError):
+        return None
+
+
 def _held(folder: Path) -> dict[str, Any] | None:
     """Which run a folder holds; None without a readable record."""
-    try:
-        record = read_record(folder)
-    except (OSError, ValueError):
+    record = held_record(folder)
+    if record is None:
         return None
     made = record.provenance
     return {

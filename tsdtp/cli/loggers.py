@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
-from pytorch_lightning.loggers import Logger, WandbLogger
+from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
+from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 from pytorch_lightning.utilities import rank_zero_only
 
 from tsdtp.cli.config import ConfigError, instantiate, leaves
@@ -23,7 +25,7 @@ def open_loggers(config: DictConfig, settings: dict[str, Any]) -> Iterator[list[
     """The config's loggers, told the run's settings; closed as failed where the block fails.
 
     Args:
-        config: of the run. With a `ckpt_path` the W&B run of the same folder goes on.
+        config: of the run. With a `ckpt_path` W&B's run and CSV's rows of the same folder go on.
         settings: the whole config as plain values.
 
     Raises:
@@ -34,6 +36,8 @@ def open_loggers(config: DictConfig, settings: dict[str, Any]) -> Iterator[list[
     status = "failed"
     try:
         for logger in loggers:
+            if config.ckpt_path and isinstance(logger, CSVLogger):
+                _go_on(logger)
             _start(logger, settings, folder)
         yield loggers
         status = "success"
@@ -46,6 +50,17 @@ def _build(node: DictConfig, folder: Path, resumed: str | None) -> Logger:
     if resumed and file.is_file() and node["_target_"].endswith(".WandbLogger"):
         return instantiate(node, id=file.read_text().strip())
     return instantiate(node)
+
+
+@rank_zero_only
+def _go_on(logger: CSVLogger) -> None:
+    """Keeps the rows so far, which Lightning deletes where it opens the file."""
+    path = Path(logger.log_dir, ExperimentWriter.NAME_METRICS_FILE)
+    rows = path.read_bytes() if path.is_file() else b""
+    writer = logger.experiment
+    if rows:
+        write_atomic(path, rows)
+        writer.metrics_keys = next(csv.reader(rows.decode().splitlines()))
 
 
 @rank_zero_only

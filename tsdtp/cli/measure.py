@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from tsdtp.benchmark import measure
 from tsdtp.cli.build import Cell
 from tsdtp.models import PrunedModel, PrunedSeq2Seq, calibrate
+from tsdtp.models.budget import most_spent
 from tsdtp.models.texts import INPUTS, inputs_of
 
 _SHORT = 0.02  # of a budget, worth a word
@@ -43,19 +44,22 @@ def training_batches(cell: Cell, examples: int, device: torch.device | str = "cp
 def fit_budget(model: PrunedModel, cell: Cell) -> float | None:
     """Calibrates the threshold on training data; the FLOPs ratio spent there, None if no budget.
 
-    Says so where the model cannot spend as much.
+    Says so where the model cannot spend as much, and why.
     """
     pruner = model.pruner
     if pruner.budget is None:
         return None
     examples = cell.config.budget_schedule.final_examples
-    spent = calibrate(model, training_batches(cell, examples, model.device))
+    batches = training_batches(cell, examples, model.device)
+    spent = calibrate(model, batches)
     if pruner.budget - spent > max(_SHORT, pruner.resolution):
-        print(
-            f"pruning.budget={pruner.budget}: more than {pruner.depth} blocks spend with every "
-            f"token; {spent:.3f} is spent and nothing dropped",
-            flush=True,
-        )
+        said = f"{spent:.3f} is the nearest that texts of these lengths allow"
+        if spent >= most_spent(model, batches):
+            said = (
+                f"more than {pruner.depth} blocks spend with every token; {spent:.3f} is spent "
+                "and nothing dropped"
+            )
+        print(f"pruning.budget={pruner.budget}: {said}", flush=True)
     return spent
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from omegaconf import OmegaConf
 
-from tsdtp.cli.config import config_dir
+from tsdtp.cli.check import parse
+from tsdtp.cli.config import as_text, config_dir
 from tsdtp.cli.trials import OVERRIDES
 from tsdtp.report.figures import save_trade_off
 from tsdtp.results import write_atomic
@@ -59,18 +60,21 @@ def experiment(trial: FrozenTrial, folder: Path, overrides: Sequence[str], cost:
         overrides: that all its trials share.
         cost: name of the second objective.
     """
-    pairs = [o.split("=", 1) for o in [*overrides, *trial.user_attrs[OVERRIDES]]]
-    kept = {k: v for k, v in pairs if k not in _LEFT_OUT and not k.endswith(".evaluate_on")}
+    read = parse([*overrides, *trial.user_attrs[OVERRIDES]])
+    pairs = {o.key_or_group: o.value() for o in read}
+    kept = {k: v for k, v in pairs.items() if k not in _LEFT_OUT and not k.endswith(".evaluate_on")}
     groups = {k: v for k, v in kept.items() if (Path(config_dir()) / k).is_dir()}
-    values = OmegaConf.from_dotlist([f"{k}={v}" for k, v in kept.items() if k not in groups])
-    values = OmegaConf.merge(values, {"model": {"init_from": "unpruned"}})
+    values = OmegaConf.create()
+    for key, value in {**kept, "model.init_from": "unpruned"}.items():
+        if key not in groups:
+            OmegaConf.update(values, key, value)
     return "\n".join(
         [
             "# @package _global_",
             f"# Found by tsdtp tune: {trial.values[0]:.4f} at {trial.values[1]:.4g} {cost}.",
             f"# tsdtp train --config-dir={folder} experiment=trial{trial.number}",
             "defaults:",
-            *(f"  - override /{group}: {choice}" for group, choice in groups.items()),
+            *(f"  - override /{group}: {as_text(choice)}" for group, choice in groups.items()),
             OmegaConf.to_yaml(values),
         ]
     )

@@ -6,9 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler
+from torch.utils.data import BatchSampler, DataLoader
 
-from tsdtp.data.samplers import BatchShard, BucketBatchSampler, TokenBatchSampler
+from tsdtp.data.samplers import (
+    BatchShard,
+    BucketBatchSampler,
+    ShuffledBatchSampler,
+    TokenBatchSampler,
+)
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -77,9 +82,10 @@ def make_loader(
         batch_size = len(data)  # no batch has fewer rows than there are processes
     elif bucketed:
         batches = BucketBatchSampler(data["length"][:], batch_size, seed)
+    elif shuffle:
+        batches = ShuffledBatchSampler(len(data), batch_size, seed)
     else:
-        rows = RandomSampler(data, generator=generator) if shuffle else SequentialSampler(data)  # pyright: ignore
-        batches = BatchSampler(rows, batch_size, drop_last=False)
+        batches = BatchSampler(range(len(data)), batch_size, drop_last=False)
     shard = BatchShard(batches, len(data), batch_size, rank, world, shuffle or bucketed)
     fill = partial(collate, pad_token_id=pad_token_id, pad_token_type_id=pad_token_type_id)
     return DataLoader(data, batch_sampler=shard, generator=generator, collate_fn=fill)  # pyright: ignore

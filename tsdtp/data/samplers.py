@@ -6,7 +6,54 @@ import torch
 from torch.utils.data import Sampler
 
 
-class BucketBatchSampler(Sampler[list[int]]):
+class EpochSampler(Sampler[list[int]]):
+    """Batches drawn anew each epoch, and again the same when an epoch is repeated.
+
+    Args:
+        seed: epoch e is drawn from `seed + e` alone, so that a resumed run can repeat it.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Sets the epoch that the next iteration draws."""
+        self.epoch = epoch
+
+    def next_epoch(self) -> torch.Generator:
+        """What this epoch is drawn from; moves on to the next one."""
+        self.epoch += 1
+        return torch.Generator().manual_seed(self.seed + self.epoch - 1)
+
+
+class ShuffledBatchSampler(EpochSampler):
+    """Batches of rows in a random order; every row occurs exactly once an epoch.
+
+    Args:
+        rows: number of rows.
+        batch_size: rows per batch; the last one of an epoch may be smaller.
+        seed: see `EpochSampler`.
+    """
+
+    def __init__(self, rows: int, batch_size: int, seed: int = 0) -> None:
+        super().__init__(seed)
+        self.rows, self.batch_size = rows, batch_size
+
+    def __len__(self) -> int:
+        """Batches per epoch."""
+        return -(-self.rows // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """Yields lists of row numbers, and moves on to the next epoch."""
+        generator = self.next_epoch()
+        # A DataLoader with shuffle=True draws once before the order: samples stay what they were.
+        torch.empty((), dtype=torch.int64).random_(generator=generator)
+        for rows in torch.randperm(self.rows, generator=generator).split(self.batch_size):
+            yield rows.tolist()
+
+
+class BucketBatchSampler(EpochSampler):
     """Batches of rows of like length, drawn anew each epoch.
 
     The rows are shuffled and cut into pools; each pool is sorted by length and cut into batches;
@@ -16,16 +63,15 @@ class BucketBatchSampler(Sampler[list[int]]):
     Args:
         lengths: number of tokens of each row, [N].
         batch_size: rows per batch; one batch of an epoch may be smaller.
-        seed: epoch e is drawn from `seed + e` alone, so that a resumed run can repeat it.
+        seed: see `EpochSampler`.
         pool: batches per pool; more means less padding and less shuffling.
     """
 
     def __init__(self, lengths: list[int], batch_size: int, seed: int = 0, pool: int = 50) -> None:
+        super().__init__(seed)
         self.lengths = torch.as_tensor(lengths)
         self.batch_size = batch_size
-        self.seed = seed
         self.pool = pool
-        self.epoch = 0
 
     def __len__(self) -> int:
         """Batches per epoch."""
@@ -33,8 +79,7 @@ class BucketBatchSampler(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         """Yields lists of row numbers, and moves on to the next epoch."""
-        generator = torch.Generator().manual_seed(self.seed + self.epoch)
-        self.epoch += 1
+        generator = self.next_epoch()
         order = torch.randperm(len(self.lengths), generator=generator)
         batches: list[torch.Tensor] = []
         for rows in order.split(self.pool * self.batch_size):
@@ -43,12 +88,8 @@ class BucketBatchSampler(Sampler[list[int]]):
         for number in torch.randperm(len(batches), generator=generator).tolist():
             yield batches[number].tolist()
 
-    def set_epoch(self, epoch: int) -> None:
-        """Sets the epoch that the next iteration draws."""
-        self.epoch = epoch
 
-
-class TokenBatchSampler(Sampler[list[int]]):
+class TokenBatchSampler(EpochSampler):
     """Batches of about the same number of tokens, padding included; long rows make small batches.
 
     The rows are sorted by length, those of equal length shuffled, and cut where the next row
@@ -59,7 +100,7 @@ class TokenBatchSampler(Sampler[list[int]]):
         lengths: tokens of each row's source and of its target, [N, 2].
         batch_tokens: rows times the sum of the longest source and the longest target, at most; a
             longer row is a batch of its own.
-        seed: epoch e is drawn from `seed + e` alone.
+        seed: see `EpochSampler`.
         least: rows per batch, at least, whatever the tokens.
 
     Raises:
@@ -71,8 +112,8 @@ class TokenBatchSampler(Sampler[list[int]]):
     ) -> None:
         if len(lengths) < least:
             raise ValueError(f"{len(lengths)} rows cannot make a batch of {least}")
+        super().__init__(seed)
         self.lengths = lengths
-        self.seed, self.epoch = seed, 0
         ordered = sorted(map(tuple, lengths.tolist()))
         self.sizes = _cut(ordered, batch_tokens, least)
 
@@ -82,18 +123,13 @@ class TokenBatchSampler(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         """Yields lists of row numbers, and moves on to the next epoch."""
-        generator = torch.Generator().manual_seed(self.seed + self.epoch)
-        self.epoch += 1
+        generator = self.next_epoch()
         order = torch.randperm(len(self.lengths), generator=generator)
         for column in (1, 0):
             order = order[self.lengths[order, column].argsort(stable=True)]
         batches = order.split(self.sizes)
         for number in torch.randperm(len(batches), generator=generator).tolist():
             yield batches[number].tolist()
-
-    def set_epoch(self, epoch: int) -> None:
-        """Sets the epoch that the next iteration draws."""
-        self.epoch = epoch
 
 
 def _cut(ordered: list[tuple[int, int]], batch_tokens: int, least: int) -> list[int]:

@@ -99,16 +99,19 @@ def find_files(
 def label_ids(values: Sequence[Any], label_names: Sequence[str], where: str) -> list[int]:
     """Turns labels, given as names or as numbers, into numbers below `len(label_names)`.
 
+    Where a name looks like the number of another one, names alone are taken.
+
     Raises:
         ValueError: if one is neither.
     """
-    known: dict[Any, int] = {}
-    for number in range(len(label_names)):
-        known |= {number: number, str(number): number}
-    known |= {form: n for n, name in enumerate(label_names) for form in (name, str(name))}
+    numbers = {form: n for n in range(len(label_names)) for form in (n, str(n))}
+    names = {form: n for n, name in enumerate(label_names) for form in (name, str(name))}
+    hidden = any(numbers.get(form, n) != n for form, n in names.items())
+    known: dict[Any, int] = names if hidden else numbers | names
     for row, value in enumerate(values):
         if not isinstance(value, Hashable) or value not in known:
             valid = ", ".join(f"{number}={name}" for number, name in enumerate(label_names))
+            valid = f"the names {', '.join(map(repr, label_names))}" if hidden else valid
             raise ValueError(f"{where}: row {row} has the label {value!r}; valid: {valid}")
     return [known[value] for value in values]
 

@@ -129,6 +129,12 @@ def check_reachable(
         _strict_end(model, list(batches), budget, tolerance)
 
 
+def most_spent(model: PrunedModel, batches: Iterable[Batch]) -> float:
+    """What is spent on these batches when nothing goes; changes nothing."""
+    with _strictness_restored(model.pruner):
+        return _spend(model, list(batches), model.pruner.keep_all)
+
+
 def _strict_end(
     model: PrunedModel, batches: list[Batch], budget: float, tolerance: float
 ) -> tuple[float, float]:

@@ -58,7 +58,7 @@ def _row(run: Run, unpruned: Run | None) -> dict[str, Any]:
         **quarters.to_dict(),
         "spread": own.std(ddof=0),
         "length": _rank_correlation(answers["tokens"], answers["kept"]),
-        "difficulty": _with_doubt(own, unpruned),
+        "difficulty": _with_doubt(answers.assign(own=own), unpruned),
     }
 
 
@@ -68,12 +68,15 @@ def _like_length(share: pd.Series, order: pd.Series) -> pd.Series:
     return share.groupby(pd.qcut(order, parts, labels=False)).transform("mean")
 
 
-def _with_doubt(kept: pd.Series, unpruned: Run | None) -> float:
+def _with_doubt(answers: pd.DataFrame, unpruned: Run | None) -> float:
     if unpruned is None:
         return float("nan")
-    doubt = 1 - unpruned.answers.set_index("index")["probability"]
-    both = pd.concat([kept, doubt], axis=1, join="inner")
-    return _rank_correlation(both.iloc[:, 0], both.iloc[:, 1])
+    keys = ["index", "label", "tokens"]
+    whole = unpruned.answers[[*keys, "probability"]]
+    both: Any = answers.merge(whole, on=keys, suffixes=("", "_whole"))
+    if len(both) < max(len(answers), len(whole)):
+        return float("nan")  # of other texts
+    return _rank_correlation(both["own"], 1 - both["probability_whole"])
 
 
 def _rank_correlation(one: pd.Series, other: pd.Series) -> float:

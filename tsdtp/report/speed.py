@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -109,7 +108,7 @@ def _shown(row: dict[str, Any]) -> dict[str, str]:
     peaks = (row["peak_mib"], row["hf_peak_mib"])
     return {
         "Method": row["method"],
-        "Fused": row["fuse"] or GAP,
+        "Fused": _known(row["fuse"], "{}"),
         "Features": _known(row["features"], "{:.0f}"),
         "Machine": row["machine"],
         "Type": row["dtype"],
@@ -132,8 +131,8 @@ def _shown(row: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _known(value: float | None, form: str) -> str:
-    return GAP if value is None or math.isnan(value) else form.format(value)
+def _known(value: float | str | None, form: str) -> str:
+    return GAP if bool(pd.isna(value)) else form.format(value)
 
 
 def _ratio(row: dict[str, Any], key: str) -> str:
@@ -154,7 +153,7 @@ def save_speed(records: Iterable[RunRecord], out: str | Path) -> list[Path]:
     ]
     for _, rows in frame.groupby(["task", "model"]):
         place = re.sub(r"[^\w.-]", "_", "_".join(rows[["task", "model"]].iloc[0]))
-        figures = {"speedup": draw_speedup(rows)}
+        figures = {"benchmark": draw_speedup(rows)}  # a report's figures are in this folder, too
         if len(set(rows["length"].dropna().tolist())) > 1:
             figures["latency"] = draw_over_length(rows, "latency_ms", "milliseconds a batch")
             figures["memory"] = draw_over_length(rows, "peak_mib", "peak MiB of the forward")

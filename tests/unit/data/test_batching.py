@@ -1,8 +1,9 @@
 import pytest
 import torch
-from torch.utils.data import BatchSampler
+from datasets import Dataset
+from torch.utils.data import BatchSampler, DataLoader
 
-from tsdtp.data.batching import collate
+from tsdtp.data.batching import collate, make_loader
 from tsdtp.data.samplers import BatchShard, BucketBatchSampler, TokenBatchSampler
 
 ROWS = [
@@ -146,6 +147,23 @@ def test_batches_of_tokens_hold_each_row_once_and_stay_below_the_limit():
 
 def padded_tokens(batch: list[int]) -> int:
     return len(batch) * int(PAIRS[batch].amax(0).sum())
+
+
+def test_an_epoch_of_shuffled_rows_can_be_repeated_and_the_first_is_that_of_torch():
+    rows = Dataset.from_list([{"input_ids": [5], "label": 0, "index": i} for i in range(17)])
+
+    def epoch(loader: DataLoader, number: int | None = None) -> list[list[int]]:
+        if number is not None:
+            loader.batch_sampler.sampler.set_epoch(number)  # pyright: ignore
+        return [batch["index"].tolist() for batch in loader]
+
+    first, again = (make_loader(rows, 4, shuffle=True, seed=3) for _ in range(2))
+    epochs = [epoch(first) for _ in range(3)]
+    assert epoch(again, 2) == epochs[2] != epochs[1] != epochs[0]
+    assert all(sorted(sum(batches, [])) == list(range(17)) for batches in epochs)
+    drawn = torch.Generator().manual_seed(3)
+    plain = DataLoader(range(17), 4, shuffle=True, generator=drawn)  # pyright: ignore
+    assert epochs[0] == [batch.tolist() for batch in plain], "what was calibrated on stays"
 
 
 def test_an_epoch_of_token_batches_can_be_repeated():

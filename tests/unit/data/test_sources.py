@@ -91,6 +91,13 @@ def test_names_win_over_numbers():
         assert label_ids(labels, [2, 1], "toy") == [1, 0]
 
 
+def test_names_that_look_like_numbers_of_others_are_taken_alone():
+    for stars in (list(range(1, 6)), list("12345")):
+        assert label_ids([stars[4], stars[0]], stars, "toy") == [4, 0]
+        with pytest.raises(ValueError, match=r"row 0 has the label 0; valid: the names '?1'?, "):
+            label_ids([0, 1, 2, 3, 4], stars, "toy")
+
+
 @pytest.mark.parametrize("bad", [2, -1, "maybe", None, [1]])
 def test_an_unknown_label_is_shown_with_the_valid_ones(bad):
     with pytest.raises(ValueError, match=r"toy: row 1 has the label .*; valid: 0=no, 1=yes"):

@@ -55,6 +55,18 @@ def test_difficulty_is_judged_among_texts_of_like_length():
     assert other_seed["difficulty"].isna().all(), "not judged by another seed's model"
 
 
+def test_difficulty_is_not_judged_on_other_texts():
+    doubtful = np.arange(40) % 2
+    pruned, unpruned = run("ts_dtp", 2 + doubtful), run("none", TOKENS, 0.9 - 0.4 * doubtful)
+    assert adaptivity([unpruned, pruned])["difficulty"].notna().all()
+    for column in ("index", "label", "tokens"):
+        other = Run(unpruned.identity, unpruned.answers.copy())
+        other.answers.loc[39, column] += 1
+        assert adaptivity([other, pruned])["difficulty"].isna().all(), column
+    fewer = Run(unpruned.identity, unpruned.answers.head(39))
+    assert adaptivity([fewer, pruned])["difficulty"].isna().all()
+
+
 def test_runs_without_counts_are_left_out():
     bare = Run({"pruning": "dtp"}, pd.DataFrame({"index": [0], "label": [1], "prediction": [1]}))
     assert adaptivity([bare]).empty

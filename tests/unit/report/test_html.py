@@ -88,6 +88,12 @@ def test_it_sorts_filters_and_explains_in_a_browser(browser, page):
     tab.get_by_role("button", name="Accuracy (%)").click()
     assert [float(text.split()[0]) for text in column(accuracy)] == sorted(values, reverse=True)
 
+    numbers = {"−0.5": -0.5, "+0.3": 0.3, "< 0.001": 0.001, "89.7 ± 0.2": 89.7, "1.80×": 1.8}
+    words = ["ts_dtp 0.4 − topk 0.4", "none"]
+    for text, value in {**numbers, **dict(zip(words, words, strict=True)), "–": None}.items():
+        cell = "text => value({cells: [{}, {textContent: text}]}, 1)"
+        assert tab.evaluate(cell, text) == value, "a name is not sorted by the budget in it"
+
     assert tab.locator("#list > li").count() == 2
     tab.get_by_label("Show").select_option("differ")
     assert tab.locator("#list > li").count() == 1

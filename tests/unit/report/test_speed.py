@@ -69,6 +69,7 @@ def test_rows_whose_dropped_tokens_are_fused_say_so(benchmark):
     assert "Fused" not in to_markdown([benchmark(), benchmark("topk")])
     text = to_markdown([benchmark(), benchmark(fuse="similar")])
     assert "| Fused" in text and "| similar" in text
+    assert "| –" in text and "nan" not in text and "None" not in text
 
 
 def test_rows_of_several_sizes_of_task_features_say_which(benchmark):
@@ -98,6 +99,6 @@ def test_figures_over_length_are_there_where_lengths_are(benchmark, tmp_path):
     assert list(axes.lines[0].get_xdata()) == [32, 64, 128]
     assert list(axes.lines[0].get_ydata()) == [3.2, 6.4, 12.8]
     kinds = {path.name.split("_")[0] for path in save_speed(cells, tmp_path)}
-    assert kinds == {"speed.md", "speed.csv", "speedup", "latency", "memory"}
+    assert kinds == {"speed.md", "speed.csv", "benchmark", "latency", "memory"}
     assert {p.name for p in save_speed([benchmark()], tmp_path / "one")} >= {"speed.md"}
     assert not list((tmp_path / "one").glob("latency*"))

@@ -3,7 +3,7 @@
 // Tables: a click or Enter on a header sorts by it; gaps stay at the end.
 const value = (row, column) => {
   const text = row.cells[column].textContent.trim();
-  const number = parseFloat(text.replace("−", "-").replace(/^[^\d+\-–]*/, ""));
+  const number = parseFloat(text.replace("−", "-").replace(/^<\s*/, "")); // NaN unless it begins with one
   return text === "–" ? null : Number.isNaN(number) || column === 0 ? text : number;
 };
 const order = (a, b) => (typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b)));

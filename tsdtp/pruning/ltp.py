@@ -65,7 +65,9 @@ class LearnedThreshold(TokenPruner):
         """Soft in the first part of training, where nothing is dropped, and hard after it."""
         assert state.attention is not None
         at = self.layers.index(state.layer)
-        shift = self.shift if self.budget is None else self.shift - self.shift.mean()
+        shift, common = self.shift, self.shift.mean()
+        if self.budget is not None:
+            shift = shift - common + common.detach()  # of the gradient alone
         threshold = (self.first + self.rate * shift)[at].double() + self.strictness
         margin = state.attention.clamp(min=1e-9).log() - threshold
         if not self.learns:

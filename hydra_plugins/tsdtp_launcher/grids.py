@@ -61,6 +61,7 @@ class GridsSweeper(Sweeper):
             jobs = expand(load_sweep(self.preset), arguments)
             cells = make_plan(jobs, lambda o: loader.load_sweep_config(master, o))
             if not is_dry(cells):
+                check_code(cells)
                 self._write_manifest(cells, arguments)
             failed = self._run(cells)
         except ConfigError as error:
@@ -85,7 +86,6 @@ class GridsSweeper(Sweeper):
         if is_dry(cells):
             print(listing(cells), flush=True)
             return False
-        check_code(cells)
         started, failed = 0, False
         for wave in waves(to_run(cells)):
             returned = self.launcher.launch([cell.command for cell in wave], started)

@@ -80,7 +80,9 @@ def launch(
             run_all(pool, jobs, board.refresh)
     except KeyboardInterrupt:
         left = [job for job in jobs if job.state is not State.DONE]
-        print(f"interrupted; {len(left)} cells are left, the same command goes on with them:")
+        again = any(cell.settings["overwrite"] for cell in cells)
+        goes_on = "begins again, for overwrite=true" if again else "goes on with them"
+        print(f"interrupted; {len(left)} cells are left, the same command {goes_on}:")
         print("\n".join(f"  {job.name}" for job in left), flush=True)
         sys.exit(INTERRUPTED)
     print(_overhead(jobs), flush=True)

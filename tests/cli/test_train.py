@@ -8,9 +8,9 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -44,6 +44,14 @@ def test_a_run_leaves_a_whole_record(tsdtp):
     assert record.provenance["config"]["method"] == "dtp"
     assert len(record.cost["tokens_kept"]) == 4
     assert not list(Path(RUN).rglob("*.tmp"))
+
+
+def test_the_budget_has_come_down_before_the_training_ends(tsdtp):
+    logged = ("debug=fast", "callbacks=none", "logger=csv", "hardware.threads=1")
+    pruned = ("pruning=topk", "pruning.budget=0.6", "benchmark.enabled=false")
+    assert tsdtp("train", *logged, *pruned).code == 0
+    curve = pd.read_csv(f"{RUN}/topk-0.6/seed0/csv/metrics.csv")["val/flops_ratio"].dropna()
+    assert curve.tolist() == pytest.approx([0.6], abs=0.05)
 
 
 def test_a_finished_run_is_not_repeated_nor_overwritten(tsdtp):
@@ -167,7 +175,7 @@ def test_classes_in_another_order_are_refused(tsdtp, own):
 
     outcome = train("YES", "No")
     assert outcome.code == 2
-    assert "model=own has the classes YES, No, the task no, yes; valid: the same" in outcome.err
+    assert "model=own has the classes YES, No, the task no, yes; valid: a model" in outcome.err
     for names in (("No", "YES"), ("LABEL_1", "LABEL_0")):
         assert train(*names).code == 0
 
@@ -292,18 +300,27 @@ def test_multirun_with_budgets_and_methods(tsdtp):
             assert read_record(f"{RUN}/{method}-0.7/seed{seed}").identity["seed"] == seed
 
 
+KILLED = """
+import os, signal, sys
+from tsdtp.cli import run, train
+run.{name} = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+sys.argv[1:] = {arguments}
+train.main()
+"""
+
+
 @pytest.mark.slow
-def test_a_killed_run_leaves_no_half_record(tmp_path):
-    command = [sys.executable, "-m", "tsdtp.cli.train", "logger=none", "hydra.run.dir=run"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "run" / ".hydra").exists() and time.monotonic() < deadline:
-        time.sleep(0.2)
-    time.sleep(6)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not list(tmp_path.rglob("metrics.json"))
-    assert not list(tmp_path.rglob("model.safetensors"))
+@pytest.mark.parametrize("name", ["save_weights", "write_record"])
+def test_a_killed_run_leaves_no_half_record(tsdtp, name):
+    arguments = [*FAST, "benchmark.enabled=false", "hydra.run.dir=run"]
+    code = KILLED.format(name=name, arguments=arguments)
+    killed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert not list(Path().rglob("metrics.json"))
+    assert Path("run/model.safetensors").exists() == (name == "write_record")
+    again = tsdtp("train", *arguments)
+    assert again.code == 0 and "done" not in again.out
+    assert read_record("run").quality["n"] > 0
 
 
 def test_a_budget_beyond_what_the_blocks_can_spend_is_named(tsdtp):

@@ -166,6 +166,12 @@ class Cell(ABC, Generic[Data]):
         """Classes; None where nothing is classified."""
         return None
 
+    def check_answers(self) -> None:
+        """Raises ConfigError where a model's answers mean something else than the task's.
+
+        Before weights are loaded; where only seconds are measured it does not matter.
+        """
+
     @property
     @abstractmethod
     def mask_id(self) -> int:

@@ -41,11 +41,10 @@ class ClassificationCell(Cell[TextClassificationData]):
         """The mask token's."""
         return cast(int | None, self.tokenizer.mask_token_id) or 0
 
-    def _architecture(self):
-        architecture = super()._architecture()
-        own = cast(dict[int, str], architecture.id2label)
+    def check_answers(self) -> None:
+        """Refuses a model whose classes are the task's in another order."""
+        own = cast(dict[int, str], self.architecture.id2label)
         _check_order(own, self.data.label_names, self.config.model.name)
-        return architecture
 
     def task(
         self, model: Any, optim: AdamW, teacher: Any = None, split: str = "validation", **settings
@@ -71,7 +70,8 @@ def _check_order(own: Mapping[int, str], names: Sequence[str], model: str) -> No
     if ours != theirs and sorted(ours) == sorted(theirs):
         raise ConfigError(
             f"model={model} has the classes {', '.join(there)}, the task {', '.join(here)}; valid: "
-            "the same order, by task.data.label_names where the data holds names, not numbers"
+            "a model of that order, or task.data.label_names of the model's with names, not "
+            "numbers, in the data"
         )
 
 

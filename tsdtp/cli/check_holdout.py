@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
+from tsdtp.cli.config import leaves
 from tsdtp.cli.identity import Settings, held_record, other_teachers, start_path
 
-_PLACE = ("source", "hub_path", "hub_name", "local_dir", "synthetic")  # elsewhere are other rows
-# What decides which rows of train are held out. Not the run's own seed: all take the same rows.
-_ROWS = ("evaluate_on", "holdout", "seed", "local_files", "train_examples")
+# By the source of the rows: where they are, and what says which of them are learnt. The run's own
+# seed does not: all take the same rows.
+_PLACE = {"hub": ("hub_path", "hub_name"), "local": ("local_dir",), "synthetic": ("synthetic",)}
+_PART = ("evaluate_on", "holdout", "seed")
+_ROWS = {
+    "hub": _PART,
+    "local": (*_PART, "local_files.train"),
+    "synthetic": (*_PART, "train_examples"),
+}
 
 
 def holdout_faults(settings: Settings) -> Iterator[str]:
@@ -17,17 +26,26 @@ def holdout_faults(settings: Settings) -> Iterator[str]:
     Args:
         settings: of the run, complete.
     """
-    ours = settings["task"]["data"]
+    ours = _data(settings)
     if ours.get("evaluate_on") != "holdout":
         return
     for folder in filter(None, [start_path(settings), *other_teachers(settings)]):
         record = held_record(folder)
-        theirs = record.provenance["config"]["task"]["data"] if record else ours
-        elsewhere = any(theirs.get(key) != ours.get(key) for key in _PLACE)
-        for key in () if elsewhere else _ROWS:
+        theirs = _data(record.provenance["config"]) if record else ours
+        if any(theirs.get(key) != ours[key] for key in ("source", *_PLACE[ours["source"]])):
+            continue  # other rows
+        for key in _ROWS[ours["source"]]:
             if (there := theirs.get(key)) != (here := ours.get(key)):
                 yield (
                     f"task.data.evaluate_on=holdout: {folder} was trained on rows held out here "
                     f"(task.data.{key}: {there}, here {here}); valid: a start and teachers of the "
                     "same task.data"
                 )
+
+
+def _data(settings: Settings) -> dict[str, Any]:
+    """The data's settings by their dotted keys, wherever the user is."""
+    data = dict(leaves(settings["task"]["data"], "."))
+    if data.get("local_dir"):
+        data["local_dir"] = str(Path(data["local_dir"]).resolve())
+    return data

@@ -72,6 +72,7 @@ def _run(config: DictConfig, settings: Settings, method: str, overrides: list[st
     pl.seed_everything(config.seed, workers=True, verbose=False)
     use_threads(config.hardware.threads)
     cell, origin, own_hash = build_cell(config), lineage(settings), identity_hash(settings)
+    cell.check_answers()
     with open_loggers(config, {**settings, "method": method}) as loggers:
         model = train(cell, loggers, own_hash)
         measured = measure_and_save(cell, model)

@@ -14,6 +14,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from tsdtp.cli.check import check_command, exit_with, load_preset
+from tsdtp.cli.check_training import check_training
 from tsdtp.cli.config import (
     HYDRA_VERSION_BASE,
     ConfigError,
@@ -110,10 +111,15 @@ class Search:
         return {"start": list(self.start), "trial": list(self.trial), **own}
 
     def pool(self) -> Pool:
-        """Slots for the trials' hardware."""
+        """Slots for the trials' hardware.
+
+        Raises:
+            ConfigError: if the machine has none, or every trial would be refused.
+        """
         with initialize_config_dir(config_dir(), version_base=HYDRA_VERSION_BASE):
-            hardware = plain(compose("train", self.trial).hardware)
-        return Pool(choose_slots([hardware], self.settings["slots"]), imports=IMPORTS)
+            config = compose("train", self.trial)
+        check_training(config)
+        return Pool(choose_slots([plain(config.hardware)], self.settings["slots"]), imports=IMPORTS)
 
     def run(self, study: Study, pool: Pool) -> None:
         """Makes trials until there are as many as were asked for.

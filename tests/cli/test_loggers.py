@@ -40,9 +40,15 @@ def test_csv_goes_on_where_a_training_is_resumed(tsdtp):
     again = tsdtp("train", *settings, "epochs=3", "ckpt_path=last", "overwrite=true")
     assert again.code == 0 and "epoch 3/3" in again.out and "epoch 2/3" not in again.out
     after = pd.read_csv(RUN / "csv" / "metrics.csv")
-    assert after.head(len(before))[before.columns].equals(before)
+    curve = before.dropna(subset=["epoch"])
+    assert after.head(len(curve))[curve.columns].equals(curve)
     assert after["epoch"].dropna().unique().tolist() == [0, 1, 2]
-    assert after["val/accuracy"].count() == 3
+    assert after["val/accuracy"].count() == 3 and after["record/quality/n"].count() == 1
+    (RUN / "checkpoints" / "last.ckpt").unlink()  # the one before: the third epoch comes again
+    again = tsdtp("train", *settings, "epochs=3", "ckpt_path=last", "overwrite=true")
+    assert "epoch 3/3" in again.out
+    repeated = pd.read_csv(RUN / "csv" / "metrics.csv")
+    assert repeated["step"].tolist() == after["step"].tolist()
     assert tsdtp("train", *settings, "epochs=1", "overwrite=true").code == 0
     assert pd.read_csv(RUN / "csv" / "metrics.csv")["val/accuracy"].count() == 1, "a fresh start"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,7 +36,7 @@ def open_loggers(config: DictConfig, settings: dict[str, Any]) -> Iterator[list[
     try:
         for logger in loggers:
             if config.ckpt_path and isinstance(logger, CSVLogger):
-                _go_on(logger)
+                _go_on(logger, Path(config.ckpt_path), folder)
             _start(logger, settings, folder)
         yield loggers
         status = "success"
@@ -53,14 +52,19 @@ def _build(node: DictConfig, folder: Path, resumed: str | None) -> Logger:
 
 
 @rank_zero_only
-def _go_on(logger: CSVLogger) -> None:
-    """Keeps the rows so far, which Lightning deletes where it opens the file."""
+def _go_on(logger: CSVLogger, checkpoint: Path, folder: Path) -> None:
+    """Keeps the rows up to the run's own checkpoint; Lightning deletes all that it finds."""
+    import pandas as pd
+    import torch
+
     path = Path(logger.log_dir, ExperimentWriter.NAME_METRICS_FILE)
-    rows = path.read_bytes() if path.is_file() else b""
-    writer = logger.experiment
-    if rows:
-        write_atomic(path, rows)
-        writer.metrics_keys = next(csv.reader(rows.decode().splitlines()))
+    if not (path.is_file() and checkpoint.resolve().is_relative_to(folder.resolve())):
+        return
+    rows: Any = pd.read_csv(path, dtype=str)
+    done = torch.load(checkpoint, weights_only=True, map_location="cpu", mmap=True)["global_step"]
+    kept = rows[rows["step"].astype(int) < done].dropna(subset=["epoch"])  # not the old record's
+    logger.experiment.metrics_keys = list(kept)
+    write_atomic(path, kept.to_csv(index=False))
 
 
 @rank_zero_only

@@ -5,6 +5,17 @@ from __future__ import annotations
 import pytest
 from tiny import FAMILIES, make_batch
 
+from tsdtp.models import hub
+
+
+@pytest.fixture(autouse=True)
+def hub_is_asked_anew(monkeypatch):
+    """No test learns from another one whether the hub answers."""
+    monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", hub.constants.HF_HUB_OFFLINE)
+    hub.reach_hub.cache_clear()
+    yield
+    hub.reach_hub.cache_clear()
+
 
 @pytest.fixture
 def batch() -> dict:

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read when transformers is imported
+
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -20,8 +23,6 @@ CAUSAL_FAMILIES = ("gpt2", "llama", "qwen2")
 SEQ2SEQ_FAMILIES = ("marian", "bart", "mbart", "t5")
 VOCABULARY, PAD, SPECIAL = 100, 1, 2  # ids 0 to 4 are no words; 2 closes a sequence
 LENGTHS = (24, 3, 17, 1, 9, 15)
-
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 # Overrides of a `tsdtp train` that does everything once and leaves no more than its record.
 FAST = ("debug=fast", "callbacks=none", "logger=none", "hardware.threads=1")

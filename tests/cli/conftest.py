@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 import sys
 from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
+from unittest.mock import patch
 
 import pytest
+import torch
 from tiny import FAST, REPOSITORY, VOCABULARY, make_model
 
 from tsdtp.data.tokenizer import train_tokenizer
@@ -26,8 +29,9 @@ class Outcome(NamedTuple):
 
 @pytest.fixture
 def tsdtp(monkeypatch, capsys, tmp_path):
-    """`tsdtp("train", ...)` as from a shell in an empty folder."""
+    """`tsdtp("train", ...)` as from a shell in an empty folder; threads are as before after it."""
     monkeypatch.chdir(tmp_path)
+    threads = torch.get_num_threads()
 
     def run(command: str, *arguments: str) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["tsdtp", *arguments])
@@ -39,7 +43,9 @@ def tsdtp(monkeypatch, capsys, tmp_path):
         captured = capsys.readouterr()
         return Outcome(int(code), captured.out, captured.err)
 
-    return run
+    with patch.dict(os.environ):
+        yield run
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

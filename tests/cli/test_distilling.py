@@ -6,9 +6,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from tiny import FAST
 
+from tsdtp.cli import training
 from tsdtp.cli.cells import load_run
+from tsdtp.models.texts import inputs_of
 from tsdtp.results import read_record
 
 RUN = "outputs/runs/synthetic_sentence/tiny_bert"
@@ -28,6 +31,21 @@ def test_several_teachers_and_altered_texts(tsdtp, teachers):
     assert config["others"] == [1] and config["noise"] == 0.3
     shutil.rmtree(teachers[1])
     assert load_run(f"{RUN}/ts_dtp-0.7/seed0")[1].pruner.layers == [0, 1, 2]
+
+
+def test_those_that_teach_are_the_runs_that_were_named(tsdtp, teachers, monkeypatch):
+    tasks = []
+    monkeypatch.setattr(training, "fit", lambda task, *_: tasks.append(task) or task.model)
+    named = ("teacher.others=[1]", "teacher.distillation=0.7", "teacher.noise=0.3")
+    pruned = ("pruning=topk", "pruning.budget=0.7", "model.init_from=unpruned")
+    assert tsdtp("train", *FAST, *pruned, *named, "benchmark.enabled=false").code == 0
+    (task,) = tasks
+    assert (task.distillation, task.noise) == (0.7, 0.3)
+    batch = inputs_of(next(iter(load_run(str(teachers[0]))[0].data.loader("validation", 8))))
+    found = [teacher(**batch).logits for teacher in (task.teacher, *task.others)]
+    expected = [load_run(str(run))[1].unpruned()(**batch).logits for run in teachers]
+    torch.testing.assert_close(found, expected)
+    assert not torch.allclose(*found, atol=1e-3)
 
 
 def test_a_teacher_that_is_not_there(tsdtp, teachers):

@@ -33,6 +33,16 @@ def test_packed_equals_masked(method, family, batch):
     torch.testing.assert_close(packed.logits, masked.logits, atol=1e-4, rtol=0)
 
 
+def test_packed_equals_masked_where_the_head_averages(method, batch):
+    model = build(method, "bert")
+    model.pooling = "mean"
+    packed, masked = (outputs(model, batch, e) for e in ("packed", "masked"))
+    assert torch.equal(packed.kept_layers, masked.kept_layers)
+    torch.testing.assert_close(packed.logits, masked.logits, atol=1e-4, rtol=0)
+    drops = model.pruner.search is not None and model.pruner.layers
+    assert (packed.tokens_kept[-1] < packed.tokens_entered).any() == bool(drops)
+
+
 def test_packed_follows_masked_in_bfloat16(method, family, batch):
     """Rounding differs with a product's shape: a token on the threshold may go either way."""
     model = build(method, family, torch.bfloat16)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -13,6 +13,8 @@ from tsdtp.jobs.board import Board
 from tsdtp.jobs.job import Job, State
 from tsdtp.jobs.progress import PROGRESS_NAME, Progress, enter_stage, read_progress, write_progress
 
+NOW = 1000.0
+
 
 def make(folder: Path, name: str, state: State, **known) -> Job:
     place = folder / name
@@ -20,8 +22,9 @@ def make(folder: Path, name: str, state: State, **known) -> Job:
 
 
 @pytest.fixture
-def jobs(tmp_path):
-    running = make(tmp_path, "running", State.RUNNING, started=time.monotonic() - 30)
+def jobs(tmp_path, monkeypatch):
+    monkeypatch.setattr("tsdtp.jobs.job.time", SimpleNamespace(monotonic=lambda: NOW))
+    running = make(tmp_path, "running", State.RUNNING, started=NOW - 30)
     write_progress(running.folder, Progress("training", 1, 4, 0.25, 0.875, (0.875,)))
     return [
         make(tmp_path, "done", State.DONE, seconds=12.0),

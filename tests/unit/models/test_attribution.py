@@ -98,6 +98,15 @@ def test_the_same_alone_and_in_a_batch(batch):
         torch.testing.assert_close(alone[0], together[row, :n], atol=1e-4, rtol=0)
 
 
+def test_what_a_classifier_says_is_explained_whatever_the_labels(batch):
+    # Of two classes both have the same margin but for the sign.
+    teacher = prune(make_model("bert", num_labels=3), "none", special_ids=[SPECIAL]).eval()
+    expected = attribute(teacher, batch)
+    for label in range(3):
+        labels = torch.full((len(LENGTHS),), label)
+        assert torch.equal(attribute(teacher, {**batch, "labels": labels}), expected)
+
+
 def test_more_steps_converge(batch):
     teacher = random_teacher()
     exact = attribute(teacher, batch, steps=64)

@@ -24,9 +24,7 @@ def session(monkeypatch):
     session.requests = []
     monkeypatch.setattr(hub, "get_session", lambda: session)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    hub.reach_hub.cache_clear()
-    yield session
-    hub.reach_hub.cache_clear()
+    return session
 
 
 def test_an_unreachable_hub_is_asked_once_and_left_alone(session, monkeypatch, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -111,6 +112,7 @@ def test_what_writes_is_no_classifier(tokenizer):
 
 
 def test_calibration_on_texts_meets_the_budget_as_on_batches(model, tokenizer):
+    model = copy.deepcopy(model)
     batches = list(tokenised(TEXTS * 8, tokenizer))
     on_batches = tsdtp.calibrate(model, batches, 0.6)
     assert tsdtp.calibrate(model, TEXTS * 8, 0.6, tokenizer=tokenizer) == on_batches

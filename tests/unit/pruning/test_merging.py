@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tiny import SPECIAL, make_model
 
 from tsdtp.attention import attend
+from tsdtp.models import prune
 from tsdtp.packing import Layout
 from tsdtp.pruning.merging import bipartite_match, merge, summary_rows
 
@@ -63,6 +65,21 @@ def test_a_token_that_stands_for_two_is_attended_to_as_two_are():
     weighed, _ = attend(q, k, v, once, gate=mass, backend="reference")
     doubled, _ = attend(q[again], k[again], v[again], twice, backend="reference")
     torch.testing.assert_close(weighed[again], doubled)
+
+
+@pytest.mark.parametrize("execution", ["packed", "masked"])
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+def test_merging_what_is_equal_changes_no_answer(pooling, execution):
+    """Words without positions: both tokens of a pair are one and the same."""
+    model = make_model("bert")
+    model.bert.embeddings.position_embeddings.weight.data.zero_()
+    settings = {"pooling": pooling, "execution": execution, "special_ids": [SPECIAL]}
+    pruned = prune(model, "tome", fraction=1.0, layers=[0], **settings)
+    ids = torch.tensor([[0, 7, 7, 8, 8, SPECIAL]])
+    with torch.inference_mode():
+        out, expected = pruned(ids), pruned.unpruned()(ids)
+    assert out.tokens_kept[0].item() == 4
+    torch.testing.assert_close(out.logits, expected.logits, atol=1e-5, rtol=0)
 
 
 def test_the_most_important_of_the_dropped_becomes_the_summary():

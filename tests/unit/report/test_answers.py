@@ -37,6 +37,18 @@ def test_seeds_are_averaged_by_example():
     (row,) = compare(runs).to_dict("records")
     assert row["seeds"] == 2, "a seed without a partner is left out"
     assert row["difference"] == pytest.approx((1 + 0 + 0.5 + 0) / 4)
+    # t = 0.375 / (0.4787 / sqrt(4)) = 1.567 with 3 degrees of freedom
+    assert row["p"] == pytest.approx(0.2151, abs=1e-4)
+
+
+def test_the_interval_holds_the_mean_of_95_in_100_draws():
+    # 100 examples are right with the first alone, 40 with the second alone, 260 with both.
+    first, second = [1] * 100 + [0] * 40 + [1] * 260, [0] * 100 + [1] * 300
+    (row,) = compare([run("ts_dtp", first), run("dtp", second)]).to_dict("records")
+    half = 1.96 * (140 / 400 - 0.15**2) ** 0.5 / 400**0.5
+    assert row["difference"] == pytest.approx(0.15)
+    assert row["low"] == pytest.approx(0.15 - half, abs=half / 10)
+    assert row["high"] == pytest.approx(0.15 + half, abs=half / 10)
 
 
 def test_a_part_taken_out_is_compared_with_the_whole():

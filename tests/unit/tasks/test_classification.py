@@ -244,3 +244,12 @@ def test_after_soft_until_the_pruner_rests_and_tokens_are_gone(method):
     assert watched.executions == ["masked"] * 4 + ["packed"] * 4
     first, last_soft, last = (watched.weights[i] for i in (0, 3, 7))
     assert not torch.equal(first, last_soft) and torch.equal(last_soft, last)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_part_of_the_training_is_counted_over_all_epochs():
+    watched = Watched()
+    task = task_of(model_of("transkimmer", budget=0.8, soft_until=0.5))
+    trainer = trainer_of(-1, max_epochs=2, callbacks=[BudgetSchedule(examples(2, 3)), watched])
+    trainer.fit(task, loader(4, 1))
+    assert watched.executions == ["masked"] * 4 + ["packed"] * 4

@@ -5,8 +5,9 @@ import torch
 
 from tsdtp.models import PrunedOutput
 from tsdtp.models.cost import EncoderShape
+from tsdtp.models.decoder_cost import DecoderShape
 from tsdtp.pruning import find_method
-from tsdtp.tasks.metrics import PruningCost
+from tsdtp.tasks.metrics import PruningCost, TranslationCost
 
 SHAPE = EncoderShape(num_layers=2, hidden_size=4, intermediate_size=8, num_heads=2)
 
@@ -82,6 +83,29 @@ def test_nothing_kept_is_no_division_by_zero():
     cost.update(gone, ELIGIBLE[:1], torch.tensor([[0, 1, 0, 0]]).bool())
     assert cost.compute()["keep_precision"] == 0
     assert cost.compute()["keep_recall"] == 0
+
+
+def test_a_decoder_attends_to_the_tokens_that_the_last_block_leaves():
+    """Targets of 2 and 1 tokens, of the sources of 4 and 2 tokens that leave 2 each."""
+    decoder = DecoderShape(1, 4, 8, attention_size=4, vocab_size=10)
+    cost = TranslationCost(SHAPE, decoder, find_method("none")(2, 4))
+    cost.update(OUTPUT, torch.tensor([[5, 6], [7, -100]]))
+
+    def cross(source: int, target: int) -> int:
+        keys_and_values, queries_and_outputs = 2 * 2 * source * 4 * 4, 2 * 2 * target * 4 * 4
+        return keys_and_values + queries_and_outputs + 2 * 2 * source * target * 4
+
+    def own(target: int) -> int:
+        pairs = target * (target + 1) // 2
+        return 2 * target * (4 * 4 * 4 + 2 * 4 * 8 + 4 * 10) + 2 * 2 * pairs * 4
+
+    written = own(2) + own(1)
+    spent, full = cross(2, 2) + cross(2, 1), cross(4, 2) + cross(2, 1)
+    everything = (SPENT + spent + written) / (FULL + full + written)
+    assert cost.compute() == {
+        "translation_flops_ratio": pytest.approx(everything),
+        "cross_attention_flops_ratio": pytest.approx(spent / full),
+    }
 
 
 def test_reset_and_no_weights_of_its_own():

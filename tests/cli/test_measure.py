@@ -1,0 +1,26 @@
+"""What a benchmark compares."""
+
+from __future__ import annotations
+
+import torch
+from tiny import SPECIAL, make_model
+
+from tsdtp.cli.measure import forwards
+from tsdtp.models import prune
+
+
+def test_the_pruned_model_meets_itself_unpruned_and_the_plain_one(batch):
+    model = prune(make_model("bert"), "topk", fraction=0.3, special_ids=[SPECIAL]).eval()
+    plain_forwards = []
+    model.hf_model.register_forward_hook(lambda *_: plain_forwards.append(1))
+    out, plain = {}, {}
+    for name, forward in forwards(model).items():
+        plain_forwards.clear()
+        with torch.inference_mode():
+            out[name] = forward(batch)
+        plain[name] = len(plain_forwards)
+    assert plain == {"pruned": 0, "unpruned": 0, "plain": 1}
+    assert torch.equal(out["unpruned"].tokens_kept[-1], out["unpruned"].tokens_entered)
+    assert out["pruned"].tokens_kept[-1].sum() < 0.5 * out["pruned"].tokens_entered.sum()
+    torch.testing.assert_close(out["unpruned"].logits, out["plain"].logits, atol=1e-5, rtol=0)
+    assert not torch.allclose(out["pruned"].logits, out["plain"].logits, atol=1e-3)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from tiny import FAST, make_seq2seq
+from transformers import MBart50Tokenizer, MBartTokenizer
 
 import tsdtp as tsdtp_library
+from tsdtp.cli.cells import TranslationCell
 from tsdtp.data.synthetic_translation import generate_translation
 from tsdtp.data.tokenizer import train_bpe
 from tsdtp.results import read_record
@@ -62,6 +66,24 @@ def test_an_mbart_of_random_weights_writes_from_where_it_learnt_to_begin(tsdtp):
     model = tsdtp_library.from_pretrained(folder.parent)
     read = model.shift(torch.tensor([[7, 8, model.config.eos_token_id]]))[0, 0].item()
     assert read == model.hf_model.generation_config.decoder_start_token_id
+    record = read_record(folder.parent)
+    wanted = record.provenance["config"]["task"]["generation"]
+    assert wanted == {name: getattr(model.hf_model.generation_config, name) for name in wanted}
+
+
+@pytest.mark.parametrize(
+    ("kind", "key"),
+    [(MBart50Tokenizer, "forced_bos_token_id"), (MBartTokenizer, "decoder_start_token_id")],
+)
+def test_a_multilingual_model_begins_as_its_targets_do(kind, key):
+    pieces = ["<s>", "<pad>", "</s>", "<unk>", "▁", *"abcdefghijklmnopqrstuvwxyz"]
+    tokenizer = kind(vocab=[(piece, -1.0) for piece in pieces])
+    tokenizer.src_lang, tokenizer.tgt_lang = languages = ("en_XX", "de_DE")
+    task = SimpleNamespace(generation={"num_beams": 2})
+    data = SimpleNamespace(language_tokens=languages)
+    cell: Any = SimpleNamespace(config=SimpleNamespace(task=task), data=data, tokenizer=tokenizer)
+    german = tokenizer.convert_tokens_to_ids("de_DE")
+    assert TranslationCell.writing(cell) == {key: german, "num_beams": 2}
 
 
 def test_a_task_attention_is_taught_to_translate(tsdtp):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from methods import build_pruner
 from tiny import CAUSAL_FAMILIES, make_batch, make_lm, on_the_left
+from transformers import GenerationConfig
 
 import tsdtp
 
@@ -43,6 +44,14 @@ def test_full_keep_writes_the_plain_models_tokens(family, prompts, search):
     assert torch.equal(model.generate(**prompts, **search), expected)
     model.execution = "hf"
     assert torch.equal(model.generate(**prompts, **search), expected)
+
+
+def test_what_a_given_config_does_not_say_is_the_models_own(family, prompts):
+    plain, model = make_lm(family), build(family, "none")
+    for writer in (plain, model.hf_model):
+        writer.generation_config.num_beams = 2
+    given = {"generation_config": GenerationConfig(max_new_tokens=5, do_sample=False)}
+    assert torch.equal(model.generate(**prompts, **given), plain.generate(**prompts, **given))
 
 
 @pytest.mark.parametrize("search", [GREEDY, BEAM], ids=["greedy", "beam"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
 import torch
 from methods import BUDGET, METHODS, build_pruner, calibrated
@@ -77,6 +79,17 @@ def test_padding_may_stand_on_the_left(method, batch):
         left["input_ids"][row, 24 - n :] = batch["input_ids"][row, :n]
         left["attention_mask"][row, 24 - n :] = 1
     torch.testing.assert_close(outputs(model, left, "packed").logits, right.logits)
+
+
+def test_types_of_tokens_mean_what_they_mean_to_the_plain_model(family, batch):
+    plain = make_model(family)
+    if "token_type_ids" not in inspect.signature(type(plain).forward).parameters:
+        pytest.skip(f"{family} knows no types")
+    typed = {**batch, "token_type_ids": torch.arange(24).expand(6, 24) % 2}
+    expected = plain(**typed).logits
+    out = outputs(build("none", family), typed, "packed")
+    torch.testing.assert_close(out.logits, expected, atol=1e-4, rtol=0)
+    assert not torch.allclose(plain(**batch).logits, expected)
 
 
 def test_a_text_beyond_the_positions_is_refused_before_it_is_read(family):

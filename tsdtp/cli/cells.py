@@ -101,13 +101,20 @@ class TranslationCell(Cell[TranslationData]):
         self, model: Any, optim: AdamW, teacher: Any = None, split: str = "validation", **settings
     ) -> PruningTask:
         """See `Cell.task`."""
-        references, generation = self.data.references(split), dict(self.config.task.generation)
-        if self.data.language_tokens is not None:
-            target = self.tokenizer.convert_tokens_to_ids(self.data.language_tokens[1])
-            generation = {"forced_bos_token_id": target, **generation}
+        references, writing = self.data.references(split), self.writing()
         return TranslationTask(
-            model, self.tokenizer, references, optim, teacher, generation, **settings
+            model, self.tokenizer, references, optim, teacher, writing, **settings
         )
+
+    def writing(self) -> dict[str, Any]:
+        """Settings of `generate`, the language to write in included, as targets begin with it."""
+        settings = dict(self.config.task.generation)
+        if self.data.language_tokens is None:
+            return settings
+        language = self.tokenizer.convert_tokens_to_ids(self.data.language_tokens[1])
+        # mBART's first tokenizer puts it behind the end, whence a decoder shifts it to the front.
+        last = self.tokenizer(text_target="a")["input_ids"][-1] == language
+        return {"decoder_start_token_id" if last else "forced_bos_token_id": language, **settings}
 
     def final_task(self, model: Any) -> PruningTask:
         """With a standard error of BLEU, and compared with the baseline."""
@@ -115,7 +122,9 @@ class TranslationCell(Cell[TranslationData]):
         return self.task(model, AdamW(), split=self.data.reported, **extra)
 
     def wrap(self, weights: PreTrainedModel, pruner: TokenPruner, **settings) -> PrunedSeq2Seq:
-        """A pruned encoder-decoder."""
+        """A pruned encoder-decoder, which is saved with how it writes."""
+        if weights.generation_config is not None:
+            weights.generation_config.update(**self.writing())
         return PrunedSeq2Seq(weights, pruner, **settings)
 
 

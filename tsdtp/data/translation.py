@@ -168,6 +168,8 @@ class TranslationData(TaskData):
             )
         for token in self.language_tokens or ():
             check_language(token, tokenizer, self.name)
+        if self.language_tokens is not None:  # part of what names the cached rows
+            tokenizer.src_lang, tokenizer.tgt_lang = self.language_tokens  # pyright: ignore
         from datasets import config
 
         cache = Path(self.cache_dir or config.HF_DATASETS_CACHE / "tsdtp").expanduser()

@@ -102,9 +102,10 @@ class PrunedCausalLM(PrunedClassifier):
 
     def _copies(self, settings: dict) -> int:
         """How many times `generate` will repeat each prompt."""
-        config = settings.get("generation_config") or self.hf_model.generation_config
+        configs = (settings.get("generation_config"), self.hf_model.generation_config)
         names = ("num_beams", "num_return_sequences")
-        return max(settings.get(name) or getattr(config, name) or 1 for name in names)
+        asked = [[settings.get(n), *(getattr(c, n, None) for c in configs)] for n in names]
+        return max(next(filter(None, values), 1) for values in asked)
 
     def read_prompt(self, input_ids: Tensor, attention_mask: Tensor):
         """The cache of a padded batch of prompts [B, S], see `prompt_cache`."""

@@ -36,12 +36,13 @@ class DecoderShape:
     def of(cls, config: Any) -> DecoderShape:
         """The sizes of a Hugging Face config's decoder, under whatever names it has them."""
         relative = config.model_type == "t5"
+        own_words = not getattr(config, "share_encoder_decoder_embeddings", True)  # Marian's
         return cls(
             num_layers=config.num_decoder_layers if relative else config.decoder_layers,
             hidden_size=config.d_model,
             intermediate_size=config.d_ff if relative else config.decoder_ffn_dim,
             attention_size=config.d_kv * config.num_heads if relative else config.d_model,
-            vocab_size=config.vocab_size,
+            vocab_size=config.decoder_vocab_size if own_words else config.vocab_size,
             feed_forward_products=3 if getattr(config, "is_gated_act", False) else 2,
         )
 

@@ -8,7 +8,8 @@ from tsdtp.models.rotary_blocks import ROTARY_FAMILIES, causal_bias
 
 
 def _gpt2_embed(base, input_ids, token_type_ids, positions):
-    return base.drop(base.wte(input_ids) + base.wpe(positions))
+    x = base.wte(input_ids) + base.wpe(positions)
+    return base.drop(x if token_type_ids is None else x + base.wte(token_type_ids))
 
 
 def _gpt2_attention_output(block, context, residual):

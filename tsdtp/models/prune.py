@@ -86,7 +86,8 @@ def special_of(model: PreTrainedModel, warn: bool) -> list[int]:
     """The special tokens that a model's config names, and where asked a warning for none."""
     names = ("bos_token_id", "cls_token_id", "eos_token_id", "sep_token_id")
     ids = [getattr(model.config, name, None) for name in names]
-    known = [i for i in ids if isinstance(i, int)]
+    several = [i if isinstance(i, list) else [i] for i in ids]  # some models end in several ways
+    known = [i for one in several for i in one if isinstance(i, int)]
     if warn and not known:
         warnings.warn(
             "the model does not say which tokens are special, so that all but the first may be "

@@ -148,8 +148,20 @@ class PrunedModel(nn.Module, ABC):
         return super().train(mode)
 
     def _apply(self, fn, recurse=True):
-        """Moves and casts like any module; the wrapped model's own buffers follow."""
+        """Moves and casts like any module; the wrapped model's own buffers follow.
+
+        But the frequencies of rotary positions are not cast: in half precision far tokens would
+        stand elsewhere.
+        """
+        turns = [
+            (module, name, buffer)
+            for module in self.modules()
+            for name, buffer in module.named_buffers(recurse=False)
+            if name.endswith("inv_freq")
+        ]
         super()._apply(fn, recurse)
+        for module, name, buffer in turns:
+            setattr(module, name, buffer.to(getattr(module, name).device))
         for name, _ in self.hf_model.named_buffers(recurse=False):
             setattr(self.hf_model, name, getattr(self, name))
         return self

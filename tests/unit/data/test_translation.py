@@ -197,9 +197,21 @@ def test_a_prefix_comes_before_each_source(make):
     assert all(word in LEXICON for word in words.split())
 
 
-def test_language_tokens_tell_a_multilingual_model(make):
+def mbart_tokenizer() -> MBart50Tokenizer:
     pieces = ["<s>", "<pad>", "</s>", "<unk>", "▁", *"abcdefghijklmnopqrstuvwxyz"]
-    tokenizer = MBart50Tokenizer(vocab=[(piece, -1.0) for piece in pieces])
+    return MBart50Tokenizer(vocab=[(piece, -1.0) for piece in pieces])
+
+
+def test_languages_are_told_also_where_the_rows_are_in_the_cache(make):
+    rows = {"source": "synthetic", "train_examples": 20, "eval_examples": 3}
+    for _ in range(2):
+        tokenizer = mbart_tokenizer()
+        make(**rows, language_tokens=["de_DE", "en_XX"]).prepare(tokenizer)
+        assert (tokenizer.src_lang, tokenizer.tgt_lang) == ("de_DE", "en_XX")
+
+
+def test_language_tokens_tell_a_multilingual_model(make):
+    tokenizer = mbart_tokenizer()
     arguments = {"source": "synthetic", "train_examples": 20, "eval_examples": 3}
     firsts = []
     for target in ("de_DE", "fr_XX"):

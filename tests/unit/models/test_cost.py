@@ -4,6 +4,7 @@ import pytest
 import torch
 from tiny import FAMILIES, LENGTHS, SEQ2SEQ_FAMILIES, make_batch, make_model, make_seq2seq
 from torch.utils.flop_counter import FlopCounterMode
+from transformers import AutoConfig
 
 from tsdtp.models import prune
 from tsdtp.models.cost import EncoderShape, encoder_flops, unpruned_flops
@@ -87,6 +88,13 @@ def test_the_shape_is_the_models():
     for family in ("bert", "distilbert"):
         shape = prune(make_model(family), "none").shape
         assert shape == EncoderShape(4, 32, 64, 4, reads_one=True)
+
+
+def test_a_marian_with_two_vocabularies_chooses_among_the_targets():
+    sizes = {"vocab_size": 100, "decoder_vocab_size": 1000}
+    config = AutoConfig.for_model("marian", **sizes, share_encoder_decoder_embeddings=False)
+    assert DecoderShape.of(config).vocab_size == 1000
+    assert DecoderShape.of(AutoConfig.for_model("marian", **sizes)).vocab_size == 100
 
 
 @pytest.mark.parametrize("family", SEQ2SEQ_FAMILIES)

@@ -136,11 +136,26 @@ def test_special_tokens_come_from_the_config_unless_told(batch):
     assert tsdtp.prune(plain).special_ids.tolist() == []
     plain.config.eos_token_id = SPECIAL
     assert tsdtp.prune(plain).special_ids.tolist() == [SPECIAL]
+    plain.config.eos_token_id = [9, SPECIAL]  # as Llama 3 has it
+    assert tsdtp.prune(plain).special_ids.tolist() == [SPECIAL, 9]
     model = tsdtp.prune(plain, "topk", fraction=0.0, special_ids=[7, SPECIAL, 7])
     assert model.special_ids.tolist() == [SPECIAL, 7]
     stays = (batch["input_ids"] == SPECIAL) | (batch["input_ids"] == 7)
     stays[:, 0] = True
     assert torch.equal(model(**batch).tokens_kept[-1], (stays & batch["attention_mask"] > 0).sum(1))
+
+
+@pytest.mark.parametrize("family", ["llama", "modernbert"])
+def test_half_precision_does_not_move_far_tokens(family):
+    model = tsdtp.prune(make_model(family), "topk", special_ids=[SPECIAL])
+
+    def turns() -> dict:
+        return {name: b.clone() for name, b in model.named_buffers() if name.endswith("inv_freq")}
+
+    before = turns()
+    model.bfloat16()
+    assert before and next(model.parameters()).dtype == torch.bfloat16
+    assert all(torch.equal(turns()[name], value) for name, value in before.items())
 
 
 def test_a_missing_mask_means_all_tokens(batch):

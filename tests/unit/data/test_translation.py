@@ -202,12 +202,15 @@ def mbart_tokenizer() -> MBart50Tokenizer:
     return MBart50Tokenizer(vocab=[(piece, -1.0) for piece in pieces])
 
 
-def test_languages_are_told_also_where_the_rows_are_in_the_cache(make):
+def test_languages_are_told_also_where_the_rows_are_in_the_cache(make, tmp_path):
     rows = {"source": "synthetic", "train_examples": 20, "eval_examples": 3}
+    cached = []
     for _ in range(2):
         tokenizer = mbart_tokenizer()
         make(**rows, language_tokens=["de_DE", "en_XX"]).prepare(tokenizer)
         assert (tokenizer.src_lang, tokenizer.tgt_lang) == ("de_DE", "en_XX")
+        cached.append(sorted(tmp_path.rglob("*.arrow")))
+    assert cached[0] == cached[1] != []
 
 
 def test_language_tokens_tell_a_multilingual_model(make):

@@ -31,14 +31,16 @@ class OneText(nn.Module):
 
         Args:
             input_ids: [1, S] int64.
-            token_type_ids: [1, S] int64; zeros where the model has none.
+            token_type_ids: [1, S] int64; zeros where the model has none, which are not read.
 
         Returns:
             logits [1, C], and [S] int64, in how many blocks each token stayed.
         """
         model, ids = self.model, whole(input_ids)
         encoder = model.packed_encoder()
-        embeddings = ids.like(encoder.embed(ids, token_type_ids[0]))
+        knows_types = getattr(model.config, "type_vocab_size", 0)  # GPT-2 takes words for types
+        types = token_type_ids[0] if knows_types else None
+        embeddings = ids.like(encoder.embed(ids, types))
         encoding = encoder(embeddings, ids.values, model.protected(ids), masked=False)
         return model.classify(encoding), encoding.kept
 

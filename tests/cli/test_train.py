@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,9 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from safetensors.torch import load_file
-from tiny import FAST, make_model
-from transformers import AutoTokenizer
+from tiny import FAST
 
 from tsdtp.cli import measure
 from tsdtp.cli.cells import load_run
@@ -137,67 +134,6 @@ def test_attributions_are_computed_once_for_all_budgets(tsdtp, trained):
         variant = f"variant={key.partition('=')[0]}"
         assert tsdtp("train", *FAST, *pruned, "pruning.budget=0.9", variant, key).code == 0
     assert len(list(kept.iterdir())) == 3, "others for another path, and for what the head reads"
-
-
-def test_a_run_may_start_afresh_and_still_be_taught(tsdtp, own):
-    mine = ("task=text_classification", "task.data.local_dir=my_data", "model=own")
-    labels = ("task.data.text_columns=[text]", "task.data.label_names=[no,yes]")
-    words = (*FAST, *mine, *labels, "model.path=my_classifier", "task.data.max_length=32")
-    alone = tsdtp("train", *words, "model.init_from=null", "warm_start=false")
-    assert alone.code == 2 and "valid where model.init_from names a teacher" in alone.err
-    assert tsdtp("train", *words, "optim.lr=1e-2").code == 0
-    pruned = ("model.init_from=unpruned", "pruning=ts_dtp", "pruning.budget=0.7", "optim.lr=0")
-    for warm in ("true", "false"):
-        outcome = tsdtp("train", *words, *pruned, f"warm_start={warm}", f"variant=warm_{warm}")
-        assert outcome.code == 0 and "teaching: auxiliary loss" in outcome.out, outcome.err
-    begun = load_file("my_classifier/model.safetensors")
-    folder = Path("outputs/runs/text_classification/own")
-    unpruned, warm, afresh = (
-        load_file(folder / name / "seed0/model.safetensors")
-        for name in ("none", "ts_dtp-0.7-warm_true", "ts_dtp-0.7-warm_false")
-    )
-    key = "bert.encoder.layer.0.output.dense.weight"
-    assert torch.equal(afresh[key], begun[key]) and torch.equal(warm[key], unpruned[key])
-    assert not torch.equal(warm[key], afresh[key])
-    scorer = "pruner.task_attention.0.query"
-    assert torch.equal(warm[scorer], afresh[scorer]), "both were taught alike, before"
-
-
-def test_classes_in_another_order_are_refused(tsdtp, own):
-    def train(*names: str, **more: str):
-        config = json.loads(Path("my_classifier/config.json").read_text())
-        config["id2label"] = dict(enumerate(names))
-        Path("my_classifier/config.json").write_text(json.dumps(config))
-        mine = ("task=text_classification", "task.data.local_dir=my_data", "model=own")
-        labels = ("task.data.text_columns=[text]", "task.data.label_names=[no,yes]")
-        words = (*mine, *labels, "model.path=my_classifier", "task.data.max_length=32")
-        return tsdtp("train", *FAST, *words, "epochs=0", f"variant={''.join(names)}")
-
-    outcome = train("YES", "No")
-    assert outcome.code == 2
-    assert "model=own has the classes YES, No, the task no, yes; valid: a model" in outcome.err
-    for names in (("No", "YES"), ("LABEL_1", "LABEL_0")):
-        assert train(*names).code == 0
-
-
-def test_a_model_without_padding_trains_too(tsdtp, own):
-    tokenizer = AutoTokenizer.from_pretrained("my_classifier")
-    tokenizer.pad_token = None
-    tokenizer.add_special_tokens({"eos_token": "[EOS]"})
-    model = make_model("gpt2")
-    model.config.pad_token_id = None
-    for part in (model, tokenizer):
-        part.save_pretrained("my_gpt2")
-    mine = ("task=text_classification", "task.data.local_dir=my_data", "model=own")
-    labels = ("task.data.text_columns=[text]", "task.data.label_names=[no,yes]")
-    words = (*FAST, *mine, *labels, "model.path=my_gpt2", "task.data.max_length=32")
-    outcome = tsdtp("train", *words)
-    assert outcome.code == 0, outcome.err
-    run = "run=outputs/runs/text_classification/own/none/seed0"
-    assert tsdtp("predict", run, "good film", "bad").code == 0
-    shutil.rmtree("my_gpt2")
-    outcome = tsdtp("eval", run, "benchmark.enabled=false")
-    assert outcome.code == 0, "a run needs nothing but its own folder and the data"
 
 
 def test_held_out_rows_are_unknown_to_the_runs_that_teach(tsdtp, trained):
@@ -334,13 +270,3 @@ def test_a_budget_beyond_what_the_blocks_can_spend_is_named(tsdtp):
     assert "pruning.budget=0.9: more than 2 blocks spend with every token" in few.out
     enough = tsdtp("train", *FAST, "pruning=topk", "pruning.budget=0.7")
     assert enough.code == 0 and "more than" not in enough.out
-
-
-def test_a_budget_between_the_steps_of_short_texts_is_named(tsdtp, own):
-    mine = ("task=text_classification", "task.data.local_dir=my_data", "model=own", "epochs=0")
-    labels = ("task.data.text_columns=[text]", "task.data.label_names=[no,yes]")
-    words = (*FAST, *mine, *labels, "model.path=my_classifier", "task.data.max_length=32")
-    outcome = tsdtp("train", *words, "pruning=topk", "pruning.budget=0.7")
-    assert outcome.code == 0, outcome.err
-    assert re.search(r"budget=0.7: 0.6\d* is the nearest that texts of these", outcome.out)
-    assert "nothing dropped" not in outcome.out

@@ -167,8 +167,9 @@ def check_code(cells: Sequence[Planned]) -> None:
     asking = [
         cell
         for cell in cells
-        if cell.status is Status.OTHER_CODE and not _runs(cell)
-        if cell.settings["changed_code"] != "keep"
+        if cell.status is Status.OTHER_CODE
+        and cell.settings["changed_code"] != "keep"
+        and not _runs(cell)
     ]
     if asking:
         raise ConfigError(other_code(asking[0].record, f"{len(asking)} finished cells come"))

@@ -10,8 +10,6 @@ from tsdtp.report.figures import save_figures
 from tsdtp.report.html import save_page
 from tsdtp.report.render import load_report, print_report, save_report
 from tsdtp.report.speed import save_speed
-from tsdtp.report.sweep import read_sweep, without_replaced
-from tsdtp.results import read_records
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,8 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         out = options.out or options.folder
         paths = [*save_report(report, out), *save_figures(report, out)]
         paths.append(save_page(report, options.folder, out))
-        records, _ = read_records(options.folder, strict=False)
-        paths += save_speed(without_replaced(records, read_sweep(options.folder))[0], out)
+        paths += save_speed(report.records, out)
     except (OSError, ValueError) as error:
         print(f"tsdtp report: {error}", file=sys.stderr)
         return 2

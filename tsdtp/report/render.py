@@ -17,7 +17,7 @@ from tsdtp.report.caption import LEGEND
 from tsdtp.report.frame import to_frame, unique_runs
 from tsdtp.report.sweep import Sweep, finished, mark_missing, read_sweep, without_replaced
 from tsdtp.report.tables import Table, build_tables
-from tsdtp.results import RECORD_NAME, read_records, write_atomic
+from tsdtp.results import RECORD_NAME, RunRecord, read_records, write_atomic
 
 WIDTH = 120
 _LATEX = str.maketrans(
@@ -32,12 +32,13 @@ _LATEX = str.maketrans(
 
 @dataclass(frozen=True)
 class Report:
-    """Tables of one folder, the state of its sweep, what was left out and why, and its runs."""
+    """Tables of one folder, the state of its sweep, what was left out and why, runs and records."""
 
     tables: list[Table]
     heading: str = ""
     warnings: list[str] = field(default_factory=list)
     runs: pd.DataFrame = field(default_factory=pd.DataFrame)
+    records: list[RunRecord] = field(default_factory=list)
 
 
 def load_report(folder: str | Path) -> Report:
@@ -58,7 +59,8 @@ def load_report(folder: str | Path) -> Report:
     records, replaced = without_replaced(records, sweep)
     frame, repeated = unique_runs(to_frame(records))
     tables = build_tables(frame, sweep and sweep.cells)
-    return Report(tables, _heading(sweep, frame), warnings + replaced + repeated, frame)
+    warnings += replaced + repeated
+    return Report(tables, _heading(sweep, frame), warnings, frame, records)
 
 
 def _heading(sweep: Sweep | None, frame: pd.DataFrame) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -51,12 +52,14 @@ def test_random_tokens_at_a_keep_schedule(tsdtp):
     assert record.provenance["command"].startswith("tsdtp bench")
 
 
-def test_texts_are_also_measured_with_their_tokenising(tsdtp):
+def test_texts_are_also_measured_with_their_tokenising(tsdtp, monkeypatch):
+    monkeypatch.setenv("RAYON_NUM_THREADS", "")  # and taken back
     outcome = tsdtp("bench", *FAST, "pruning=dtp", "pruning.budget=0.6", "benchmark.order=sorted")
     assert outcome.code == 0, outcome.err
     record = only_record()
     assert record.identity["variant"] == "float32_batch4_sorted_threads1"
     assert record.speed["end_to_end"]["latency_ms"] > 0
+    assert os.environ["RAYON_NUM_THREADS"] == "1", "the tokenizer has no more cores than torch"
     assert record.cost["hf_flops_per_example"] > record.cost["flops_per_example"]
     assert record.cost["flops_ratio"] == pytest.approx(0.6, abs=0.2), "8 examples, 64 to calibrate"
 
@@ -112,6 +115,7 @@ def test_of_a_translator_the_encoder_and_the_whole_are_measured(tsdtp):
         (("tokens=0",), "tokens=0: valid are 3 to 128"),
         (("tokens=2",), "tokens=2: valid are 3 to 128"),
         (("tokens=[64,200]",), "tokens=[64, 200]: valid are 3 to 128"),
+        (("model.execution=masked",), "model.execution=masked: valid for tsdtp bench is packed"),
         (("benchmark.order=length",), "sorted"),
         (("keep_shedule=[1]",), "did you mean keep_schedule?"),
     ],

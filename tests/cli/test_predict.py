@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -22,19 +23,28 @@ def rows(outcome) -> list[dict]:
 
 
 def test_texts_files_and_standard_input_give_the_same(tsdtp, run, monkeypatch, tmp_path):
-    by_argument = rows(tsdtp("predict", run, LINE, "a\tb"))
-    assert [row["text"] for row in by_argument] == [LINE, ["a", "b"]]
+    by_argument = rows(tsdtp("predict", run, LINE, "a b"))
+    assert [row["text"] for row in by_argument] == [LINE, "a b"]
     for row in by_argument:
         assert row["label"] == max(row["probabilities"], key=row["probabilities"].get)
         assert set(row["probabilities"]) == {"negative", "positive"}
         assert len(row["kept"]) == row["tokens_kept"][-1] and row["kept"][0] == "[CLS]"
-    text = f"{LINE}\r\na\tb\n".encode()
+    text = f"\ufeff{LINE}\r\na b\n".encode()
     (tmp_path / "texts").write_bytes(text)
     assert rows(tsdtp("predict", run, "--file", "texts", "--batch-size", "1")) == by_argument
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
     assert rows(tsdtp("predict", run)) == by_argument
     (row,) = rows(tsdtp("predict", run, LINE, "--max-length", "4"))
     assert row["truncated"] and row["tokens_kept"][0] <= 4
+
+
+def test_pairs_are_read_where_the_task_has_them_or_no_record_says(tsdtp, trained):
+    run = f"run={trained('task=synthetic_pair')}"
+    (row,) = rows(tsdtp("predict", run, "a\tb"))
+    assert row["text"] == ["a", "b"]
+    assert "two texts with a tab between" in tsdtp("predict", run, "a").err
+    Path(run.removeprefix("run="), "metrics.json").unlink()
+    assert len(rows(tsdtp("predict", run, "a", "a\tb"))) == 2
 
 
 def test_explained_tokens_say_which_block_dropped_them(tsdtp, run):
@@ -62,6 +72,8 @@ def test_empty_lines_are_left_out_where_asked(tsdtp, run, tmp_path):
         (("RUN", ""), "empty"),
         (("RUN", "a\0b"), "NUL"),
         (("RUN", "a\tb\tc"), "more than one tab"),
+        (("RUN", "a\t1"), "has 1 text(s) an example; valid: a text without a tab"),
+        (("RUN", "caf\udce9"), "not UTF-8: 'caf\\udce9'"),
         (("RUN", "a", "--batch-size", "0"), "1 or more"),
         (("RUN", "a", "--max-length", "1"), "--max-length 1: valid is 4 or more"),
         (("RUN", "a", "--file", "texts"), "not both"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import signal
 import subprocess
@@ -14,7 +13,6 @@ import pytest
 import torch
 from tiny import FAST
 
-from tsdtp.cli import measure
 from tsdtp.cli.cells import load_run
 from tsdtp.results import read_record
 
@@ -175,57 +173,6 @@ def test_resumes_from_its_checkpoint(tsdtp):
     assert "epoch 2/2" in resumed.out and "epoch 1/2" not in resumed.out
     lost = tsdtp("train", *settings, "ckpt_path=nowhere.ckpt", "seed=3")
     assert lost.code == 2 and "no such checkpoint" in lost.err
-
-
-def test_eval_may_measure_speed_alone(tsdtp, monkeypatch):
-    assert tsdtp("train", *FAST, "benchmark.enabled=false", "hydra.run.dir=run").code == 0
-    before = read_record("run")
-    monkeypatch.delattr(measure, "evaluate")
-    benchmark = ("benchmark.examples=8", "benchmark.rounds=2", "benchmark.min_time=0.001")
-    assert tsdtp("eval", "run=run", "in_place=true", "quality=false", *benchmark).code == 0
-    after = read_record("run")
-    assert before.speed is None and after.speed["vs_packed"] > 0
-    assert (after.quality, after.cost) == (before.quality, before.cost)
-    assert "quality=false" in after.provenance["measured"]["command"]
-
-
-def test_eval_on_other_rows_is_a_task_of_its_own(tsdtp, trained):
-    folder = trained()
-    Path("mine.csv").write_text("text,label\ngood,positive\nbad,0\nso so,0\n")
-    other = (f"run={folder}", "data=mine.csv", "benchmark.enabled=false")
-    outcome = tsdtp("eval", *other, "hydra.run.dir=outputs/runs/other")
-    assert outcome.code == 0, outcome.err
-    record = read_record("outputs/runs/other")
-    assert record.identity["task"] == "synthetic_sentence_on_mine"
-    assert (record.quality["n"], record.quality["split"]) == (3, "mine.csv")
-    assert "synthetic_sentence_on_mine" in tsdtp("report", "outputs/runs").out
-    mixed = tsdtp("eval", *other, "in_place=true")
-    assert mixed.code == 2 and "data=null" in mixed.err
-    missing = tsdtp("eval", f"run={folder}", "data=nowhere.csv")
-    assert missing.code == 2 and "data=nowhere.csv: no such file" in missing.err
-
-
-def test_eval_measures_the_same_model(tsdtp, monkeypatch):
-    few = "task.data.eval_examples=16"  # two threads wait for each other on a busy machine
-    assert tsdtp("train", *FAST, "pruning=topk", "pruning.budget=0.6", few).code == 0
-    folder = f"{RUN}/topk-0.6/seed0"
-    trained = read_record(folder)
-    arguments = [f"run={folder}", "benchmark.rounds=2", "benchmark.min_time=0.001"]
-    arguments += ["hardware.threads=2"]
-    real, threads = measure.evaluate, []
-    monkeypatch.setattr(
-        measure, "evaluate", lambda *a: threads.append(torch.get_num_threads()) or real(*a)
-    )
-    outcome = tsdtp("eval", *arguments, "hydra.run.dir=again")
-    measured = json.loads(outcome.out[outcome.out.index("{") :])
-    assert measured["quality"]["accuracy"] == trained.quality["accuracy"]
-    assert measured["cost"]["tokens_kept"] == trained.cost["tokens_kept"]
-    assert threads == [2], "of quality as well as of speed"
-    plain = tsdtp("eval", *arguments, "execution=hf", "hydra.run.dir=plain")
-    assert plain.code == 0
-    assert read_record("plain").identity["execution"] == "hf"
-    assert read_record("plain").cost["flops_ratio"] == 1, "the plain model neither scores nor drops"
-    assert tsdtp("eval", "run=nowhere").code == 2
 
 
 def test_multirun_with_budgets_and_methods(tsdtp):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import sys
 from glob import escape
@@ -26,43 +27,17 @@ def evaluate(config: DictConfig, command: str, folder: Path) -> RunRecord:
             would become another cell's, or another process is at work in the folder.
     """
     from tsdtp.cli.folder import alone, put_aside
+    from tsdtp.cli.remeasure import remeasure
     from tsdtp.cli.run import quiet_libraries
 
     quiet_libraries()
     record = _trained(config.run)
     identity, changes = _identity(record, config)
     with alone(folder):
-        new = _measured(record, identity, changes, config, command, folder)
+        new = remeasure(record, identity, changes, config, command, folder)
         put_aside(folder)
         write_record(folder, new)
     return new
-
-
-def _measured(
-    record: RunRecord, identity: dict, changes: dict, config: DictConfig, command: str, folder: Path
-) -> RunRecord:
-    """The record with the figures of now; its answers are written beside it."""
-    from tsdtp.cli import measure
-    from tsdtp.cli.cells import load_run
-    from tsdtp.cli.run import measured_by, use_threads
-
-    use_threads(config.hardware.threads)
-    kept = {key: config[key] for key in ("hardware", "benchmark", "eval_batch_size")}
-    cell, model = load_run(config.run, {**kept, "model.execution": config.execution, **changes})
-    model = measure.as_measured(model, cell.config, cell.device)
-    if config.quality:
-        summary = measure.evaluate(model, cell, folder)
-        summary["cost"]["budget_spent_train"] = record.cost.get("budget_spent_train")
-    else:
-        summary = {"quality": record.quality, "cost": record.cost}
-    speed, memory = measure.benchmark(model.to(cell.device), cell)
-    return RunRecord(
-        identity=identity,
-        provenance={**record.provenance, "measured": measured_by(command)},
-        **summary,
-        speed=speed,
-        memory=memory,
-    )
 
 
 def _trained(run: str) -> RunRecord:
@@ -96,7 +71,9 @@ def _on_other_rows(record: RunRecord, file: str | None) -> tuple[dict, dict]:
     path = Path(str(file))
     if not any(path.parent.glob(f"{escape(path.name)}*")):  # a translator's has a language behind
         raise ConfigError(f"data={file}: no such file")
-    task = f"{record.identity['task']}_on_{path.name.split('.')[0]}"
+    name = re.sub(r"(\.(tsv|csv|jsonl|parquet))?(\.gz)?$", "", path.name)
+    place = "_".join(part for part in (path.parent.name, name) if part.strip("."))
+    task = f"{record.identity['task']}_on_{place}"
     return {"task": task}, {"task.data.evaluate_file": str(path), "task.data.eval_limit": None}
 
 

@@ -94,6 +94,7 @@ def benchmark(model: PrunedModel, cell: Cell) -> tuple[dict | None, dict | None]
     batches = [{k: v.to(device) for k, v in inputs_of(b).items()} for b in loader]
     how = measuring(cell.config, device)
     speed, memory = measure(**forwards(model), batches=batches, **how, module=model)
+    speed["order"] = settings.order
     if cell.writes:
         speed["generation"], memory["generation"] = generation(model, batches, how, cell)
     return speed, memory

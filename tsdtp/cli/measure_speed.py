@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from functools import partial
 
@@ -30,8 +31,13 @@ def measure_speed(config: DictConfig) -> dict:
     Of a translator, speed and memory are the encoder's, and `generation` those of the whole.
 
     Raises:
-        ConfigError: for a budget beside a keep schedule, or a schedule that does not fit.
+        ConfigError: for an execution that is not packed, whose FLOPs would not be those counted;
+            for a budget beside a keep schedule, or a schedule that does not fit.
     """
+    if (execution := config.model.execution) not in (None, "packed"):
+        raise ConfigError(f"model.execution={execution}: valid for tsdtp bench is packed")
+    if threads := config.hardware.threads:  # the tokenizer's own, before it has any
+        os.environ["RAYON_NUM_THREADS"] = str(threads)
     cell = build_cell(config)
     if config.keep_schedule is not None:
         if config.pruning.get("budget") is not None:

@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.style import Style
 from rich.text import Text as RichText
 
+from tsdtp.results import read_record
+
 # From the tokens dropped first to those kept to the end; bold and underline tell them apart, too.
 _FADE = ("grey42", "grey54", "grey66", "grey78", "grey89")
 
@@ -38,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _predict(options: argparse.Namespace) -> None:
-    texts = _texts(options)
+    texts = _texts(options, _columns(options.run))
     from tsdtp.cli.run import quiet_libraries
     from tsdtp.models import from_pretrained, predict, tokenizer_of
 
@@ -67,36 +69,50 @@ def _zip(texts: Iterator, predict) -> Iterator[tuple]:
         yield seen.pop(0), prediction
 
 
-def _texts(options: argparse.Namespace) -> Iterator[str | tuple[str, str]]:
+def _columns(run: str) -> int | None:
+    """How many texts an example of the run's task has; None where no record says so."""
+    try:
+        data = read_record(run).provenance["config"]["task"]["data"]
+        return len(data["text_columns"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _texts(options: argparse.Namespace, columns: int | None) -> Iterator[str | tuple[str, str]]:
     if options.texts and options.file:
         raise ValueError("texts as arguments or --file, not both")
     if options.texts:
-        return map(_parts, options.texts)
+        return (_parts(text, columns) for text in options.texts)
     if options.file and options.file != "-":
         if not Path(options.file).is_file():
             raise ValueError(f"--file {options.file}: no such file")
-        return _lines(open(options.file, "rb"), options.file, options.skip_empty)
-    return _lines(sys.stdin.buffer, "standard input", options.skip_empty)
+        return _lines(open(options.file, "rb"), options.file, columns, options.skip_empty)
+    return _lines(sys.stdin.buffer, "standard input", columns, options.skip_empty)
 
 
-def _lines(source, name: str, skip_empty: bool) -> Iterator[str | tuple[str, str]]:
+def _lines(
+    source, name: str, columns: int | None, skip_empty: bool
+) -> Iterator[str | tuple[str, str]]:
     with source:
         for number, line in enumerate(source, 1):
             try:
-                text = line.decode("utf-8").rstrip("\r\n")
+                text = line.decode("utf-8" if number > 1 else "utf-8-sig").rstrip("\r\n")
                 if text.strip() or not skip_empty:
-                    yield _parts(text)
+                    yield _parts(text, columns)
             except ValueError as error:
                 raise ValueError(f"{name}, line {number}: {error}") from error
 
 
-def _parts(line: str) -> str | tuple[str, str]:
+def _parts(line: str, columns: int | None) -> str | tuple[str, str]:
     """A line, or the two texts of a pair with a tab between them."""
     from tsdtp.models.texts import check_text
 
     first, *rest = line.split("\t")
     if len(rest) > 1:
         raise ValueError("more than one tab; valid: a text, or two with one tab between them")
+    if columns is not None and columns != 1 + len(rest):
+        valid = "a text without a tab" if columns == 1 else "two texts with a tab between them"
+        raise ValueError(f"this run's task has {columns} text(s) an example; valid: {valid}")
     return check_text((first, rest[0]) if rest else first)
 
 

@@ -61,7 +61,8 @@ def check_text(text: Text) -> Text:
     """The text itself.
 
     Raises:
-        ValueError: it is no string (or pair of strings), empty, or holds a NUL character.
+        ValueError: it is no string (or pair of strings), empty, holds a NUL character, or what is
+            no character at all (half of a surrogate pair, as from bytes that are not UTF-8).
     """
     for part in text if isinstance(text, tuple) else (text,):
         if not isinstance(part, str):
@@ -70,6 +71,10 @@ def check_text(text: Text) -> Text:
             raise ValueError("an empty text has nothing to read; leave it out")
         if "\0" in part:
             raise ValueError(f"a text with a NUL character: {part[:40]!r}")
+        try:
+            part.encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"a text that is not UTF-8: {part[:40]!r}") from None
     return text
 
 

@@ -134,7 +134,7 @@ def _difference(pairs: list[tuple[Run, Run]], samples: int) -> dict[str, Any] | 
         differences.append(right - both["prediction_other"].eq(both["label"]).astype(int))
     each = np.mean(differences, axis=0)
     generator = np.random.default_rng(0)
-    means = generator.choice(each, (samples, len(each))).mean(1)
+    means = [generator.choice(each, len(each)).mean() for _ in range(samples)]
     low, high = np.quantile(means, (0.025, 0.975))
     task, model = pairs[0][0].cell[:2]
     return {

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
+from tsdtp.report.frame import commit_of
+
 LEGEND = (
     "Budget and Spent are fractions of the plain encoder's FLOPs, Spent as measured on the "
     "evaluation data. Quality is mean ± sample standard deviation over seeds; (SE) marks a single "
@@ -33,13 +35,14 @@ def caption(task: str, model: str, rows: pd.DataFrame, finished: str = "") -> st
     parts = [f"{task} with {model}"]
     if not rows.empty:
         parts += [_data(rows), _listing(rows, "seed", "seed", "seeds"), *_setting(rows)]
-        parts += [_commits(rows), _mixed(rows, "trained_by", "of them trained by"), _dates(rows)]
+        parts += [_commits(rows), _mixed(rows, "trained_by", "of them trained by")]
+        parts += [_mixed(rows, "kept_by", "of them"), _dates(rows)]
         parts += [TRANSLATION] if _values(rows, "bleu") else []
     return "; ".join(part for part in [*parts, finished] if part) + "."
 
 
 def _data(rows: pd.DataFrame) -> str:
-    parts = [_listing(rows, "split"), _mixed(rows, "n", "n ="), _mixed(rows, "signature")]
+    parts = [_mixed(rows, "split"), _mixed(rows, "n", "n ="), _mixed(rows, "signature")]
     return ", ".join(part for part in parts if part)
 
 
@@ -47,16 +50,13 @@ def _setting(rows: pd.DataFrame) -> list[str]:
     place = [_mixed(rows, "hardware"), _mixed(rows, "execution", "execution")]
     if not _values(rows, "examples_per_second"):
         return [*place, "speed not measured"]
-    names = ("device", "dtype", "batch_size", "threads")
+    names = ("device", "dtype", "batch_size", "threads", "order")
     speed = [_mixed(rows, name, name.replace("_", " ")) for name in names]
     return [*place, ", ".join(part for part in speed if part)]
 
 
 def _commits(rows: pd.DataFrame) -> str:
-    states = {
-        str(commit)[:10] + (" with uncommitted changes" if dirty is True else "")
-        for commit, dirty in zip(rows["commit"].fillna("unknown"), rows["dirty"], strict=True)
-    }
+    states = {commit_of(row) for row in rows.to_dict("records")}
     return ("mixed commits " if len(states) > 1 else "commit ") + ", ".join(sorted(states))
 
 

@@ -85,9 +85,16 @@ def draw(table: Table, runs: pd.DataFrame) -> dict[str, Figure]:
         timed = timed.assign(seconds_mean=1 / timed["speed_vs_packed_mean"])
         label = "measured time, as a fraction of the unpruned packed model's"
         figures["seconds"] = frontier(timed, metric, "seconds", label)
-        packed = spent.loc[spent["pruning"] == "none", "flops_ratio_mean"]
-        figures["speedup"] = speed_up(timed, packed.iloc[0] if len(packed) else 1.0)
+        if len(runs) and (packed := _packed(table, runs)):
+            figures["speedup"] = speed_up(timed, packed)
     return figures
+
+
+def _packed(table: Table, runs: pd.DataFrame) -> float | None:
+    """What the unpruned packed model of a table spends; None where no such run is there to tell."""
+    here = runs.query("task == @table.task and model == @table.model and pruning == 'none'")
+    spent = here.loc[here["variant"].eq("") & here["blocks"].isna(), "flops_ratio"].dropna()
+    return float(spent.mean()) if len(spent) else None
 
 
 def frontier(
@@ -114,7 +121,7 @@ def frontier(
     return figure
 
 
-def speed_up(timed: pd.DataFrame, packed: float = 1.0) -> Figure:
+def speed_up(timed: pd.DataFrame, packed: float) -> Figure:
     """Measured speed-up over the unpruned packed model against the FLOPs saved; ideal: diagonal.
 
     Args:

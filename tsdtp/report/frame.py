@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import reduce
 from typing import Any
 
@@ -19,12 +19,12 @@ Mark = tuple[Any, Any, Any]
 # column -> section.key of the record
 _TEXT = {
     **{key: f"identity.{key}" for key in ("run_id", "execution")},
-    **{key: f"provenance.{key}" for key in ("command", "config_hash")},
+    "config_hash": "provenance.config_hash",
     **{key: f"quality.{key}" for key in ("split", "signature")},
-    **{key: f"speed.{key}" for key in ("device", "dtype")},
+    **{key: f"speed.{key}" for key in ("device", "dtype", "order")},
 }
 # What made the figures: a run that was measured again says so in its record.
-_MADE = ("commit", "dirty", "date", "hardware", "trained_by")
+_MADE = ("command", "commit", "dirty", "date", "hardware", "trained_by", "kept_by")
 _NUMBERS = {
     **{key: f"quality.{key}" for key in ("accuracy", "bleu", "chrf", "stderr", "n")},
     **{key: f"quality.{key}" for key in ("keep_precision", "keep_recall")},
@@ -82,14 +82,26 @@ def _row(record: RunRecord) -> dict[str, Any]:
 
 
 def _made(provenance: dict[str, Any]) -> dict[str, Any]:
-    """The code, date and machine of the figures, and of the weights where those are others."""
+    """Command, code, date and machine of the figures; which code made others, and the weights."""
     measured = provenance.get("measured") or provenance
-    made = {key: measured.get(key) for key in ("commit", "dirty", "date")}
+    made = {key: measured.get(key) for key in ("command", "commit", "dirty", "date")}
     made["hardware"] = _hardware(measured.get("hardware"))
-    if measured is provenance:
-        return made
-    machine = _hardware(provenance["hardware"])
-    return {**made, "trained_by": f"{str(provenance['commit'])[:10]} on {machine}"}
+    if measured is not provenance:
+        made["trained_by"] = _code(provenance)
+    if kept := measured.get("kept"):
+        made["kept_by"] = f"{', '.join(kept['sections'])} by {_code(kept)}"
+    return made
+
+
+def commit_of(made: Mapping[str, Any]) -> str:
+    """Ten digits of a commit, and whether the code was quite that."""
+    commit = made["commit"]
+    name = commit[:10] if isinstance(commit, str) else "unknown"
+    return name + (" with uncommitted changes" if made.get("dirty") is True else "")
+
+
+def _code(provenance: dict[str, Any]) -> str:
+    return f"{commit_of(provenance)} on {_hardware(provenance['hardware'])}"
 
 
 def mark(record: RunRecord) -> Mark:

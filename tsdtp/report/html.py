@@ -30,7 +30,10 @@ _FIGURES = {
     "speedup": "Measured speed-up against FLOPs saved; the line is where every FLOP saved is time",
     "kept": "Tokens kept, layer by layer",
 }
-_PROVENANCE = ("run_id", "seed", "command", "commit", "dirty", "hardware", "date", "config_hash")
+_PROVENANCE = (
+    *("run_id", "seed", "command", "commit", "dirty", "hardware", "date"),
+    *("trained_by", "kept_by", "config_hash"),
+)
 
 
 def save_page(report: Report, folder: str | Path, out: str | Path) -> Path:
@@ -82,7 +85,8 @@ def _runs(row: Mapping, runs: pd.DataFrame) -> list[dict[str, str]]:
     for key, value in keys.items():
         same = chosen[key].isna() if pd.isna(value) else chosen[key].eq(value)
         chosen = chosen.loc[same]
-    return [{k: str(run[k]) for k in _PROVENANCE} for run in chosen.to_dict("records")]
+    records = chosen.to_dict("records")
+    return [{k: str(run[k]) for k in _PROVENANCE if not pd.isna(run[k])} for run in records]
 
 
 def _image(figure: Figure) -> str:
@@ -101,7 +105,7 @@ def _pairs(table: pd.DataFrame) -> list[list[str]]:
             f"{row['first']} − {row['second']}",
             f"{100 * row['difference']:+.2f}",
             f"{100 * row['low']:+.2f} to {100 * row['high']:+.2f}",
-            f"{row['p']:.4f}" if row["p"] >= 0.0001 else "< 0.0001",
+            f"{row['p']:.4f}" if not row["p"] < 0.0001 else "< 0.0001",
             f"{row['seeds']}",
             f"{row['n']}",
         ]

@@ -57,7 +57,7 @@ def _row(record: RunRecord) -> dict[str, Any]:
         "threads": speed["threads"],
         "machine": _machine(record),
         "features": config.get("task_feature_dim"),
-        "fuse": config.get("fuse"),
+        "fuse": config.get("fuse") or None,  # once a boolean
         "tokens": "texts" if tokens is None else "–".join(map(str, _several(tokens))),
         "length": tokens if isinstance(tokens, int) else None,
         "flops": flops_saved(record),
@@ -73,8 +73,9 @@ def _row(record: RunRecord) -> dict[str, Any]:
 
 
 def _machine(record: RunRecord) -> str:
-    hardware = record.provenance["hardware"]
-    return hardware.get("gpu") or hardware["cpu"]
+    """The device's name: a machine with a GPU may have been measured on its CPU."""
+    hardware, device = record.provenance["hardware"], (record.speed or {})["device"]
+    return hardware["gpu"] if str(device).startswith("cuda") else hardware["cpu"]
 
 
 def _writing(generation: dict[str, Any]) -> dict[str, Any]:
@@ -96,7 +97,7 @@ def to_markdown(records: Iterable[RunRecord]) -> str:
         measured = runs.query("task == @task and model == @model")
         shown = pd.DataFrame([_shown(row) for row in rows.to_dict("records")])
         shown = shown.loc[:, (shown != GAP).any()]
-        for column in ("Machine", "Features"):  # the caption and the records say which
+        for column in ("Machine", "Threads", "Features"):  # the caption and the records say which
             if column in shown and shown[column][shown[column] != GAP].nunique() == 1:
                 del shown[column]
         text = shown.to_markdown(index=False, disable_numparse=True)
@@ -111,6 +112,7 @@ def _shown(row: dict[str, Any]) -> dict[str, str]:
         "Fused": _known(row["fuse"], "{}"),
         "Features": _known(row["features"], "{:.0f}"),
         "Machine": row["machine"],
+        "Threads": f"{row['threads']}",
         "Type": row["dtype"],
         "Batch": f"{row['batch']}",
         "Order": row["order"],

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pandas as pd
 from matplotlib.figure import Figure
 
 from tsdtp.report.figures import blank
 
-_SERIES = ["method", "dtype", "batch"]
+# What the points of a line share, each with the words for it in the legend.
+_SERIES = {
+    **{"method": "{}", "dtype": "{}", "batch": "batch {}", "order": "{} order"},
+    **{"threads": "{} threads", "features": "{:.0f} features", "fuse": "fused ({})"},
+    "machine": "{}",
+}
+_ALWAYS = ("method", "dtype", "batch")
 
 
 def draw_speedup(rows: pd.DataFrame) -> Figure:
@@ -15,9 +23,9 @@ def draw_speedup(rows: pd.DataFrame) -> Figure:
     figure, axes = blank(("FLOPs saved (×)", "speed-up over packed, unpruned (×)"))
     end = 1.05 * float(rows[["flops", "vs_packed"]].to_numpy().max())
     axes.plot((1.0, end), (1.0, end), color="0.6", linestyle="--", label="all FLOPs saved are time")
-    for _, line in rows.groupby(_SERIES):
+    for name, line in _lines(rows):
         x, y, spread = (line[key].tolist() for key in ("flops", "vs_packed", "spread_vs_packed"))
-        axes.errorbar(x, y, yerr=[s / 2 for s in spread], fmt="o", label=_name(line))
+        axes.errorbar(x, y, yerr=[s / 2 for s in spread], fmt="o", label=name)
     axes.axhline(1, color="0.8", linewidth=0.8)
     axes.legend(fontsize="x-small")
     return figure
@@ -26,15 +34,19 @@ def draw_speedup(rows: pd.DataFrame) -> Figure:
 def draw_over_length(rows: pd.DataFrame, key: str, label: str) -> Figure:
     """A measured figure against the tokens of a sequence, both axes logarithmic."""
     figure, axes = blank(("tokens a sequence", label))
-    for _, line in rows.dropna(subset=["length"]).groupby(_SERIES):
+    for name, line in _lines(rows.dropna(subset=["length"])):
         line = line.sort_values("length")
-        axes.plot(line["length"].tolist(), line[key].tolist(), marker="o", label=_name(line))
+        axes.plot(line["length"].tolist(), line[key].tolist(), marker="o", label=name)
     axes.set_xscale("log", base=2)
     axes.set_yscale("log", base=2)
     axes.legend(fontsize="x-small")
     return figure
 
 
-def _name(line: pd.DataFrame) -> str:
-    method, dtype, batch = line[_SERIES].iloc[0]
-    return f"{method}, {dtype}, batch {batch}"
+def _lines(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Rows measured alike, with method, type and batch and whatever else is not everywhere so."""
+    differ = [key for key in _SERIES if len(set(rows[key].astype(str))) > 1]
+    for _, line in rows.groupby(list(_SERIES), dropna=False):
+        first = line.iloc[0].dropna().to_dict()
+        told = [k for k in _SERIES if k in first and (k in _ALWAYS or k in differ)]
+        yield ", ".join(_SERIES[key].format(first[key]) for key in told), line

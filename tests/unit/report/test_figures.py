@@ -43,13 +43,28 @@ def test_the_frontier_has_a_line_for_each_method_from_cheap_to_dear():
 
 def test_the_speed_up_stands_against_what_was_saved_with_the_ideal_drawn():
     timed = NUMBERS.assign(speed_vs_packed_mean=[1.5, 2.0, 1.8])
-    (axes,) = figures.speed_up(timed).axes
+    (axes,) = figures.speed_up(timed, packed=1.0).axes
     lines = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
     assert lines["Top-k"] == [pytest.approx([1 / 0.6, 1.5]), [2.5, 2.0]]
     (ideal,) = [points for name, points in lines.items() if name.startswith("_")]
     assert ideal == [[1, 1], [2.5, 2.5]]
     (axes,) = figures.speed_up(timed, packed=0.9).axes
     assert axes.lines[0].get_xdata().tolist() == pytest.approx([0.9 / 0.6, 0.9 / 0.4])
+
+
+def test_without_the_unpruned_packed_model_no_speed_up_is_drawn_and_fewer_blocks_are_not_it(
+    make_record,
+):
+    pruned = make_record(cost={"flops_ratio": 0.4})
+    fewer = make_record("none", budget=None, cost={"flops_ratio": 0.6})
+    fewer.provenance["config"] = {"model": {"blocks": 4}}
+    unpruned = make_record("none", budget=None, variant="", cost={"flops_ratio": 0.9})
+    for records, drawn in (([pruned, fewer], False), ([pruned, unpruned], True)):
+        frame = to_frame(records)
+        (table,) = build_tables(frame)
+        assert ("speedup" in figures.draw(table, frame)) is drawn
+    xs = [line.get_xdata() for line in figures.draw(table, frame)["speedup"].axes[0].lines]
+    assert [pytest.approx(0.9 / 0.4)] in xs
 
 
 def test_kept_tokens_are_means_over_seeds_of_what_drops_any(make_record):

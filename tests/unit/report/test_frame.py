@@ -99,7 +99,10 @@ def test_fine_tuned_row_is_derived(make_record):
 
 def test_what_was_measured_again_names_what_measured_it(make_record):
     measured = {"commit": "b" * 40, "dirty": False, "date": "2030-01-01", "hardware": "new machine"}
-    old = make_record(provenance={"date": "2025-01-01", "commit": "a" * 40, "hardware": "old one"})
+    measured["command"] = "tsdtp eval"
+    made = {"date": "2025-01-01", "commit": "a" * 40, "hardware": "old one", "dirty": True}
+    old = make_record(provenance=made)
+    measured["kept"] = {"sections": ["quality", "cost"], **old.provenance, "dirty": False}
     again = make_record(
         provenance={**old.provenance, "measured": measured},
         speed={**old.speed, "vs_packed": 9.0},
@@ -108,9 +111,12 @@ def test_what_was_measured_again_names_what_measured_it(make_record):
     (row,) = frame.to_dict("records")
     assert row["speed_vs_packed"] == 9.0, "the newest measurement counts"
     assert (row["commit"], row["hardware"]) == ("b" * 40, "new machine")
-    assert row["trained_by"] == "a" * 10 + " on old one"
+    assert row["command"] == "tsdtp eval"
+    assert row["trained_by"] == "a" * 10 + " with uncommitted changes on old one"
+    assert row["kept_by"] == "quality, cost by " + "a" * 10 + " on old one"
     said = caption("t", "m", frame)
-    assert "commit bbbbbbbbbb; of them trained by aaaaaaaaaa on old one; 2030-01-01" in said
+    assert f"commit bbbbbbbbbb; of them trained by {row['trained_by']}" in said
+    assert f"; of them {row['kept_by']}; 2030-01-01" in said
 
 
 def test_fine_tuned_memory_and_flops_where_measured(make_record):

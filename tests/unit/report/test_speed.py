@@ -61,12 +61,27 @@ def test_rows_of_several_machines_say_which(benchmark):
     one, other = benchmark(), benchmark("topk")
     assert "Machine" not in to_markdown([one, other])
     other.provenance["hardware"] = {**other.provenance["hardware"], "gpu": "a GPU"}
+    assert "| a GPU" not in to_markdown([one, other]), "it was measured on that machine's CPU"
+    other.speed["device"] = "cuda"
     text = to_markdown([one, other])
     assert "| Machine" in text and "| a GPU" in text
 
 
+def test_rows_of_several_threads_say_which_and_are_lines_of_their_own(benchmark):
+    assert "Threads" not in to_markdown([benchmark(), benchmark("topk")])
+    records = [benchmark(threads=n, tokens=t) for n in (1, 2) for t in (32, 64)]
+    text = to_markdown(records)
+    assert "| Threads" in text and "| 2 " in text
+    (axes,) = draw_over_length(speed_frame(records), "latency_ms", "ms").axes
+    labels = [line.get_label() for line in axes.lines]
+    assert labels == [f"TS-DTP, float32, batch 8, {n} threads" for n in (1, 2)]
+
+
 def test_rows_whose_dropped_tokens_are_fused_say_so(benchmark):
     assert "Fused" not in to_markdown([benchmark(), benchmark("topk")])
+    once = benchmark()
+    once.provenance["config"]["pruning"]["fuse"] = False  # as older records have it
+    assert "Fused" not in to_markdown([once, benchmark("topk")])
     text = to_markdown([benchmark(), benchmark(fuse="similar")])
     assert "| Fused" in text and "| similar" in text
     assert "| –" in text and "nan" not in text and "None" not in text

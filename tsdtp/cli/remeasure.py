@@ -1,0 +1,82 @@
+"""A finished run's figures measured anew; what is not measured stays, with where it is from."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from tsdtp.cli import measure
+from tsdtp.cli.build import Cell
+from tsdtp.cli.cells import load_run
+from tsdtp.cli.run import measured_by, use_threads
+from tsdtp.models import PrunedModel
+from tsdtp.results import EXAMPLES, PREDICTIONS, RunRecord
+from tsdtp.tasks.translation import REFERENCES, TRANSLATIONS
+
+_OUTPUTS = (PREDICTIONS, EXAMPLES, TRANSLATIONS, REFERENCES)
+_MAKER = ("command", "commit", "dirty", "date", "hardware")
+
+
+def remeasure(
+    record: RunRecord, identity: dict, changes: dict, config: DictConfig, command: str, folder: Path
+) -> RunRecord:
+    """The record with the figures of now; its answers are written beside it.
+
+    Args:
+        record: of the run.
+        identity: of what is measured.
+        changes: settings of the run's cell that are others now.
+        config: of `tsdtp eval`.
+        command: that was given.
+        folder: of the answers.
+    """
+    use_threads(config.hardware.threads)
+    kept = {key: config[key] for key in ("hardware", "benchmark", "eval_batch_size")}
+    cell, model = load_run(config.run, {**kept, "model.execution": config.execution, **changes})
+    model = measure.as_measured(model, cell.config, cell.device)
+    old = record if identity == record.identity else None
+    # The answers last: if anything fails before, those of the old record are still there.
+    timed, timed_before = _timed(model, cell, old)
+    judged, judged_before = _judged(model, cell, record, config, folder)
+    measured = measured_by(command)
+    if before := [*judged_before, *timed_before]:
+        measured["kept"] = _kept(record, before)
+    return RunRecord(
+        identity=identity,
+        provenance={**record.provenance, "measured": measured},
+        **judged,
+        **timed,
+    )
+
+
+def _timed(model: PrunedModel, cell: Cell, old: RunRecord | None) -> tuple[dict, list[str]]:
+    """`speed` and `memory`, and which of them are the old record's."""
+    if old is None or old.speed is None or cell.config.benchmark.enabled:
+        speed, memory = measure.benchmark(model.to(cell.device), cell)
+        return {"speed": speed, "memory": memory}, []
+    return {"speed": old.speed, "memory": old.memory}, ["speed", "memory"]
+
+
+def _judged(
+    model: PrunedModel, cell: Cell, record: RunRecord, config: DictConfig, folder: Path
+) -> tuple[dict, list[str]]:
+    """`quality` and `cost`, and which of them are the record's, whose answers come along."""
+    if not config.quality:
+        for path in (Path(config.run) / name for name in _OUTPUTS):
+            if path.is_file() and path.parent.resolve() != folder.resolve():
+                shutil.copy(path, folder)
+        return {"quality": record.quality, "cost": record.cost}, ["quality", "cost"]
+    summary = measure.evaluate(model, cell, folder)
+    summary["cost"]["budget_spent_train"] = record.cost.get("budget_spent_train")
+    return summary, []
+
+
+def _kept(record: RunRecord, sections: list[str]) -> dict[str, Any]:
+    """What made the sections that stay as they were."""
+    before = record.provenance.get("measured") or record.provenance
+    if (before.get("kept") or {}).get("sections") == sections:
+        return before["kept"]
+    return {"sections": sections, **{key: before[key] for key in _MAKER}}

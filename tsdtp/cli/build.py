@@ -26,6 +26,7 @@ from tsdtp.models.loading import (
 from tsdtp.models.prune import check_blocks
 from tsdtp.models.pruned import check_settings
 from tsdtp.models.saving import TOKENIZER, WEIGHTS, saved_blocks
+from tsdtp.models.texts import structural_ids
 from tsdtp.pruning import TokenPruner
 from tsdtp.pruning.none import NoPruning
 from tsdtp.tasks.optim import AdamW
@@ -233,16 +234,10 @@ class Cell(ABC, Generic[Data]):
             load_model(model.path, self.architecture, model.local_dir),
             pruner,
             execution=execution,
-            special_ids=special_ids(self.tokenizer),
+            special_ids=structural_ids(self.tokenizer),
             backend=model.attention,
             auxiliary_weight=model.auxiliary_weight,
         )
-
-
-def special_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Ids of tokens that structure a sequence; unknown and masked words are words."""
-    words = (tokenizer.unk_token_id, tokenizer.mask_token_id)
-    return [i for i in tokenizer.all_special_ids if i not in words]
 
 
 def build_each(nodes: DictConfig | None) -> list[Any]:

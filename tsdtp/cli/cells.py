@@ -16,6 +16,7 @@ from tsdtp.cli.identity import start_path
 from tsdtp.data import TextClassificationData, TranslationData
 from tsdtp.models import PrunedClassifier, PrunedModel, PrunedSeq2Seq
 from tsdtp.models.loading import load_weights
+from tsdtp.models.texts import mask_id_of
 from tsdtp.pruning import TokenPruner
 from tsdtp.results import read_record
 from tsdtp.tasks.classification import ClassificationTask
@@ -38,8 +39,8 @@ class ClassificationCell(Cell[TextClassificationData]):
 
     @property
     def mask_id(self) -> int:
-        """The mask token's."""
-        return cast(int | None, self.tokenizer.mask_token_id) or 0
+        """The mask token's, or that of what comes next to it."""
+        return mask_id_of(self.tokenizer)
 
     def check_answers(self) -> None:
         """Refuses a model whose classes are the task's in another order."""

@@ -28,7 +28,7 @@ Runs the cells of a preset, or of a file like one, that have not run yet; then p
   dir=FOLDER         of all cells; default: outputs/sweeps/NAME
   dry_run=true       only list the cells, which are done, and how long the rest may take
   KEY=VALUE[,VALUE]  of every cell, as `tsdtp train` takes it; replaces the preset's values
-Example: tsdtp sweep sweep=frontier task=sst2 model=minilm_l6 seed=0"""
+Example: tsdtp sweep sweep=afternoon seed=0"""
 
 
 def load_sweep(name: str) -> DictConfig:

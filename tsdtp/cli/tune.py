@@ -64,7 +64,7 @@ Searches settings for quality against cost, and writes the best as experiments.
   dir=FOLDER             of the search; default: outputs/tune/NAME
   slots=[...]            devices or groups of CPU cores, a trial each
   KEY=VALUE              of every run, as `tsdtp train` takes it
-Example: tsdtp tune trials=20 task=sst2 model=minilm_l6"""
+Example: tsdtp tune trials=20 task=sst2 model=minilm_l6 optim.lr=1e-4"""
 _CHOICES = {"sampler": ("tpe", "nsga2"), "cost": ("flops_ratio", "seconds")}
 
 

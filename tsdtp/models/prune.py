@@ -12,6 +12,7 @@ from tsdtp.models.causal_lm import PrunedCausalLM
 from tsdtp.models.classifier import PrunedClassifier
 from tsdtp.models.pruned import PrunedModel
 from tsdtp.models.seq2seq import PrunedSeq2Seq
+from tsdtp.models.texts import structural_ids
 from tsdtp.pruning import TokenPruner, find_method
 
 
@@ -30,8 +31,8 @@ def prune(
 ) -> PrunedClassifier | PrunedSeq2Seq:
     """Wraps a Hugging Face classifier, encoder-decoder or language model so that it drops tokens.
 
-    A new pruner keeps every token until its threshold is set: `tsdtp.calibrate` meets the budget
-    on batches of training data. Without a budget the method's own arguments decide.
+    With a budget a new pruner keeps every token until its threshold is set: `tsdtp.calibrate` meets
+    the budget on batches of training data. Without one the method's own arguments decide, at once.
 
     Args:
         hf_model: a `*ForSequenceClassification`, `*ForConditionalGeneration`, `*MTModel` or
@@ -41,8 +42,9 @@ def prune(
         execution: see `PrunedModel`.
         pooling: of a classifier, see `PrunedClassifier`.
         tokenizer: of the model, which knows the special tokens.
-        special_ids: token ids never dropped; default: the tokenizer's special ones, and without a
-            tokenizer those that the model's config names. The first token is never dropped.
+        special_ids: token ids never dropped; default: the tokenizer's special ones but the unknown
+            and the masked word, and without a tokenizer those that the model's config names. The
+            first token is never dropped.
         auxiliary_weight: see `PrunedModel`.
         blocks: of the encoder's, how many are computed, from the first; None: all. Tokens and
             blocks may both go: the budget counts what is left of either.
@@ -60,7 +62,7 @@ def prune(
     arguments = dict(method_arguments) if budget is None else {**method_arguments, "budget": budget}
     pruner = build_pruner(find_method(method), hf_model, arguments, blocks)
     if special_ids is None and tokenizer is not None:
-        special_ids = tokenizer.all_special_ids
+        special_ids = structural_ids(tokenizer)
     if special_ids is None:
         special_ids = special_of(hf_model, warn=method != "none")
     settings = {"special_ids": special_ids, "auxiliary_weight": auxiliary_weight}

@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from tsdtp.models.attribution import layer_conductance
 from tsdtp.models.pruned import PrunedModel
-from tsdtp.models.texts import Batch, Text, batches_of, inputs_of
+from tsdtp.models.texts import Batch, Text, batches_of, inputs_of, mask_id_of
 from tsdtp.pruning import TokenPruner, TokenState
 
 
@@ -69,7 +69,7 @@ def teach(
         raise ValueError(f"{type(pruner).__name__} learns nothing from attributions; valid: ts_dtp")
     batches = batches_of(data, tokenizer, model.device, model.max_positions)
     if targets is None:
-        mask_id = _mask_id(tokenizer) if mask_id is None else mask_id
+        mask_id = mask_id_of(tokenizer) if mask_id is None else mask_id
         targets = attributions(model, batches, teacher, mask_id=mask_id, steps=steps)
     if len(targets) != len(batches):
         raise ValueError(f"{len(targets)} targets for {len(batches)} batches; valid: one for each")
@@ -144,14 +144,6 @@ def _loss(pruner: TokenPruner, states: list[TokenState]) -> Tensor:
         memory = decision.memory
         losses += [] if decision.loss is None else [decision.loss]
     return torch.stack(losses).mean()
-
-
-def _mask_id(tokenizer: PreTrainedTokenizerBase | None) -> int:
-    names = ("mask_token_id", "unk_token_id", "pad_token_id")
-    for name in names:
-        if (found := getattr(tokenizer, name, None)) is not None:
-            return found
-    raise ValueError(f"mask_id: needed where no tokenizer tells one of {', '.join(names)}")
 
 
 @contextmanager

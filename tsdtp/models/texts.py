@@ -107,6 +107,30 @@ def tokenised(
         )
 
 
+def structural_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Ids of the tokens that structure a sequence; unknown and masked words are words.
+
+    GPT-2 has one token for everything, the unknown word included: it stays.
+    """
+    names = ("bos", "eos", "cls", "sep", "pad")
+    structure = [getattr(tokenizer, f"{name}_token_id") for name in names]
+    words = {tokenizer.unk_token_id, tokenizer.mask_token_id}.difference(structure)
+    return [i for i in tokenizer.all_special_ids if i not in words]
+
+
+def mask_id_of(tokenizer: PreTrainedTokenizerBase | None) -> int:
+    """The token that says nothing: the mask, or what comes next to it.
+
+    Raises:
+        ValueError: there is none.
+    """
+    names = ("mask_token_id", "unk_token_id", "pad_token_id")
+    for name in names:
+        if (found := getattr(tokenizer, name, None)) is not None:
+            return found
+    raise ValueError(f"mask_id: needed where no tokenizer tells one of {', '.join(names)}")
+
+
 def length_limit(tokenizer: PreTrainedTokenizerBase) -> int:
     """Tokens that the tokenizer's model can take; 512 where it does not say."""
     limit = tokenizer.model_max_length

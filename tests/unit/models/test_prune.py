@@ -22,6 +22,13 @@ def test_the_library_is_one_call():
         tsdtp.cut  # noqa: B018
 
 
+def test_the_unknown_word_stays_where_its_token_ends_a_text():
+    tokenizer = train_tokenizer(["a film not dull"], 100, max_length=64)
+    tokenizer.eos_token = tokenizer.unk_token  # as GPT-2's
+    model = tsdtp.prune(make_model("bert"), "topk", fraction=0.5, tokenizer=tokenizer)
+    assert tokenizer.unk_token_id in model.special_ids.tolist()
+
+
 def test_an_encoder_decoder_translates(batch):
     model = tsdtp.prune(make_seq2seq("marian"), "topk", fraction=0.5)
     assert isinstance(model, tsdtp.PrunedSeq2Seq)
@@ -59,7 +66,8 @@ def test_what_is_no_model_with_a_head_is_refused():
 def test_the_tokenizer_says_what_is_never_dropped():
     tokenizer = train_tokenizer(["a b c"], 20)
     model = tsdtp.prune(make_model("bert"), "topk", tokenizer=tokenizer)
-    assert model.special_ids.tolist() == sorted(tokenizer.all_special_ids)
+    words = {tokenizer.unk_token_id, tokenizer.mask_token_id}
+    assert model.special_ids.tolist() == sorted(set(tokenizer.all_special_ids) - words)
     with pytest.warns(UserWarning, match="which tokens are special"):
         tsdtp.prune(make_model("bert"), "topk")
 

@@ -114,8 +114,8 @@ def structural_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """
     names = ("bos", "eos", "cls", "sep", "pad")
     structure = [getattr(tokenizer, f"{name}_token_id") for name in names]
-    words = {tokenizer.unk_token_id, tokenizer.mask_token_id}.difference(structure)
-    return [i for i in tokenizer.all_special_ids if i not in words]
+    words = (tokenizer.unk_token_id, tokenizer.mask_token_id)
+    return [i for i in tokenizer.all_special_ids if i in structure or i not in words]
 
 
 def mask_id_of(tokenizer: PreTrainedTokenizerBase | None) -> int:

@@ -46,6 +46,16 @@ def test_full_keep_writes_the_plain_models_tokens(family, prompts, search):
     assert torch.equal(model.generate(**prompts, **search), expected)
 
 
+def test_a_config_that_wants_no_cache_changes_no_words(family, prompts):
+    model = build(family, "topk")
+    model.pruner.strictness.fill_(model.pruner.keep_all)
+    expected = model.generate(**prompts, **GREEDY)
+    model.hf_model.generation_config.use_cache = False
+    assert torch.equal(model.generate(**prompts, **GREEDY), expected)
+    with pytest.raises(ValueError, match="use_cache=False: valid is True"):
+        model.generate(**prompts, generation_config=GenerationConfig(use_cache=False))
+
+
 def test_what_a_given_config_does_not_say_is_the_models_own(family, prompts):
     plain, model = make_lm(family), build(family, "none")
     for writer in (plain, model.hf_model):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from accelerate import Accelerator
 from tiny import make_model
 from transformers import DataCollatorWithPadding, Trainer, TrainingArguments, pipeline
 
@@ -32,6 +33,14 @@ def model(tokenizer):
 def examples(tokenizer):
     encoded = [tokenizer(text, truncation=True) for text in TEXTS]
     return [{**e, "label": row["label"]} for e, row in zip(encoded, ROWS, strict=True)]
+
+
+def test_prepared_by_accelerate_it_can_still_be_compared_with_itself_unpruned(model, tokenizer):
+    batch = tokenizer(TEXTS[:6], padding=True, truncation=True, return_tensors="pt")
+    whole = model.eval().unpruned()(**batch).tokens_kept
+    prepared = Accelerator(mixed_precision="bf16", cpu=True).prepare(model)
+    assert torch.equal(prepared.unpruned()(**batch).tokens_kept, whole)
+    assert torch.equal(prepared.with_execution("hf")(**batch).tokens_kept, whole)
 
 
 def test_the_pipeline_classifies_with_it(model, tokenizer):

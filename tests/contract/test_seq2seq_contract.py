@@ -12,7 +12,8 @@ from tsdtp.models.budget import spent_ratio
 from tsdtp.models.seq2seq import IGNORED
 from tsdtp.models.seq2seq_blocks import SEQ2SEQ_FAMILIES as KNOWN
 
-SEARCHES = ({"num_beams": 1}, {"num_beams": 3})
+PENALTIES = {"encoder_repetition_penalty": 1.5, "encoder_no_repeat_ngram_size": 2}
+SEARCHES = ({"num_beams": 1}, {"num_beams": 3}, {"num_beams": 1, **PENALTIES})
 
 
 @pytest.fixture(params=METHODS)
@@ -25,7 +26,7 @@ def family(request) -> str:
     return request.param
 
 
-@pytest.fixture(params=SEARCHES, ids=["greedy", "beam"])
+@pytest.fixture(params=SEARCHES, ids=["greedy", "beam", "penalties"])
 def search(request) -> dict:
     return {"do_sample": False, "max_new_tokens": 6, **request.param}
 

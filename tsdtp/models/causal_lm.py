@@ -73,8 +73,10 @@ class PrunedCausalLM(PrunedClassifier):
             ValueError: for prompts that are padded on the right, or shorter than two tokens, and
                 for use_cache=False: what was read of the prompt is in the cache alone.
         """
-        if settings.get("use_cache") is False:
+        given = settings.get("generation_config")
+        if settings.get("use_cache", getattr(given, "use_cache", None)) is False:
             raise ValueError("use_cache=False: valid is True, which is the default")
+        settings["use_cache"] = True  # whatever the model's own config says
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
         inputs: dict[str, Any] = {"input_ids": input_ids, "attention_mask": attention_mask}

@@ -74,13 +74,16 @@ def prune(
 
 
 def check_plain(model: object) -> None:
-    """Raises ValueError for what cannot be pruned because it is no model, or has no head."""
+    """Raises ValueError for what cannot be pruned because it is no model, or has another head."""
     if not isinstance(model, PreTrainedModel):
         raise ValueError(f"prune takes a model of transformers, not {type(model).__name__}")
-    if model.base_model is model and not model.config.is_encoder_decoder:
+    names = [each.__name__ for each in type(model).__mro__]
+    classifies = any(name.endswith("ForSequenceClassification") for name in names)
+    if (model.config.is_encoder_decoder or not classifies) and not model.can_generate():
         raise ValueError(
-            f"{type(model).__name__} has no head; valid: what AutoModelForSequenceClassification, "
-            "AutoModelForSeq2SeqLM or AutoModelForCausalLM load"
+            f"{type(model).__name__} neither classifies texts with an encoder nor writes; "
+            "valid: what AutoModelForSequenceClassification (of an encoder or a decoder "
+            "alone), AutoModelForSeq2SeqLM or AutoModelForCausalLM load"
         )
 
 

@@ -83,14 +83,20 @@ class PrunedModel(nn.Module, ABC):
 
     def with_pruner(self, pruner: TokenPruner) -> Self:
         """The same model around another pruner; shares every weight."""
-        other = copy.copy(self)
+        other = self._twin()
         other._modules = {**self._modules, "pruner": pruner}
         return other
 
     def with_execution(self, execution: str | None) -> Self:
         """The same model in another execution; shares every weight."""
-        other = copy.copy(self)
+        other = self._twin()
         other.execution = execution
+        return other
+
+    def _twin(self) -> Self:
+        """A shallow copy; without the forward that Accelerate binds to the one it prepares."""
+        other = copy.copy(self)
+        vars(other).pop("forward", None)
         return other
 
     def unpruned(self) -> Self:

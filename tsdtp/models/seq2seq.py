@@ -160,12 +160,12 @@ class PrunedSeq2Seq(PrunedModel):
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
         decoder: Any = self.hf_model
-        if self.execution == "hf":
-            inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
-        else:
+        inputs: dict[str, Any] = {"attention_mask": attention_mask}
+        if self.execution != "hf":
             source, mask, _ = self.source(self.encode(input_ids, attention_mask))
             inputs = {"encoder_outputs": source, "attention_mask": mask}
-        return decoder.generate(**inputs, **settings)
+        # The ids are for penalties on words of the source; they are not encoded again.
+        return decoder.generate(input_ids, **inputs, **settings)
 
     def _plain(self, input_ids, attention_mask, labels) -> PrunedOutput:
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask}

@@ -63,10 +63,7 @@ def teach(
             targets than of batches.
     """
     pruner = model.pruner
-    if pruner.needs_target and not pruner.layers:
-        raise ValueError("no block prunes, so there is nothing to teach; valid: 2 blocks or more")
-    if not (pruner.needs_target and pruner.trainable):
-        raise ValueError(f"{type(pruner).__name__} learns nothing from attributions; valid: ts_dtp")
+    _check(model, teacher)
     batches = batches_of(data, tokenizer, model.device, model.max_positions)
     if targets is None:
         mask_id = mask_id_of(tokenizer) if mask_id is None else mask_id
@@ -74,7 +71,8 @@ def teach(
     if len(targets) != len(batches):
         raise ValueError(f"{len(targets)} targets for {len(batches)} batches; valid: one for each")
     parameters = [p for p in pruner.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=lr)
+    eps = 1e-4 if model.dtype == torch.float16 else 1e-8  # which is nothing in half precision
+    optimizer = torch.optim.AdamW(parameters, lr=lr, eps=eps)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.05, epochs * len(batches))
     generator = torch.Generator().manual_seed(seed)
     history, cache, room = [], {}, cache_gib * 2**30
@@ -86,6 +84,8 @@ def teach(
                 if i not in cache and room > 0:
                     cache[i], room = states, room - sum(s.hidden.nbytes for s in states)
                 loss = _loss(pruner, states)
+                if not loss.isfinite():
+                    raise ValueError(f"the loss of teaching is {loss.item()}; try float32")
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -93,6 +93,20 @@ def teach(
                 total += loss.item()
             history.append(total / len(batches))
     return history
+
+
+def _check(model: PrunedModel, teacher: PrunedModel | None) -> None:
+    """Raises ValueError where there is nothing to teach, or nobody who could."""
+    pruner = model.pruner
+    if pruner.needs_target and not pruner.layers:
+        raise ValueError("no block prunes, so there is nothing to teach; valid: 2 blocks or more")
+    if not pruner.needs_target:
+        raise ValueError(f"{type(pruner).__name__} learns nothing from attributions; valid: ts_dtp")
+    if not pruner.trainable:
+        raise ValueError("the pruner is frozen; valid: model.pruner.requires_grad_(True) before")
+    if teacher is not None and not isinstance(teacher, PrunedModel):
+        valid = "a model of tsdtp.prune(..., 'none')"
+        raise ValueError(f"teacher: {type(teacher).__name__}; valid: {valid}")
 
 
 def attributions(
@@ -117,7 +131,7 @@ def attributions(
     """
     layers = model.pruner.layers
     with _frozen_and_whole(model):
-        teacher = teacher or model.unpruned()
+        teacher = (teacher or model).unpruned()
         return [
             layer_conductance(teacher, **batch, mask_id=mask_id, layers=layers, steps=steps)
             for batch in batches

@@ -6,7 +6,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 from tiny import LENGTHS, SPECIAL, make_model, make_seq2seq
-from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    BartForSequenceClassification,
+)
 
 import tsdtp
 from tsdtp.data.tokenizer import train_tokenizer
@@ -56,8 +62,13 @@ def test_an_unknown_argument_lists_the_valid_ones():
 def test_what_is_no_model_with_a_head_is_refused():
     with pytest.raises(ValueError, match="takes a model of transformers, not str"):
         tsdtp.prune("textattack/bert-base-uncased-SST-2")  # pyright: ignore
-    with pytest.raises(ValueError, match="BertModel has no head; .*ForSequenceClassification"):
+    valid = "neither classifies texts with an encoder nor writes; valid: .*SequenceClassification"
+    with pytest.raises(ValueError, match=f"BertModel {valid}"):
         tsdtp.prune(make_model("bert", auto=AutoModel))
+    with pytest.raises(ValueError, match=f"RobertaForTokenClassification {valid}"):
+        tsdtp.prune(make_model("roberta", auto=AutoModelForTokenClassification))
+    with pytest.raises(ValueError, match=f"BartForSequenceClassification {valid}"):
+        tsdtp.prune(BartForSequenceClassification(make_seq2seq("bart").config))
     for budget in ("0.5", 0, 2):
         with pytest.raises(ValueError, match=rf"budget={budget!r}: valid is a fraction"):
             tsdtp.prune(make_model("bert"), "topk", budget)  # pyright: ignore

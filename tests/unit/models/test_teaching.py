@@ -92,6 +92,23 @@ def test_attributions_once_computed_teach_the_same():
     assert again == teach(other, BATCHES, teacher, mask_id=3, epochs=2)
 
 
+def test_half_precision_is_taught_without_overflow():
+    model = prune(make_model("bert").half(), "ts_dtp", special_ids=[SPECIAL])
+    losses = teach(model, BATCHES, mask_id=3, epochs=6, lr=1e-2)
+    assert losses[-1] < losses[0], "1e-8 is nothing in float16, and AdamW divides by it"
+    model.pruner.task_attention["0"].query.data.fill_(float("nan"))
+    with pytest.raises(ValueError, match="the loss of teaching is nan"):
+        teach(model, BATCHES, mask_id=3)
+
+
+def test_a_pruned_teacher_teaches_with_every_token():
+    model, teacher = pair()
+    drops = prune(make_model("bert"), "topk", fraction=0.5, special_ids=[SPECIAL]).eval()
+    whole, found = (attributions(model, BATCHES, t, mask_id=3) for t in (teacher, drops))
+    for expected, given in zip(whole, found, strict=True):
+        assert torch.equal(expected, given)
+
+
 def test_what_cannot_be_taught_says_why():
     model, _ = pair()
     with pytest.raises(ValueError, match="no data"):
@@ -100,7 +117,12 @@ def test_what_cannot_be_taught_says_why():
         teach(model, ["a film"], mask_id=3)
     with pytest.raises(ValueError, match="mask_id: needed"):
         teach(model, BATCHES)
+    with pytest.raises(ValueError, match="teacher: BertForSequenceClassification; valid: a model"):
+        teach(model, BATCHES, make_model("bert"), mask_id=3)  # pyright: ignore
     with pytest.raises(ValueError, match="0 targets for 4 batches"):
         teach(model, BATCHES, targets=[])
     with pytest.raises(ValueError, match="TopK learns nothing from attributions; valid: ts_dtp"):
         teach(prune(make_model("bert"), "topk"), BATCHES, mask_id=3)
+    model.pruner.requires_grad_(False)
+    with pytest.raises(ValueError, match="the pruner is frozen"):
+        teach(model, BATCHES, mask_id=3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,19 @@ def test_a_killed_training_goes_on_from_its_last_whole_checkpoint(tsdtp, monkeyp
     assert str(LAST) in line and str(PREVIOUS) in line and "ckpt_path=null" in line
     line = one_line(tsdtp("train", *TRAINED, f"ckpt_path={LAST}"))
     assert str(LAST) in line and str(PREVIOUS) not in line
+
+
+def test_a_training_that_is_told_to_end_says_so(tsdtp, monkeypatch):
+    def told(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    said, write = [], os.write
+    with monkeypatch.context() as patch:
+        patch.setattr(ClassificationTask, "on_validation_epoch_end", told)
+        patch.setattr(os, "write", lambda to, text: said.append(text) or write(to, text))
+        assert tsdtp("train", *TRAINED).code == 128 + signal.SIGTERM
+    assert any(b"ended by SIGTERM; ckpt_path=last goes on" in text for text in said)
+    assert not (RUN / "metrics.json").exists()
 
 
 def test_the_state_is_kept_after_epochs_without_validation_too(tsdtp):

@@ -92,6 +92,18 @@ def test_the_start_run_comes_first_whatever_the_order():
     assert {cell.status for cell in cells.values()} == {Status.MISSING}
 
 
+@pytest.mark.parametrize(
+    "jobs",
+    [
+        [[*NONE, "model.init_from=unpruned"]],
+        [[*NONE, "teacher.others=[1]"], ["pruning=none", "seed=1", "teacher.others=[0]"]],
+    ],
+)
+def test_a_cell_that_would_wait_for_itself_is_refused(jobs):
+    with pytest.raises(ConfigError, match="none/seed0 would start or learn from itself"):
+        plan(*jobs)
+
+
 def test_a_start_run_outside_the_plan_is_not_waited_for():
     assert plan(PRUNED)["topk"].after == ()
 

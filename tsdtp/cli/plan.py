@@ -84,7 +84,7 @@ def make_plan(
         compose: makes a config, Hydra's own part included, from overrides.
 
     Raises:
-        ConfigError: if two jobs that differ have one name.
+        ConfigError: if two jobs that differ have one name, or a cell would start from itself.
     """
     code, once = code_state(), cache(lambda rest: compose([*rest]))
     planned: dict[str, Planned] = {}
@@ -105,6 +105,7 @@ def make_plan(
         planned[name] = Planned(tuple(overrides), settings, method, status, record)
     folders = {cell.folder.resolve(): cell.name for cell in planned.values()}
     linked = [_link(cell, folders) for cell in planned.values()]
+    _check_starts(linked)
     return _restart(sorted(linked, key=lambda cell: bool(cell.after)))
 
 
@@ -125,6 +126,22 @@ def _link(cell: Planned, folders: dict[Path, str]) -> Planned:
     teachers = [*([start] if start else []), *other_teachers(cell.settings)]
     names = [folders[path.resolve()] for path in teachers if path.resolve() in folders]
     return replace(cell, after=tuple(names))
+
+
+def _check_starts(cells: Sequence[Planned]) -> None:
+    """Refuses cells that would wait for themselves, for ever."""
+    after = {cell.name: cell.after for cell in cells}
+    for cell in cells:
+        needed, found = [*cell.after], set()
+        while needed:
+            if (name := needed.pop()) not in found:
+                found.add(name)
+                needed += after[name]
+        if cell.name in found:
+            raise ConfigError(
+                f"{cell.name} would start or learn from itself; valid for model.init_from and "
+                "teacher.others: runs that do not come from it (of an unpruned run: null)"
+            )
 
 
 def _restart(cells: list[Planned]) -> list[Planned]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -141,9 +143,18 @@ def trainer_of(cell: Cell, loggers: list[Logger], config_hash: str) -> Iterator[
 
 
 def end_when_told(trainer: pl.Trainer, task: pl.LightningModule) -> None:
-    """Ends one of several processes at SIGTERM; Lightning would have all wait for each other."""
-    if trainer.world_size > 1:
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    """Has SIGTERM end this process with the exit code that shells give it, and say so.
+
+    Lightning would end a single process silently, with 0, and have several wait for each other.
+    """
+
+    def end(*_: object) -> None:
+        if trainer.is_global_zero:  # `print` may be at work already
+            os.write(2, b"ended by SIGTERM; ckpt_path=last goes on from the last checkpoint\n")
+        sys.exit(128 + signal.SIGTERM)
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, end)
 
 
 def budget_schedule(cell: Cell) -> BudgetSchedule:

@@ -50,6 +50,11 @@ class Job:
     note: str = ""
     seconds: float | None = None
     started: float = field(default=0.0, repr=False)
+    _before: int | None = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Remembers the result that an earlier run has left: it proves nothing of this one."""
+        self._before = self._written()
 
     @property
     def log(self) -> Path:
@@ -79,10 +84,14 @@ class Job:
     def settle(self, code: int) -> None:
         """Takes note of how its process ended."""
         self.seconds = time.monotonic() - self.started
-        if code == 0 and self.result.is_file():
+        if code == 0 and self._written() not in (None, self._before):
             self.state = State.DONE
             return
         self.state, self.note = State.FAILED, self._reason(code)
+
+    def _written(self) -> int | None:
+        """When the result was written, in nanoseconds; None where there is none."""
+        return self.result.stat().st_mtime_ns if self.result.is_file() else None
 
     def _reason(self, code: int) -> str:
         if code < 0:
@@ -91,4 +100,4 @@ class Job:
             return f"killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
         lines = self.log.read_text(errors="replace").split("\n") if self.log.is_file() else []
         last = next((line.strip() for line in reversed(lines) if line.strip()), "no output")
-        return last if code else f"ended without {self.result.name}; {last}"
+        return last if code else f"ended without a new {self.result.name}; {last}"

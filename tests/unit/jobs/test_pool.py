@@ -64,9 +64,18 @@ def test_a_failure_blocks_those_that_need_it_and_no_others(tmp_path):
     }
     assert ended["raises"].note == "ValueError: no such thing"
     assert "SIGKILL" in ended["killed"].note
-    assert ended["silent"].note == "ended without result; no output"
+    assert ended["silent"].note == "ended without a new result; no output"
     assert ended["needs"].note == "needs raises"
     assert not (tmp_path / "needs").exists(), "a blocked job never started"
+
+
+def test_the_result_of_an_earlier_run_proves_nothing(tmp_path):
+    for name in ("silent", "again"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "result").touch()
+    ended = run([job(tmp_path, "silent", "raise SystemExit(0)"), job(tmp_path, "again")])
+    assert ended["silent"].state is State.FAILED and "without a new result" in ended["silent"].note
+    assert ended["again"].state is State.DONE
 
 
 def test_two_slots_of_one_device_hold_two_jobs_at_once(tmp_path):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shlex
 import sys
 from glob import escape
@@ -68,10 +67,13 @@ def _on_other_rows(record: RunRecord, file: str | None) -> tuple[dict, dict]:
     """Which task other rows make of a run's, with tables of its own, and how they are read."""
     if file is None:
         return {}, {}
+    from tsdtp.data.sources import READERS, suffix_of
+
     path = Path(str(file))
     if not any(path.parent.glob(f"{escape(path.name)}*")):  # a translator's has a language behind
         raise ConfigError(f"data={file}: no such file")
-    name = re.sub(r"(\.(tsv|csv|jsonl|parquet))?(\.gz)?$", "", path.name)
+    name = path.name.removesuffix(".gz")
+    name = name.removesuffix(suffix_of(path)) if suffix_of(path) in READERS else name
     place = "_".join(part for part in (path.parent.name, name) if part.strip("."))
     task = f"{record.identity['task']}_on_{place}"
     return {"task": task}, {"task.data.evaluate_file": str(path), "task.data.eval_limit": None}

@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -130,18 +131,13 @@ def _link(cell: Planned, folders: dict[Path, str]) -> Planned:
 
 def _check_starts(cells: Sequence[Planned]) -> None:
     """Refuses cells that would wait for themselves, for ever."""
-    after = {cell.name: cell.after for cell in cells}
-    for cell in cells:
-        needed, found = [*cell.after], set()
-        while needed:
-            if (name := needed.pop()) not in found:
-                found.add(name)
-                needed += after[name]
-        if cell.name in found:
-            raise ConfigError(
-                f"{cell.name} would start or learn from itself; valid for model.init_from and "
-                "teacher.others: runs that do not come from it (of an unpruned run: null)"
-            )
+    try:
+        TopologicalSorter({cell.name: cell.after for cell in cells}).prepare()
+    except CycleError as error:
+        raise ConfigError(
+            f"{min(error.args[1])} would start or learn from itself; valid for model.init_from and "
+            "teacher.others: runs that do not come from it (of an unpruned run: null)"
+        ) from None
 
 
 def _restart(cells: list[Planned]) -> list[Planned]:

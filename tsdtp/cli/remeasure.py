@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from tsdtp.cli.build import Cell
 from tsdtp.cli.cells import load_run
 from tsdtp.cli.run import measured_by, use_threads
 from tsdtp.models import PrunedModel
-from tsdtp.results import EXAMPLES, PREDICTIONS, RunRecord
+from tsdtp.results import EXAMPLES, PREDICTIONS, RunRecord, write_atomic
 from tsdtp.tasks.translation import REFERENCES, TRANSLATIONS
 
 _OUTPUTS = (PREDICTIONS, EXAMPLES, TRANSLATIONS, REFERENCES)
@@ -67,7 +66,7 @@ def _judged(
     if not config.quality:
         for path in (Path(config.run) / name for name in _OUTPUTS):
             if path.is_file() and path.parent.resolve() != folder.resolve():
-                shutil.copy(path, folder)
+                write_atomic(folder / path.name, path.read_bytes())
         return {"quality": record.quality, "cost": record.cost}, ["quality", "cost"]
     summary = measure.evaluate(model, cell, folder)
     summary["cost"]["budget_spent_train"] = record.cost.get("budget_spent_train")

@@ -58,7 +58,8 @@ def teach(
         Mean auxiliary loss of each epoch.
 
     Raises:
-        ValueError: for a method that learns nothing from attributions, no block that prunes, no
+        ValueError: for a method that learns nothing from attributions, a frozen pruner, no block
+            that prunes, a teacher that is no `PrunedModel`, a loss that is no finite number, no
             data, texts without a tokenizer, no way to tell the baseline, or another number of
             targets than of batches.
     """

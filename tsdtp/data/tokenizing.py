@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import BatchEncoding, PreTrainedTokenizerBase
 
+from tsdtp.models.texts import structural_ids
+
 if TYPE_CHECKING:
     from datasets import Dataset
 
-# Part of the fingerprint: raise it when the columns that `encode_batch` returns change.
-VERSION = 2
+# Part of the fingerprint: raise it when what the functions below return changes.
+VERSION = 3
 
 
 def tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:
@@ -54,6 +56,9 @@ def encode_batch(
     Returns:
         Columns `input_ids`, `length`, `label`, `index`, `token_type_ids` (if the tokenizer makes
         them), and per-token `decisive` (if the rows have it).
+
+    Raises:
+        ValueError: for a text without a token, as a tokenizer without special ones leaves of none.
     """
     words = "decisive" in batch
     columns = [batch[name] for name in ("text", "text_pair") if name in batch]
@@ -68,6 +73,8 @@ def encode_batch(
     )
     out = {name: encoded[name] for name in ("input_ids", "token_type_ids") if name in encoded}
     out["length"] = [len(ids) for ids in out["input_ids"]]
+    if 0 in out["length"]:
+        raise ValueError(f"row {indices[out['length'].index(0)]} (from 0): a text without a token")
     out["label"] = batch["label"]
     out["index"] = indices
     if words:
@@ -119,7 +126,7 @@ def encode_pairs(
         verbose=False,  # what is too long is cut below
     )
     targets = tokenizer(text_target=batch["target"], verbose=False)["input_ids"]
-    special = set(tokenizer.all_special_ids)
+    special = set(structural_ids(tokenizer))
     places = [_places(ids, max_length, special) for ids in encoded["input_ids"]]
     ids = [_at(row, place) for row, place in zip(encoded["input_ids"], places, strict=True)]
     labels = [_at(row, _places(row, max_length, special)) for row in targets]

@@ -4,11 +4,14 @@ from pathlib import Path
 
 import pytest
 from datasets import Dataset
-from transformers import AutoTokenizer
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from tsdtp.data import tokenizing
 from tsdtp.data.tokenizer import train_tokenizer
-from tsdtp.data.tokenizing import encode, tokenizer_digest
+from tsdtp.data.tokenizing import encode, encode_pairs, tokenizer_digest
 
 ROWS = {
     "text": ["bad colour and", "unbelievable"],
@@ -117,6 +120,21 @@ def test_another_process_finds_the_cache(tmp_path):
     subprocess.run([sys.executable, "-c", code], cwd=root, check=True)
     assert len(before) == 2
     assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.arrow")} == before
+
+
+def test_unknown_words_at_the_end_are_cut_like_words(tokenizer):
+    batch = {"source": ["bad " * 6 + "\u2603 " * 3], "target": ["good " * 9]}
+    (ids,) = encode_pairs(batch, [0], tokenizer, 6)["input_ids"]
+    assert len(ids) == 6 and tokenizer.unk_token_id not in ids
+    assert ids[-1] == tokenizer.sep_token_id
+
+
+def test_a_text_without_a_token_is_named(tmp_path):
+    bare = Tokenizer(WordLevel({"bad": 0, "?": 1}, unk_token="?"))
+    bare.pre_tokenizer = Whitespace()
+    rows = Dataset.from_dict({"text": ["bad", " "], "label": [0, 1]})
+    with pytest.raises(ValueError, match=r"row 1 \(from 0\): a text without a token"):
+        encode(rows, PreTrainedTokenizerFast(tokenizer_object=bare), 8, tmp_path)
 
 
 def test_word_truth_needs_a_fast_tokenizer(tmp_path, tokenizer, monkeypatch):

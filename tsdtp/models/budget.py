@@ -21,11 +21,16 @@ def spent_ratio(model: PrunedModel, batches: Iterable[Batch]) -> float:
     """FLOPs that the packed model spends on these batches over those of the plain encoder.
 
     Totals over all examples: a long sequence counts for more than a short one.
+
+    Raises:
+        ValueError: the model answers with what is no number; then its scores are none either.
     """
     spent = full = 0.0
     with packed_evaluation(model) as evaluated:
         for batch in batches:
             out = evaluated(**inputs_of(batch))
+            if out.logits is not None and out.logits.isnan().any():
+                raise ValueError("the model's answers are NaN: valid are finite weights and states")
             lengths = torch.cat([out.tokens_entered[None], out.tokens_kept])
             spent += encoder_flops(model.shape, lengths, model.pruner).sum().item()
             full += unpruned_flops(model.shape, lengths).sum().item()
@@ -73,12 +78,15 @@ def calibrate(
 
     Raises:
         ValueError: if the method has no strictness to set, or the budget lies below what is spent
-            when everything that may go goes (says that floor); the strictness stays as it was.
+            when everything that may go goes (says that floor), or the pruner's weights or the
+            model's answers are no numbers; the strictness stays as it was.
     """
     pruner = model.pruner
     budget = pruner.budget if budget is None else budget
     if budget is None or pruner.search is None:
         raise ValueError(f"{type(pruner).__name__} has no budget to calibrate to")
+    if not all(weight.isfinite().all() for weight in pruner.parameters()):
+        raise ValueError(f"{type(pruner).__name__} has weights that are no finite numbers")
     batches = batches_of(data, tokenizer, model.device, model.max_positions)
     if not 0 < budget <= 1:
         raise ValueError(f"budget={budget}: valid is a fraction in (0, 1]")

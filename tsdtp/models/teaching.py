@@ -13,10 +13,12 @@ from transformers import PreTrainedTokenizerBase
 
 from tsdtp.models.attribution import layer_conductance
 from tsdtp.models.pruned import PrunedModel
-from tsdtp.models.texts import Batch, Text, batches_of, inputs_of, mask_id_of
+from tsdtp.models.texts import Batch, Text, batches_of, explained, inputs_of, mask_id_of
 from tsdtp.pruning import TokenPruner, TokenState
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()
 def teach(
     model: PrunedModel,
     data: Iterable[Batch] | Iterable[Text],
@@ -134,7 +136,9 @@ def attributions(
     with _frozen_and_whole(model):
         teacher = (teacher or model).unpruned()
         return [
-            layer_conductance(teacher, **batch, mask_id=mask_id, layers=layers, steps=steps)
+            layer_conductance(
+                teacher, **explained(batch), mask_id=mask_id, layers=layers, steps=steps
+            )
             for batch in batches
         ]
 

@@ -21,6 +21,11 @@ def inputs_of(batch: Batch) -> dict[str, Tensor]:
     return {name: batch[name] for name in INPUTS if name in batch}
 
 
+def explained(batch: Batch) -> dict[str, Tensor]:
+    """What attributions are of: those, and the labels if there are any."""
+    return {name: batch[name] for name in (*INPUTS, "labels") if name in batch}
+
+
 def batches_of(
     data: Iterable[Batch] | Iterable[Text],
     tokenizer: PreTrainedTokenizerBase | None,

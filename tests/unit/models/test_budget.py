@@ -108,6 +108,16 @@ def test_totals_weigh_long_sequences_more():
     assert abs(both - ratios[1]) < abs(both - ratios[0])
 
 
+@pytest.mark.parametrize("part", ["pruner.task_attention.0.query", "classifier.weight"])
+def test_what_is_no_number_is_no_threshold(part):
+    model = pruned("ts_dtp", budget=0.6)
+    before = model.pruner.strictness.clone()
+    torch.nn.init.constant_(model.get_parameter(part), math.nan)
+    with pytest.raises(ValueError, match="no finite numbers|answers are NaN"):
+        tsdtp.calibrate(model, BATCHES)
+    assert torch.equal(model.pruner.strictness, before)
+
+
 def test_the_strictness_survives_a_batch_that_fails():
     model = pruned("ts_dtp", budget=0.6)
     tsdtp.calibrate(model, BATCHES)

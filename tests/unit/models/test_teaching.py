@@ -109,6 +109,15 @@ def test_a_pruned_teacher_teaches_with_every_token():
         assert torch.equal(expected, given)
 
 
+def test_columns_beside_the_inputs_and_the_callers_gradient_mode_do_not_matter():
+    model, teacher = pair()
+    other, _ = pair()
+    expected = teach(model, BATCHES, teacher, mask_id=3)
+    batches = [{**batch, "index": torch.arange(len(batch["input_ids"]))} for batch in BATCHES]
+    with torch.inference_mode():
+        assert teach(other, batches, teacher, mask_id=3) == expected
+
+
 def test_what_cannot_be_taught_says_why():
     model, _ = pair()
     with pytest.raises(ValueError, match="no data"):

@@ -64,6 +64,14 @@ def test_what_a_given_config_does_not_say_is_the_models_own(family, prompts):
     assert torch.equal(model.generate(**prompts, **given), plain.generate(**prompts, **given))
 
 
+def test_without_a_mask_padding_is_what_the_plain_model_takes_for_it(family, prompts):
+    ids, plain, model = prompts["input_ids"], make_lm(family), build(family, "none")
+    assert torch.equal(model.generate(ids, **GREEDY), plain.generate(ids, **GREEDY))
+    ends = {**GREEDY, "eos_token_id": [7, 1]}  # the padding token ends a text: it may be one
+    expected = model.generate(ids, torch.ones_like(ids), **ends)
+    assert torch.equal(model.generate(ids, **ends), expected)
+
+
 @pytest.mark.parametrize("search", [GREEDY, BEAM], ids=["greedy", "beam"])
 def test_fewer_blocks_write_as_a_model_that_has_no_more(family, prompts, search):
     model, shallow = tsdtp.prune(make_lm(family), "none", blocks=2), make_lm(family)
@@ -138,3 +146,5 @@ def test_what_cannot_be_gone_on_from_is_refused(prompts):
         model.generate(**make_batch(LENGTHS))
     with pytest.raises(ValueError, match="two tokens or more"):
         model.generate(torch.tensor([[5]]))
+    with pytest.raises(ValueError, match="prompt_lookup_num_tokens: a model that drops tokens"):
+        model.generate(**prompts, prompt_lookup_num_tokens=3)

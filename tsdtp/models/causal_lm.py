@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from tsdtp.models.classifier import PrunedClassifier
 from tsdtp.models.encoder import Encoding
+from tsdtp.models.generation import check_decoding, mask_of, setting
 from tsdtp.models.prompt_cache import BY_BLOCK, Entering, prompt_cache
 from tsdtp.packing import pack
 from tsdtp.pruning import TokenPruner
@@ -63,22 +64,21 @@ class PrunedCausalLM(PrunedClassifier):
 
         Args:
             input_ids: [B, S] int64, padded on the left; two tokens or more a prompt.
-            attention_mask: [B, S], 1 for tokens; default: all ones.
+            attention_mask: [B, S], 1 for tokens; default: see `mask_of`.
             **settings: of transformers' `generate`, such as num_beams and max_new_tokens.
 
         Returns:
             [B, N] int64 prompts and what follows, as `generate` of the plain model gives them.
 
         Raises:
-            ValueError: for prompts that are padded on the right, or shorter than two tokens, and
-                for use_cache=False: what was read of the prompt is in the cache alone.
+            ValueError: for prompts that are padded on the right, or shorter than two tokens, for
+                use_cache=False (what was read of the prompt is in the cache alone), and for a way
+                of decoding that reads the prompt again.
         """
-        given = settings.get("generation_config")
-        if settings.get("use_cache", getattr(given, "use_cache", None)) is False:
-            raise ValueError("use_cache=False: valid is True, which is the default")
+        check_decoding(settings)
         settings["use_cache"] = True  # whatever the model's own config says
         if attention_mask is None:
-            attention_mask = torch.ones_like(input_ids)
+            attention_mask = mask_of(input_ids, self.hf_model, settings)
         inputs: dict[str, Any] = {"input_ids": input_ids, "attention_mask": attention_mask}
         writer: Any = self.hf_model
         if self.execution != "hf":
@@ -104,10 +104,8 @@ class PrunedCausalLM(PrunedClassifier):
 
     def _copies(self, settings: dict) -> int:
         """How many times `generate` will repeat each prompt."""
-        configs = (settings.get("generation_config"), self.hf_model.generation_config)
         names = ("num_beams", "num_return_sequences")
-        asked = [[settings.get(n), *(getattr(c, n, None) for c in configs)] for n in names]
-        return max(next(filter(None, values), 1) for values in asked)
+        return max(setting(name, self.hf_model, settings) or 1 for name in names)
 
     def read_prompt(self, input_ids: Tensor, attention_mask: Tensor):
         """The cache of a padded batch of prompts [B, S], see `prompt_cache`."""

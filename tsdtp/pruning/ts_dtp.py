@@ -14,7 +14,7 @@ from tsdtp.pruning.task_attention import TaskSpecificAttention
 
 
 class TsDtp(HybridPruner):
-    """Prunes by hybrid attention, the model's own plus gamma times the task's.
+    """Prunes by a taught task attention, and where asked by the model's own attention beside it.
 
     After "Dynamic token pruning for LLMs: leveraging task-specific attention and adaptive
     thresholds", Knowledge and Information Systems, 2025 (doi 10.1007/s10115-025-02450-1), built

@@ -53,8 +53,6 @@ class PrunedClassifier(PrunedModel):
             model that does not choose one class of several.
     """
 
-    family: ClassifierFamily
-
     def __init__(
         self,
         model: PreTrainedModel,
@@ -70,8 +68,13 @@ class PrunedClassifier(PrunedModel):
         pooling = pooling or own_pooling
         check_settings(execution, pooling, backend)
         _check_chooses(model)
-        super().__init__(model, family, pruner, execution, special_ids, backend, auxiliary_weight)
+        super().__init__(model, pruner, execution, special_ids, backend, auxiliary_weight)
         self.pooling, self.own_pooling = pooling, own_pooling
+
+    @property
+    def family(self) -> ClassifierFamily:
+        """How the encoder's blocks and the head split."""
+        return find_family(self.config, FAMILIES)
 
     @property
     def base_model(self) -> nn.Module:
@@ -107,6 +110,8 @@ class PrunedClassifier(PrunedModel):
             attention_mask = torch.ones_like(input_ids)
         if self.execution == "hf":
             return self._plain(input_ids, attention_mask, token_type_ids, labels)
+        if self.own_pooling == self.pooling == "last" and not self.can_generate():
+            attention_mask = _to_the_last_word(input_ids, attention_mask, self.config.pad_token_id)
         encoding = self.encode(input_ids, attention_mask, token_type_ids, target)
         logits = self.classify(encoding)
         loss = None if labels is None else F.cross_entropy(logits, labels)
@@ -174,6 +179,17 @@ def _check_chooses(model: PreTrainedModel) -> None:
         return
     kind = kind or "regression"  # as transformers takes a single label
     raise ValueError(f"problem_type={kind}: valid is {_ONE_OF_SEVERAL}, of two labels or more")
+
+
+def _to_the_last_word(ids: Tensor, mask: Tensor, padding: int | None) -> Tensor:
+    """[B, S] the mask without the padding token where a text ends with it.
+
+    A tokenizer may have one token for both; the head of a plain model reads what stands before.
+    """
+    places = torch.arange(1, ids.shape[1] + 1, device=ids.device)
+    words = mask.bool() & (ids != padding) if padding is not None else mask.bool()
+    last = (places * words).amax(1).maximum(mask.argmax(1) + 1)  # a text of nothing else has one
+    return mask * (places <= last[:, None])
 
 
 @cache

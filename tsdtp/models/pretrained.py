@@ -48,11 +48,13 @@ def from_pretrained(source: str | Path, execution: str | None = None) -> PrunedM
     del config.tsdtp  # pyright: ignore
     plain = _plain(config, folder)
     arguments = settings.pop("method_arguments")
+    frozen, progress = settings.pop("frozen", False), settings.pop("progress", 0.0)
     settings["execution"] = execution or settings.get("execution")
     if plain.can_generate():
         settings.pop("pooling", None)
     model = prune(plain, **settings, **arguments)
     load_weights(model, folder)
+    model.pruner.requires_grad_(not frozen).progress = progress
     return model.eval()
 
 

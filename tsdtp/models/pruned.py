@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +35,6 @@ class PrunedModel(nn.Module, ABC):
     Args:
         model: the Hugging Face model; its modules are shared, not copied, and whether it is in
             training or evaluation mode stays as it is.
-        family: how the encoder's blocks split.
         pruner: what decides; takes the device and the type of the model's weights.
         execution: "masked", "packed", "hf" (the plain padded Hugging Face forward, unpruned), or
             None: masked while the pruner learns, which needs its gates; packed otherwise.
@@ -54,7 +53,6 @@ class PrunedModel(nn.Module, ABC):
     def __init__(
         self,
         model: PreTrainedModel,
-        family: Family,
         pruner: TokenPruner,
         execution: str | None,
         special_ids: Sequence[int],
@@ -70,12 +68,17 @@ class PrunedModel(nn.Module, ABC):
         self.pruner = pruner.to(model.device, model.dtype)
         object.__setattr__(self, "hf_model", model)  # not a submodule: its children already are
         self.config, self.backend = model.config, backend
-        self.family = family
         self.auxiliary_weight = auxiliary_weight
         self.execution = execution
         ids = torch.tensor(sorted(set(special_ids)), dtype=torch.long, device=model.device)
         self.register_buffer("special_ids", ids, persistent=False)
         self.train(model.training)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """A module that is replaced, as a head may be, is replaced in the wrapped model, too."""
+        super().__setattr__(name, value)
+        if "hf_model" in vars(self) and name in self.hf_model._modules:
+            setattr(self.hf_model, name, value)
 
     def save_pretrained(self, folder: str | Path, tokenizer: PreTrainedTokenizerBase | None = None):
         """Writes a folder for `tsdtp.from_pretrained`, see `tsdtp.save_pretrained`."""
@@ -102,6 +105,11 @@ class PrunedModel(nn.Module, ABC):
     def unpruned(self) -> Self:
         """The same model that keeps every token; shares every weight."""
         return self.with_pruner(NoPruning(self.shape.num_layers, self.shape.hidden_size))
+
+    @property
+    @abstractmethod
+    def family(self) -> Family:
+        """How the encoder's blocks split."""
 
     @property
     @abstractmethod

@@ -61,7 +61,7 @@ def save_config(model: PrunedModel, folder: Path) -> None:
 
 
 def describe(model: PrunedModel) -> dict[str, Any]:
-    """The arguments with which `prune` makes this model of the plain one."""
+    """The arguments with which `prune` makes this model, and how far its pruner has learnt."""
     pruner = model.pruner
     settings = {
         "method": type(pruner).__module__.rsplit(".", 1)[-1],
@@ -70,6 +70,8 @@ def describe(model: PrunedModel) -> dict[str, Any]:
         "special_ids": model.special_ids.tolist(),
         "auxiliary_weight": model.auxiliary_weight,
         "blocks": pruner.num_layers,
+        "frozen": pruner.frozen,
+        "progress": pruner.progress,
     }
     pooling = getattr(model, "pooling", None)
     return settings if pooling is None else {**settings, "pooling": pooling}

@@ -42,8 +42,6 @@ class PrunedSeq2Seq(PrunedModel):
         ValueError: for an architecture, execution or back end that is not known.
     """
 
-    family: Seq2SeqFamily
-
     def __init__(
         self,
         model: PreTrainedModel,
@@ -53,9 +51,14 @@ class PrunedSeq2Seq(PrunedModel):
         backend: str = "auto",
         auxiliary_weight: float = 0.1,
     ) -> None:
-        family = find_family(model.config, SEQ2SEQ_FAMILIES)
-        super().__init__(model, family, pruner, execution, special_ids, backend, auxiliary_weight)
+        find_family(model.config, SEQ2SEQ_FAMILIES)  # or it is refused
+        super().__init__(model, pruner, execution, special_ids, backend, auxiliary_weight)
         model.set_attn_implementation(GATED)
+
+    @property
+    def family(self) -> Seq2SeqFamily:
+        """How the encoder's blocks split."""
+        return find_family(self.config, SEQ2SEQ_FAMILIES)
 
     @property
     def base_model(self) -> nn.Module:

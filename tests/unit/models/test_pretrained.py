@@ -57,6 +57,15 @@ def test_a_saved_model_comes_back(method, tmp_path, batch):
     assert torch.equal(out.kept_layers, expected.kept_layers)
 
 
+def test_how_far_a_pruner_has_learnt_comes_back(tmp_path):
+    model = tsdtp.prune(make_model("bert"), "ts_dtp", soft_until=0.5)
+    model.pruner.requires_grad_(False)
+    model.pruner.progress = 0.75
+    again = tsdtp.from_pretrained(model.save_pretrained(tmp_path))
+    assert again.pruner.frozen and again.pruner.progress == 0.75
+    assert not any(weight.requires_grad for weight in again.pruner.parameters())
+
+
 def test_fewer_blocks_of_version_1_come_back(tmp_path, batch):
     model = pruned("depth")
     config = model.save_pretrained(tmp_path) / CONFIG

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny import LENGTHS, SPECIAL, make_model, make_seq2seq
+from tiny import LENGTHS, SPECIAL, make_batch, make_model, make_seq2seq, on_the_left
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -148,6 +148,38 @@ def test_weights_are_shared():
     model = tsdtp.prune(plain)
     ours = {id(p) for name, p in model.named_parameters() if not name.startswith("pruner.")}
     assert ours == {id(p) for p in plain.parameters()}
+
+
+def test_a_head_that_is_replaced_answers_and_learns(batch):
+    model = tsdtp.prune(make_model("bert"), "topk", fraction=0.5)
+    old, model.classifier = model.classifier, torch.nn.Linear(32, 5)
+    out = model(**batch, labels=LABELS)
+    assert out.logits.shape[1] == 5 and model.hf_model.classifier is model.classifier
+    out.loss.backward()
+    assert model.classifier.weight.grad.abs().sum() > 0 and old.weight.grad is None
+
+
+@pytest.mark.parametrize("method", ["ts_dtp", "tome"])
+def test_it_may_be_pickled_whole(method, batch, tmp_path):
+    model = tsdtp.prune(make_model("bert"), method)
+    torch.save(model, tmp_path / "whole.pt")
+    again = torch.load(tmp_path / "whole.pt", weights_only=False)
+    assert torch.equal(again(**batch).logits, model(**batch).logits)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama", "qwen2"])
+@pytest.mark.parametrize("execution", ["packed", "masked"])
+def test_a_text_that_ends_with_the_padding_token_is_read_as_by_the_plain_model(family, execution):
+    plain, batch = make_model(family), make_batch()
+    plain.config.pad_token_id = SPECIAL
+    batch["input_ids"][-1] = SPECIAL  # a text of nothing else
+    batch["input_ids"].masked_fill_(batch["attention_mask"] == 0, SPECIAL)
+    model = tsdtp.prune(plain, "topk", fraction=1.0, execution=execution)
+    for each in (batch, on_the_left(batch)):
+        places = (each["attention_mask"].cumsum(1) - 1).clamp(min=0)
+        expected = plain(**each, position_ids=places).logits
+        rows = slice(None) if each is batch else slice(0, -1)  # there plain reads the padding
+        torch.testing.assert_close(model(**each).logits[rows], expected[rows], atol=1e-5, rtol=0)
 
 
 def test_special_tokens_come_from_the_config_unless_told(batch):

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from tsdtp.benchmark.candidates import measure_speed
     from tsdtp.models import (
         Prediction,
         PrunedCausalLM,
@@ -37,6 +38,7 @@ __all__ = [
     "export",
     "export_onnx",
     "from_pretrained",
+    "measure_speed",
     "predict",
     "prune",
     "push_to_hub",
@@ -49,5 +51,6 @@ __all__ = [
 
 def __getattr__(name: str):
     if name in __all__:
-        return getattr(import_module("tsdtp.models"), name)
+        module = "tsdtp.benchmark.candidates" if name == "measure_speed" else "tsdtp.models"
+        return getattr(import_module(module), name)
     raise AttributeError(f"module 'tsdtp' has no attribute {name!r}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -13,6 +12,7 @@ import torch
 from omegaconf import DictConfig
 
 from tsdtp.benchmark import measure
+from tsdtp.benchmark.candidates import candidates, forwards, unpacked
 from tsdtp.cli.build import Cell
 from tsdtp.models import PrunedModel, PrunedSeq2Seq, calibrate
 from tsdtp.models.budget import most_spent
@@ -125,7 +125,7 @@ def generation(model: PrunedModel, batches: list[dict], how: dict, cell: Cell) -
     length = {"min_new_tokens": tokens, "max_new_tokens": tokens}
     settings = {"do_sample": False, **cell.config.task.generation, **length}
     writers = {
-        name: _unpack(partial(cast(PrunedSeq2Seq, each).generate, **settings))
+        name: unpacked(partial(cast(PrunedSeq2Seq, each).generate, **settings))
         for name, each in candidates(model).items()
     }
     speed, memory = measure(**writers, batches=batches, **how)
@@ -134,23 +134,3 @@ def generation(model: PrunedModel, batches: list[dict], how: dict, cell: Cell) -
     chosen["tokens_per_second"] = tokens * speed["examples_per_second"]
     del memory["weights_mib"]
     return {**chosen, "num_beams": settings.get("num_beams", 1), "new_tokens": tokens}, memory
-
-
-def candidates(model: PrunedModel) -> dict[str, PrunedModel]:
-    """What is compared: `pruned`, `unpruned` (packed as well) and `plain` (Hugging Face)."""
-    unpruned = model.unpruned()
-    return {
-        "pruned": model.with_execution(model.execution),
-        "unpruned": unpruned.with_execution("packed"),
-        "plain": unpruned.with_execution("hf"),
-    }
-
-
-def forwards(model: PrunedModel) -> dict[str, Callable[[dict], object]]:
-    """The forward of each candidate, as a function of a batch."""
-    return {name: _unpack(each) for name, each in candidates(model).items()}
-
-
-def _unpack(function: Callable) -> Callable[[dict], object]:
-    """The same function of a batch instead of keyword arguments."""
-    return lambda batch: function(**batch)

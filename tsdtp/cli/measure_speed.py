@@ -11,13 +11,14 @@ from omegaconf import DictConfig
 
 from tsdtp.benchmark import compare, measure
 from tsdtp.benchmark.activations import activation_bytes
+from tsdtp.benchmark.candidates import forwards
 from tsdtp.benchmark.resident import resident_peak_mib
 from tsdtp.benchmark.roofline import bound, encoder_work, measure_limits
 from tsdtp.benchmark.scheduled import Scheduled
 from tsdtp.cli.bench_inputs import Batch, from_text, random_batches, task_batches, text_batches
 from tsdtp.cli.cells import build_cell
 from tsdtp.cli.config import ConfigError, plain
-from tsdtp.cli.measure import as_measured, fit_budget, forwards, generation, measuring
+from tsdtp.cli.measure import as_measured, fit_budget, generation, measuring
 from tsdtp.models import PrunedModel
 from tsdtp.models.budget import packed_evaluation
 from tsdtp.models.cost import encoder_flops, unpruned_flops

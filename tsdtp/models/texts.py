@@ -31,6 +31,7 @@ def batches_of(
     tokenizer: PreTrainedTokenizerBase | None,
     device: torch.device,
     max_length: int | None = None,
+    batch_size: int = 32,
 ) -> list[Batch]:
     """The batches themselves; or texts, with their tokenizer, as batches on the device.
 
@@ -38,7 +39,8 @@ def batches_of(
         data: batches, or texts.
         tokenizer: of the texts.
         device: for them.
-        max_length: see `tokenised`.
+        max_length: see `tokenised`, as for the rest.
+        batch_size: of texts.
 
     Raises:
         ValueError: for no data, or texts without a tokenizer.
@@ -46,7 +48,7 @@ def batches_of(
     batches = list(several(data))
     if tokenizer is not None:
         texts = cast(list[Text], batches)
-        made = tokenised(texts, tokenizer, max_length=max_length)
+        made = tokenised(texts, tokenizer, batch_size, max_length)
         batches = [inputs_of(b.to(device)) for b in made]
     if not batches:
         raise ValueError("no data to learn from; valid: batches, or texts and a tokenizer")

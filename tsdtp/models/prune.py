@@ -13,12 +13,12 @@ from tsdtp.models.classifier import PrunedClassifier
 from tsdtp.models.pruned import PrunedModel
 from tsdtp.models.seq2seq import PrunedSeq2Seq
 from tsdtp.models.texts import structural_ids
-from tsdtp.pruning import TokenPruner, find_method
+from tsdtp.pruning import TokenPruner, find_method, name_of
 
 
 def prune(
     hf_model: PreTrainedModel,
-    method: str = "ts_dtp",
+    method: str | type[TokenPruner] = "ts_dtp",
     budget: float | None = None,
     *,
     execution: str | None = None,
@@ -37,7 +37,7 @@ def prune(
     Args:
         hf_model: a `*ForSequenceClassification`, `*ForConditionalGeneration`, `*MTModel` or
             `*ForCausalLM` (`GPT2LMHeadModel`) model; its weights are shared, not copied.
-        method: name of a pruning method.
+        method: name of a pruning method, or a class of your own, see `tsdtp.pruning.find_method`.
         budget: fraction of the plain encoder's FLOPs to spend, or None.
         execution: see `PrunedModel`.
         pooling: of a classifier, see `PrunedClassifier`.
@@ -121,9 +121,10 @@ def build_pruner(
     """Builds a pruner that fits the model; an unknown argument is named with the valid ones."""
     valid = [n for n in inspect.signature(cls).parameters if n not in ("num_layers", "hidden_size")]
     if unknown := [name for name in arguments if name not in valid]:
-        method = cls.__module__.rsplit(".", 1)[-1]
         valid_names = ", ".join(valid) or "none"
-        raise ValueError(f"{method} has no argument {', '.join(unknown)}; valid: {valid_names}")
+        raise ValueError(
+            f"{name_of(cls)} has no argument {', '.join(unknown)}; valid: {valid_names}"
+        )
     config = model.config
     blocks = check_blocks(blocks, config.num_hidden_layers)
     return cls(blocks, config.hidden_size, **arguments)

@@ -11,6 +11,8 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from transformers import PreTrainedTokenizerBase
 
+from tsdtp.pruning import name_of
+
 if TYPE_CHECKING:
     from tsdtp.models.pruned import PrunedModel
 
@@ -64,7 +66,7 @@ def describe(model: PrunedModel) -> dict[str, Any]:
     """The arguments with which `prune` makes this model, and how far its pruner has learnt."""
     pruner = model.pruner
     settings = {
-        "method": type(pruner).__module__.rsplit(".", 1)[-1],
+        "method": name_of(type(pruner)),
         "method_arguments": dict(pruner.arguments),
         "execution": model._execution,
         "special_ids": model.special_ids.tolist(),

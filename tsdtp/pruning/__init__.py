@@ -5,11 +5,12 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+import pydoc
 
 from tsdtp.pruning.base import TokenPruner
 from tsdtp.pruning.state import Decision, TokenState
 
-__all__ = ["Decision", "TokenPruner", "TokenState", "find_method", "method_names"]
+__all__ = ["Decision", "TokenPruner", "TokenState", "find_method", "method_names", "name_of"]
 
 
 def method_names() -> list[str]:
@@ -18,17 +19,29 @@ def method_names() -> list[str]:
     return [name for name in modules if _method_in(name)]
 
 
-def find_method(name: str) -> type[TokenPruner]:
-    """The class of a method by the name of its module.
+def find_method(name: str | type[TokenPruner]) -> type[TokenPruner]:
+    """The class of a method.
+
+    Args:
+        name: of its module here; the class itself; or, of one of another package, where it is, as
+            in "my_package.mine.Mine".
 
     Raises:
         ValueError: for an unknown name; lists the valid ones.
     """
-    if name in method_names():
-        found = _method_in(name)
-        if found is not None:
-            return found
-    raise ValueError(f"unknown pruning method {name!r}; valid: {', '.join(method_names())}")
+    found: object = name
+    if isinstance(name, str):
+        found = pydoc.locate(name) if "." in name else name in method_names() and _method_in(name)
+    if inspect.isclass(found) and issubclass(found, TokenPruner):
+        return found
+    valid = ", ".join(method_names())
+    raise ValueError(f"unknown pruning method {name!r}; valid: {valid}, or package.module.Class")
+
+
+def name_of(method: type[TokenPruner]) -> str:
+    """The name by which `find_method` finds a class again."""
+    package, _, module = method.__module__.rpartition(".")
+    return module if package == __name__ else f"{method.__module__}.{method.__qualname__}"
 
 
 def _method_in(module: str) -> type[TokenPruner] | None:

@@ -18,7 +18,7 @@ import tsdtp
 from tsdtp.data.tokenizer import train_tokenizer
 from tsdtp.models.pretrained import push_to_hub
 from tsdtp.models.saving import CONFIG, WEIGHTS
-from tsdtp.pruning import find_method
+from tsdtp.pruning import Decision, TokenPruner, TokenState, find_method
 
 
 def pruned(method: str = "ts_dtp", family: str = "bert"):
@@ -55,6 +55,26 @@ def test_a_saved_model_comes_back(method, tmp_path, batch):
     out = again(**batch)
     assert torch.equal(out.logits, expected.logits)
     assert torch.equal(out.kept_layers, expected.kept_layers)
+
+
+class EveryOther(TokenPruner):
+    """A method of another package: its tests are no part of ours."""
+
+    def __init__(self, num_layers: int, hidden_size: int, start: int = 0) -> None:
+        super().__init__(num_layers)
+        self.start = start
+
+    def decide(self, state: TokenState) -> Decision:
+        return Decision(keep=torch.arange(len(state.alive)) % 2 == self.start)
+
+
+def test_a_method_of_another_package_comes_back(tmp_path, batch):
+    model = tsdtp.prune(make_model("bert"), EveryOther, start=1)
+    again = tsdtp.from_pretrained(model.save_pretrained(tmp_path))
+    assert isinstance(again.pruner, EveryOther) and again.pruner.start == 1
+    assert torch.equal(again(**batch).kept_layers, model(**batch).kept_layers)
+    with pytest.raises(ValueError, match=r"EveryOther has no argument k; valid: start"):
+        tsdtp.prune(make_model("bert"), EveryOther, k=1)
 
 
 def test_how_far_a_pruner_has_learnt_comes_back(tmp_path):

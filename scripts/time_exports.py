@@ -2,11 +2,12 @@
 
     python scripts/time_exports.py RUN texts.txt out.json --threads 1 --rounds 7
 
-RUN is a finished run or a saved model. All take turns over the same texts in one process: the plain
+RUN is a finished run or a saved model, of a kind that has token types. All take turns over the same texts in one process: the plain
 Hugging Face model as it is, compiled, and in ONNX Runtime; the unpruned and the pruned model of
 this library, each packed and in ONNX Runtime. ONNX Runtime computes in float32 and dynamically
-quantised to 8 bits. Tokenising is not measured. Of each the share of texts whose class is that of
-the same model in torch is told. Needs the extra `onnx`, onnxruntime and a C++ compiler.
+quantised to 8 bits, the plain model in padded batches as well. Tokenising is not measured. Of each
+the share of texts whose class is that of the same model in torch is told. Needs the extra `onnx`,
+onnxruntime and a C++ compiler.
 """
 
 import argparse
@@ -35,16 +36,20 @@ Batch = dict[str, Tensor]
 Answer = Callable[[Batch], Tensor]  # of logits [1, C]
 
 
-class PlainText(nn.Module):
-    """The plain model of one text without padding, for export."""
+BATCH = 32  # texts of a padded batch
+
+
+class Plain(nn.Module):
+    """The plain model of a padded batch, for export."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, input_ids: Tensor, token_type_ids: Tensor) -> Tensor:
-        """[1, C] logits of ids [1, S] and types [1, S]."""
-        return self.model(input_ids=input_ids, token_type_ids=token_type_ids).logits
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
+        """[B, C] logits of ids, mask and types [B, S]."""
+        inputs = {"input_ids": input_ids, "token_type_ids": token_type_ids}
+        return self.model(**inputs, attention_mask=attention_mask).logits
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -60,11 +65,13 @@ def main(arguments: list[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     quiet_libraries()
     torch.set_num_threads(args.threads)
-    model, batches = read(args.run, args.texts)
+    model, batches, padded = read(args.run, args.texts)
     with TemporaryDirectory() as folder, torch.inference_mode():
         answers = {**in_torch(model), **in_onnx(model, Path(folder), args.threads)}
-        classes = {name: classes_of(answer, batches) for name, answer in answers.items()}
         runs = {name: partial(classes_of, answer, batches) for name, answer in answers.items()}
+        for name in ("plain onnx", "plain onnx int8"):
+            runs[f"{name}, batches"] = partial(classes_of, answers[name], padded)
+        classes = {name: run() for name, run in runs.items()}
         timings = interleaved(runs, args.rounds, threads=args.threads)
     found = measured_by(" ".join(["python", *sys.argv]))
     found |= {"texts": len(batches), "rounds": args.rounds, "threads": args.threads}
@@ -75,13 +82,17 @@ def main(arguments: list[str] | None = None) -> None:
     print(json.dumps(found["ways"], indent=2))
 
 
-def read(run: str, file: Path) -> tuple[tsdtp.PrunedClassifier, list[Batch]]:
-    """The model, packed, and the texts one by one."""
+def read(run: str, file: Path) -> tuple[tsdtp.PrunedClassifier, list[Batch], list[Batch]]:
+    """The model, packed, and the texts: one by one, and in padded batches."""
     model = cast(tsdtp.PrunedClassifier, tsdtp.from_pretrained(run, execution="packed"))
     lines = file.read_text(encoding="utf-8").splitlines()
     texts = [tuple(line.split("\t")) if "\t" in line else line for line in lines if line.strip()]
-    made = tokenised(cast(Any, texts), tsdtp.tokenizer_of(run), 1, model.max_positions)
-    return model, [inputs_of(batch) for batch in made]
+    tokenizer, longest = tsdtp.tokenizer_of(run), model.max_positions
+    one, several = (
+        [inputs_of(batch) for batch in tokenised(cast(Any, texts), tokenizer, size, longest)]
+        for size in (1, BATCH)
+    )
+    return model, one, several
 
 
 def in_torch(model: tsdtp.PrunedClassifier) -> dict[str, Answer]:
@@ -112,14 +123,14 @@ def in_onnx(model: tsdtp.PrunedClassifier, folder: Path, threads: int) -> dict[s
 
 
 def export_plain(model: tsdtp.PrunedClassifier, file: Path) -> None:
-    """The plain model of one text, as `tsdtp.export_onnx` does with a pruned one."""
-    longest = model.max_positions or 512
-    ids, length = torch.zeros(1, 16, dtype=torch.long), Dim("tokens", min=2, max=longest)
+    """The plain model of any number of texts, otherwise as `tsdtp.export_onnx` does it."""
+    ids = torch.zeros(2, 16, dtype=torch.long)
+    sizes = {0: Dim("texts", min=1, max=1024), 1: Dim("tokens", max=model.max_positions or 512)}
     program: Any = torch.onnx.export(
-        PlainText(model.hf_model).eval(),
-        (ids, ids.clone()),
-        input_names=list(INPUTS[::2]),
-        dynamic_shapes=({1: length}, {1: length}),
+        Plain(model.hf_model).eval(),
+        (ids, torch.ones_like(ids), ids.clone()),
+        input_names=list(INPUTS),
+        dynamic_shapes=(sizes, sizes, sizes),
         dynamo=True,
         verbose=False,
     )
@@ -142,7 +153,7 @@ def session(file: Path, threads: int) -> Answer:
 
 def classes_of(answer: Answer, batches: list[Batch]) -> list[int]:
     """The class of each text."""
-    return [int(answer(batch).argmax()) for batch in batches]
+    return [kind for batch in batches for kind in answer(batch).argmax(-1).tolist()]
 
 
 def figures(name: str, timings: dict[str, Timing], classes: dict[str, list[int]]) -> dict[str, Any]:

@@ -2,12 +2,12 @@
 
     python scripts/time_exports.py RUN texts.txt out.json --threads 1 --rounds 7
 
-RUN is a finished run or a saved model, of a kind that has token types. All take turns over the same texts in one process: the plain
-Hugging Face model as it is, compiled, and in ONNX Runtime; the unpruned and the pruned model of
-this library, each packed and in ONNX Runtime. ONNX Runtime computes in float32 and dynamically
-quantised to 8 bits, the plain model in padded batches as well. Tokenising is not measured. Of each
-the share of texts whose class is that of the same model in torch is told. Needs the extra `onnx`,
-onnxruntime and a C++ compiler.
+RUN is a finished run or a saved model, of a kind that has token types. All take turns over the same
+texts in one process: the plain Hugging Face model as it is, compiled, and in ONNX Runtime; the
+unpruned and the pruned model of this library, each packed and in ONNX Runtime. ONNX Runtime
+computes in float32 and dynamically quantised to 8 bits, the plain model in padded batches as well.
+Tokenising is not measured. Of each the share of texts whose class is that of the same model in
+torch is told. Needs the extra `onnx`, onnxruntime and a C++ compiler.
 """
 
 import argparse

@@ -25,8 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         report = load_report(options.folder)
         out = options.out or options.folder
-        paths = [*save_report(report, out), *save_figures(report, out)]
-        paths.append(save_page(report, options.folder, out))
+        page = save_page(report, options.folder, out, options.reference)
+        paths = [*save_report(report, out), *save_figures(report, out), page]
         paths += save_speed(report.records, out)
     except (OSError, ValueError) as error:
         print(f"tsdtp report: {error}", file=sys.stderr)
@@ -43,6 +43,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="tsdtp report", description=__doc__)
     parser.add_argument("folder", metavar="DIR", help="folder of runs, searched at any depth")
     parser.add_argument("--out", metavar="DIR", help="where the tables go (default: DIR)")
+    parser.add_argument(
+        "--reference",
+        metavar="METHOD",
+        help="compare every method with this one in the paired tests of report.html, named as "
+        "there: transkimmer, or 'transkimmer 0.36 ten' (default: ts_dtp)",
+    )
     parser.add_argument("--quiet", action="store_true", help="write the files, print no table")
     return parser
 

@@ -15,8 +15,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from tsdtp.report.adaptivity import FRACTIONS, RANKS, adaptivity
-from tsdtp.report.answers import compare, read_examples, read_runs
+from tsdtp.report.answers import read_examples, read_runs
 from tsdtp.report.caption import LEGEND
+from tsdtp.report.comparisons import compare, reference_of
 from tsdtp.report.figures import draw
 from tsdtp.report.frame import FINE_TUNED, KEYS, marks
 from tsdtp.report.render import Report
@@ -36,26 +37,34 @@ _PROVENANCE = (
 )
 
 
-def save_page(report: Report, folder: str | Path, out: str | Path) -> Path:
+def save_page(
+    report: Report, folder: str | Path, out: str | Path, reference: str | None = None
+) -> Path:
     """Writes `report.html`; it loads nothing from anywhere.
 
     Args:
         report: of the folder.
         folder: of the runs, whose answers and examples lie beside their records.
         out: folder of the page.
+        reference: the method that the others are compared with, see `reference_of`.
+
+    Raises:
+        ValueError: No run is called as the reference is.
     """
     environment = Environment(
         loader=PackageLoader("tsdtp.report", "page"), autoescape=True, undefined=StrictUndefined
     )
     shown = marks(report.runs)  # the tests speak of the records that the tables show
     runs = read_runs(folder, shown)
+    reference = reference_of(runs, reference)
     text = environment.get_template("page.html").render(
         title=Path(folder).resolve().name,
         heading=report.heading,
         warnings=report.warnings,
         legend=LEGEND,
         sections=[_section(table, report.runs) for table in report.tables],
-        pairs=_pairs(compare(runs)),
+        reference=reference,
+        pairs=_pairs(compare(runs, reference)),
         adaptivity=_kept(adaptivity(runs)),
         examples=_json([_shown(found) for found in read_examples(folder, shown)]),
     )
@@ -105,7 +114,7 @@ def _pairs(table: pd.DataFrame) -> list[list[str]]:
             f"{row['first']} − {row['second']}",
             f"{100 * row['difference']:+.2f}",
             f"{100 * row['low']:+.2f} to {100 * row['high']:+.2f}",
-            f"{row['p']:.4f}" if not row["p"] < 0.0001 else "< 0.0001",
+            *("< 0.0001" if row[name] < 0.0001 else f"{row[name]:.4f}" for name in ("p", "holm")),
             f"{row['seeds']}",
             f"{row['n']}",
         ]

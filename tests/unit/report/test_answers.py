@@ -7,7 +7,8 @@ import gzip
 import pandas as pd
 import pytest
 
-from tsdtp.report.answers import Run, compare, read_examples, read_runs
+from tsdtp.report.answers import Run, read_examples, read_runs
+from tsdtp.report.comparisons import compare, reference_of
 from tsdtp.report.frame import marks, to_frame, unique_runs
 from tsdtp.results import EXAMPLES, PREDICTIONS, write_record
 
@@ -66,10 +67,60 @@ def test_equal_answers_differ_by_nothing():
 
 
 def test_only_what_was_asked_of_the_same_examples_is_compared():
-    assert compare([run("dtp", [1, 0]), run("topk", [1, 0])]).empty, "no rival with a rival"
+    assert compare([run("dtp", [1, 0]), run("topk", [1, 0])]).empty, "neither is the reference"
     assert compare([run("ts_dtp", [1, 0]), run("dtp", [1, 0], budget=0.5)]).empty
     assert compare([run("ts_dtp", [1, 0]), run("dtp", [1, 0, 1])]).empty, "other examples"
     assert compare([run("ts_dtp", [1, 0]), run("none", [1, 0], task="u")]).empty
+
+
+def compared(runs: list[Run], reference: str | None) -> list[tuple[str, str]]:
+    return list(compare(runs, reference)[["first", "second"]].itertuples(index=False, name=None))
+
+
+def test_any_method_can_be_what_the_others_are_compared_with():
+    runs = [run(name, [1, 0]) for name in ("ts_dtp", "dtp", "mine")]
+    runs += [run("dtp", [1, 1], budget=0.5), run("topk", [0, 1], budget=0.5)]
+    runs += [run("dtp", [0, 0], variant="long")]
+    at_4 = [("dtp 0.4", name) for name in ("ts_dtp 0.4", "mine 0.4", "dtp 0.4 long")]
+    assert compared(runs, "dtp") == [*at_4, ("dtp 0.5", "topk 0.5")], "at each of its budgets"
+    assert compared(runs, "dtp 0.4") == at_4
+    assert len(compared(runs, "dtp long")) == 3 == len(compared(runs, "dtp 0.4 long"))
+    assert compared(runs, None) == []
+
+
+def test_unpruned_models_are_compared_with_each_other_once():
+    runs = [run("none", [1, 0], budget=None), run("none", [1, 1], budget=None, variant="taught")]
+    runs += [run("topk", [0, 0])]
+    lost = [("topk 0.4", "none"), ("topk 0.4", "none taught")]
+    for reference in (None, "none", "none taught"):
+        assert sorted(compared(runs, reference)) == [("none taught", "none"), *lost]
+
+
+def test_the_reference_is_ts_dtp_unless_another_is_named():
+    runs = [run("topk", [1]), run("ltp", [1], variant="long"), run("ts_dtp", [1])]
+    assert reference_of(runs) == "ts_dtp" and reference_of(runs[:2]) is None
+    assert reference_of(runs, "ltp long") == "ltp long"
+    with pytest.raises(ValueError, match="'ltp'; valid: ltp 0.4 long, ltp long, topk, topk 0.4$"):
+        reference_of(runs[:2], "ltp")
+    with pytest.raises(ValueError, match="no run left its answers"):
+        reference_of([], "ltp")
+
+
+def test_p_is_corrected_for_the_tests_of_its_task_by_holm():
+    # 7, 6 and 10 answers differ, all one way: p = 2 / 2 ** 7, 2 / 2 ** 6, 2 / 2 ** 10.
+    runs = [run("ts_dtp", [1] * 20), run("ts_dtp", [1] * 20, task="u")]
+    runs += [run(name, [0] * n + [1] * (20 - n)) for name, n in (("a", 7), ("b", 6), ("c", 10))]
+    runs += [run("d", [0] * 5 + [1] * 15, task="u"), run("e", [1] * 20)]
+    table = compare(runs).set_index("second")
+    assert table.loc[["a 0.4", "b 0.4", "c 0.4"], "p"].tolist() == [2 / 128, 2 / 64, 2 / 1024]
+    holm = {"a 0.4": 3 * 2 / 128, "b 0.4": 2 * 2 / 64, "c 0.4": 4 * 2 / 1024, "e 0.4": 1}
+    assert table.loc[list(holm), "holm"].tolist() == list(holm.values())
+    assert table.loc["d 0.4", "holm"] == 2 / 32, "the only one of its task"
+    runs[2] = run("a", [0] * 6 + [1] * 14)
+    table = compare(runs).set_index("second")
+    assert table.loc["a 0.4", "holm"] == table.loc["b 0.4", "holm"] == 3 * 2 / 64, (
+        "never in reverse"
+    )
 
 
 def test_seeds_of_other_examples_have_no_mean():

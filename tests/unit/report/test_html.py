@@ -52,6 +52,16 @@ def test_the_page_needs_nothing_but_itself(page):
     assert "tsdtp train" in text and "a" * 40 in text, "where the numbers come from"
 
 
+def test_the_page_says_what_the_others_are_compared_with(page, capsys):
+    assert "unpruned model, ts_dtp with every other" in page.read_text(encoding="utf-8")
+    assert main([str(page.parent), "--quiet", "--reference", f"dtp {HOSTILE}"]) == 0
+    text = page.read_text(encoding="utf-8")
+    assert "ts_dtp with every other" not in text and "− ts_dtp 0.5</td>" in text
+    before = text
+    assert main([str(page.parent), "--reference", "topk"]) == 2
+    assert "'topk'; valid: dtp" in capsys.readouterr().err and before == page.read_text("utf-8")
+
+
 def test_hostile_text_is_text(page):
     text = page.read_text(encoding="utf-8")
     assert text.count("<script") == 2 and "<img src=x" not in text

@@ -1,0 +1,122 @@
+"""Differences in accuracy between methods, on the same examples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from tsdtp.report.answers import Run
+
+REFERENCE = "ts_dtp"
+
+
+def reference_of(runs: Iterable[Run], asked: str | None = None) -> str | None:
+    """The method that the others are compared with: the one asked for, or TS-DTP if it is there.
+
+    Args:
+        runs: as `read_runs` gives them.
+        asked: a method and its variant, with its budget or without: `transkimmer`, `ltp 0.4 long`.
+
+    Raises:
+        ValueError: No run is called so.
+    """
+    names = sorted({name for run in runs for name in run.names})
+    if asked is not None and asked not in names:
+        valid = ", ".join(names) or "none, for no run left its answers"
+        raise ValueError(f"no run to compare with is called {asked!r}; valid: {valid}")
+    return asked or (REFERENCE if REFERENCE in names else None)
+
+
+def compare(
+    runs: Iterable[Run], reference: str | None = REFERENCE, samples: int = 2000
+) -> pd.DataFrame:
+    """Differences in accuracy between the methods of a task and model, on the same examples.
+
+    Every method is compared with the unpruned model, and the reference with every other method, and
+    with each other variant of its own, at its budget. Runs are paired by seed; an example counts by
+    the mean of its differences over seeds.
+
+    Args:
+        runs: as `read_runs` gives them.
+        reference: one of the names of its runs; None: only the unpruned model is compared with.
+        samples: of the bootstrap.
+
+    Returns:
+        task, model, first, second, seeds, n, difference (of accuracy, first - second), low and
+        high (its 95 % interval, a percentile bootstrap over examples: Efron and Tibshirani, 1993),
+        p (two-sided: with one seed McNemar's exact test, with several a t-test over examples) and
+        holm (p, corrected for all tests of its task and model).
+    """
+    cells: dict[tuple, dict[int, Run]] = {}
+    for run in runs:
+        cells.setdefault(run.cell, {})[run.identity["seed"]] = run
+    rows = []
+    for ours, others in product(cells.values(), repeat=2):
+        pairs = [(ours[seed], others[seed]) for seed in sorted(ours.keys() & others.keys())]
+        if pairs and _asked(*pairs[0], reference) and (each := _by_example(pairs)) is not None:
+            rows.append(_difference(pairs, each, samples))
+    columns = ["task", "model", "first", "second", "seeds", "n", "difference", "low", "high", "p"]
+    table = pd.DataFrame(rows, columns=columns)
+    return table.assign(holm=table.groupby(["task", "model"])["p"].transform(_holm))
+
+
+def _asked(first: Run, second: Run, reference: str | None) -> bool:
+    """Whether these two are compared, in this order."""
+    if first.cell[:2] != second.cell[:2] or first.cell == second.cell:
+        return False
+    if second.identity["pruning"] == "none":
+        return first.identity["pruning"] != "none" or first.name > second.name  # once, not twice
+    return reference in first.names and first.identity["budget"] == second.identity["budget"]
+
+
+def _difference(pairs: list[tuple[Run, Run]], each: np.ndarray, samples: int) -> dict[str, Any]:
+    generator = np.random.default_rng(0)
+    means = [generator.choice(each, len(each)).mean() for _ in range(samples)]
+    low, high = np.quantile(means, (0.025, 0.975))
+    first, second = pairs[0]
+    task, model = first.cell[:2]
+    return {
+        **{"task": task, "model": model, "first": first.name, "second": second.name},
+        **{"seeds": len(pairs), "n": len(each), "difference": each.mean(), "low": low},
+        **{"high": high, "p": _p_value(each, len(pairs))},
+    }
+
+
+def _by_example(pairs: list[tuple[Run, Run]]) -> np.ndarray | None:
+    """By how much the first is right where the second is not, a mean over the pairs.
+
+    None where they do not all answer the same examples.
+    """
+    differences, asked = [], None
+    for one, other in pairs:
+        both = one.answers.merge(other.answers, on=["index", "label"], suffixes=("", "_other"))
+        if len(both) < max(len(one.answers), len(other.answers)):
+            return None  # other examples: nothing to pair
+        both = both.sort_values("index", ignore_index=True)
+        if asked is not None and not both["index"].equals(asked):
+            return None  # other examples in another seed: no example has a mean
+        asked = both["index"]
+        right = both["prediction"].eq(both["label"]).astype(int)
+        differences.append(right - both["prediction_other"].eq(both["label"]).astype(int))
+    return np.mean(differences, axis=0)
+
+
+def _p_value(differences: np.ndarray, seeds: int) -> float:
+    better, worse = int((differences > 0).sum()), int((differences < 0).sum())
+    if better + worse == 0:
+        return 1.0
+    if seeds == 1:
+        return float(stats.binomtest(better, better + worse).pvalue)
+    _, p = stats.ttest_1samp(differences, 0)
+    return float(np.asarray(p))
+
+
+def _holm(p: pd.Series) -> pd.Series:
+    """Holm's step-down correction for several tests (Scandinavian Journal of Statistics, 1979)."""
+    ranked = p.sort_values()
+    return (ranked * range(len(p), 0, -1)).cummax().clip(upper=1).reindex(p.index)

@@ -1,0 +1,75 @@
+"""Compares methods on held-out rows, on the validation set, and on both together.
+
+    python scripts/compare_held_out.py outputs/reference_control/qnli_held_out
+
+In the folder lie records with their answers, and `held_out_correct.csv.gz`: a line for each
+held-out row, its `index`, and under `METHOD-BUDGET-VARIANT_seedN` whether each run was right, 0 or
+1. Each method is compared with the unpruned one and with every other at its budget, by the paired
+tests of `tsdtp report`.
+"""
+
+import argparse
+import itertools
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from tsdtp.report.answers import Run, read_runs
+from tsdtp.report.comparisons import compare
+
+HELD_OUT = "held_out_correct.csv.gz"
+COLUMNS = ["rows", "model", "first", "second", "seeds", "n", "difference", "low", "high", "p"]
+
+
+def sets_of_rows(folder: Path) -> dict[str, list[Run]]:
+    """Every run once for each set of rows: held out, of its record, both."""
+    held_out: Any = pd.read_csv(folder / HELD_OUT)
+    sets: dict[str, list[Run]] = {"held out": [], "validation": [], "both": []}
+    for run in read_runs(folder):
+        known: Any = run.answers
+        rows = [answers(known["index"], known["prediction"].eq(known["label"]).astype(int))]
+        if (name := f"{run.name.replace(' ', '-')}_seed{run.identity['seed']}") in held_out:
+            rows.append(answers(-1 - held_out["index"], held_out[name]))
+            sets["held out"].append(Run(run.identity, rows[1]))
+            sets["both"].append(Run(run.identity, pd.concat(rows)))
+        sets["validation"].append(Run(run.identity, rows[0]))
+    if not sets["both"]:
+        raise ValueError(f"{folder}: no run with answers has a column in {HELD_OUT}")
+    return sets
+
+
+def answers(index: pd.Series, right: pd.Series) -> pd.DataFrame:
+    """Right and wrong answers as a record's lie beside it; index tells the sets of rows apart."""
+    return pd.DataFrame({"index": index, "label": 1, "prediction": right})
+
+
+def differences(runs: list[Run]) -> pd.DataFrame:
+    """One line for each two methods of equal budget, and for each method and the unpruned model."""
+    cells: dict[str, list[Run]] = {}
+    for run in runs:
+        cells.setdefault(run.name, []).append(run)
+    pairs = itertools.combinations(sorted(cells, reverse=True), 2)
+    tables = [compare([*cells[one], *cells[other]], one) for one, other in pairs]
+    return pd.concat([table for table in tables if len(table)])
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Prints the table as csv."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path)
+    folder = parser.parse_args(arguments).folder
+    try:
+        sets = sets_of_rows(folder)
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
+    table = pd.concat([differences(runs).assign(rows=name) for name, runs in sets.items()])
+    table = table.sort_values(["first", "second"], kind="stable", ascending=False)
+    print(table.to_csv(index=False, columns=COLUMNS, float_format="%.4g"), end="")
+
+
+if __name__ == "__main__":
+    main()

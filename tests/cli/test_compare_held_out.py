@@ -1,0 +1,64 @@
+"""Held-out rows and those of the records, apart and together: known answers."""
+
+from __future__ import annotations
+
+import io
+
+import pandas as pd
+import pytest
+
+from tsdtp.results import PREDICTIONS, RunRecord, write_record
+
+# Which of the rows each run answers rightly: those of its record, and held-out ones.
+RIGHT = {
+    ("none", None, None): {1: ([0, 0, 0, 0], [0, 0]), 2: ([1, 1, 1, 1], [1, 1])},
+    ("ltp", 0.4, "long"): {1: ([1, 1, 1, 0], [1, 0]), 2: ([1, 1, 1, 1], [1, 1])},
+    ("topk", 0.4, None): {1: ([1, 1, 0, 0], [1, 1]), 2: ([1, 1, 1, 1], None)},
+    ("topk", 0.3, None): {1: ([1, 1, 1, 1], [1, 1])},
+}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    held_out = pd.DataFrame({"index": [7, 3]})
+    for (method, budget, variant), seeds in RIGHT.items():
+        cell = "-".join(str(part) for part in (method, budget, variant) if part is not None)
+        for seed, (known, unknown) in seeds.items():
+            identity = {"task": "t", "model": "m", "pruning": method, "budget": budget}
+            identity |= {"seed": seed, "variant": variant, "run_id": cell, "execution": "packed"}
+            keys = ("command", "commit", "dirty", "versions", "hardware", "date", "config")
+            made = dict.fromkeys((*keys, "config_hash"))
+            run = tmp_path / cell / f"seed{seed}"
+            write_record(run, RunRecord(identity, made, {}, {}))
+            answers = pd.DataFrame({"index": range(4), "label": 0, "prediction": known})
+            answers["prediction"] = 1 - answers["prediction"]
+            answers.to_csv(run / PREDICTIONS, index=False)
+            if unknown is not None:
+                held_out[f"{cell}_seed{seed}"] = unknown
+    held_out.to_csv(tmp_path / "held_out_correct.csv.gz", index=False)
+    return tmp_path
+
+
+def test_both_sets_of_rows_are_compared_apart_and_together(script, folder, capsys):
+    script("compare_held_out").main([str(folder)])
+    table = pd.read_csv(io.StringIO(capsys.readouterr().out)).set_index(["first", "second", "rows"])
+    found = {key: (row["difference"], row["seeds"], row["n"]) for key, row in table.iterrows()}
+    assert found["ltp 0.4 long", "none", "validation"] == (0.375, 2, 4)
+    assert found["ltp 0.4 long", "none", "held out"] == (0.25, 2, 2)
+    assert found["ltp 0.4 long", "none", "both"] == (pytest.approx(2 / 6, abs=1e-4), 2, 6)
+    assert found["topk 0.4", "ltp 0.4 long", "validation"] == (-0.125, 2, 4)
+    assert found["topk 0.4", "ltp 0.4 long", "both"] == (0, 1, 6), "only seed 1 has both"
+    pairs = {key[:2] for key in found}
+    assert len(pairs) == 4 and not any({"topk 0.3", "topk 0.4"} == set(pair) for pair in pairs)
+    # All six are right with the first alone: McNemar has 2 * (1 / 2) ** 6.
+    row = table.loc["topk 0.3", "none", "both"]
+    assert row["p"] == pytest.approx(2 / 2**6) and row["low"] == row["high"] == 1
+
+
+def test_what_is_missing_is_named(script, folder):
+    main = script("compare_held_out").main
+    with pytest.raises(SystemExit, match="held_out_correct"):
+        main([str(folder / "none")])
+    pd.DataFrame({"index": [3]}).to_csv(folder / "held_out_correct.csv.gz")
+    with pytest.raises(SystemExit, match="no run with answers has a column"):
+        main([str(folder)])

@@ -9,10 +9,12 @@ from tsdtp.report.frame import commit_of
 LEGEND = (
     "Budget and Spent are fractions of the plain encoder's FLOPs, Spent as measured on the "
     "evaluation data. Quality is mean ± sample standard deviation over seeds; (SE) marks a single "
-    "seed with the standard error of its evaluation sample instead (binomial for accuracy). Speed "
-    "above 1× is faster, in memory smaller, against unpruned packed execution (packed) or "
-    "the plain padded Hugging Face forward (HF). Ex/s is examples per second, Kept the fraction of "
-    "tokens that reach the end of the last layer. – is missing or not measured."
+    "seed with the standard error of its evaluation sample instead (binomial for accuracy). The "
+    "plain Hugging Face forward has the quality of the unpruned packed model, which computes the "
+    "same: a test holds the two to equal outputs. Speed above 1× is faster, in memory smaller, "
+    "against unpruned packed execution (packed) or the plain padded Hugging Face forward (HF). "
+    "Ex/s is examples per second, Kept the fraction of tokens that reach the end of the last "
+    "layer. – is missing or not measured."
 )
 
 TRANSLATION = (

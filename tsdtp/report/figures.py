@@ -116,7 +116,7 @@ def frontier(
         line = rows.sort_values(f"{cost}_mean")
         deviation = line[f"{metric}_std"].fillna(line["stderr_mean"]).fillna(0)
         x, y = line[f"{cost}_mean"], line[f"{metric}_mean"]
-        axes.errorbar(x, y, yerr=deviation, capsize=2, label=name, **_style(number))
+        axes.errorbar(x, y, yerr=deviation, capsize=2, label=name, **style(number))
     axes.legend(fontsize="x-small")
     return figure
 
@@ -131,7 +131,7 @@ def speed_up(timed: pd.DataFrame, packed: float) -> Figure:
     figure, axes = blank(("FLOPs saved (unpruned packed ÷ spent)", "measured speed-up"))
     for number, (name, rows) in enumerate(_methods(timed)):
         x, y = packed / rows["flops_ratio_mean"], rows["speed_vs_packed_mean"]
-        axes.plot(x, y, label=name, **{**_style(number), "linestyle": ""})
+        axes.plot(x, y, label=name, **{**style(number), "linestyle": ""})
     most = max(1.2, *(packed / timed["flops_ratio_mean"]), *timed["speed_vs_packed_mean"])
     axes.plot([1, most], [1, most], color="0.6", linewidth=1)
     axes.legend(fontsize="x-small")
@@ -142,7 +142,7 @@ def kept_tokens(kept: dict[str, list[float]]) -> Figure:
     """Fraction of the tokens left after each layer's dropping, by method and budget."""
     figure, axes = blank(("layer", "tokens kept, as a fraction"))
     for number, (name, fractions) in enumerate(kept.items()):
-        axes.plot(range(1, len(fractions) + 1), fractions, label=name, **_style(number))
+        axes.plot(range(1, len(fractions) + 1), fractions, label=name, **style(number))
     axes.set_ylim(0, 1.05)
     axes.legend(fontsize="x-small")
     return figure
@@ -186,7 +186,8 @@ def _name(run: dict) -> str:
     return " ".join(filter(None, (run["pruning"], budget, run["variant"])))
 
 
-def _style(number: int) -> dict:
+def style(number: int) -> dict:
+    """Colour, marker and line of one of many lines."""
     return {
         "color": _COLOURS[number % len(_COLOURS)],
         "marker": _MARKERS[number % len(_MARKERS)],

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tsdtp.report.figures import blank
+from tsdtp.report.figures import blank, style
 
 # What the points of a line share, each with the words for it in the legend.
 _SERIES = {
@@ -23,24 +24,32 @@ def draw_speedup(rows: pd.DataFrame) -> Figure:
     figure, axes = blank(("FLOPs saved (×)", "speed-up over packed, unpruned (×)"))
     end = 1.05 * float(rows[["flops", "vs_packed"]].to_numpy().max())
     axes.plot((1.0, end), (1.0, end), color="0.6", linestyle="--", label="all FLOPs saved are time")
-    for name, line in _lines(rows):
+    for number, (name, line) in enumerate(_lines(rows)):
         x, y, spread = (line[key].tolist() for key in ("flops", "vs_packed", "spread_vs_packed"))
-        axes.errorbar(x, y, yerr=[s / 2 for s in spread], fmt="o", label=name)
+        looks = {**style(number), "linestyle": ""}
+        axes.errorbar(x, y, yerr=[s / 2 for s in spread], label=name, **looks)
     axes.axhline(1, color="0.8", linewidth=0.8)
-    axes.legend(fontsize="x-small")
+    _legend(figure, axes)
     return figure
 
 
 def draw_over_length(rows: pd.DataFrame, key: str, label: str) -> Figure:
     """A measured figure against the tokens of a sequence, both axes logarithmic."""
     figure, axes = blank(("tokens a sequence", label))
-    for name, line in _lines(rows.dropna(subset=["length"])):
+    for number, (name, line) in enumerate(_lines(rows.dropna(subset=["length"]))):
         line = line.sort_values("length")
-        axes.plot(line["length"].tolist(), line[key].tolist(), marker="o", label=name)
+        axes.plot(line["length"].tolist(), line[key].tolist(), label=name, **style(number))
     axes.set_xscale("log", base=2)
     axes.set_yscale("log", base=2)
-    axes.legend(fontsize="x-small")
+    _legend(figure, axes)
     return figure
+
+
+def _legend(figure: Figure, axes: Axes) -> None:
+    """Below the axes: of as many lines as there may be it would hide the points."""
+    lines, names = axes.get_legend_handles_labels()
+    figure.set_figheight(figure.get_figheight() + 0.16 * len(names))
+    figure.legend(lines, names, loc="outside lower left", fontsize="x-small")
 
 
 def _lines(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:

@@ -108,6 +108,20 @@ def test_the_diagonal_and_every_cell_are_drawn(benchmark):
     assert list(points.get_ydata()) == [1.8, 3.0]
 
 
+def test_a_legend_of_many_lines_hides_none_of_them(benchmark):
+    few, many = (
+        draw_speedup(speed_frame([benchmark(batch_size=n) for n in range(1, count)]))
+        for count in (3, 16)
+    )
+    for figure in (few, many):
+        figure.draw_without_rendering()
+    (axes,), (legend,) = many.axes, many.legends
+    assert len(legend.texts) == 16 and not axes.bbox.overlaps(legend.get_window_extent())
+    assert axes.bbox.height >= 0.95 * few.axes[0].bbox.height, "the figure grows, the axes stay"
+    looks = {(p[0].get_color(), p[0].get_marker()) for p in axes.containers}
+    assert len(looks) == 15
+
+
 def test_figures_over_length_are_there_where_lengths_are(benchmark, tmp_path):
     cells = [benchmark(tokens=n, latency_ms=n / 10) for n in (128, 32, 64)]
     (axes,) = draw_over_length(speed_frame(cells), "latency_ms", "ms").axes

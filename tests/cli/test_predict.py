@@ -54,6 +54,7 @@ def test_explained_tokens_say_which_block_dropped_them(tsdtp, run):
     line = " ".join(outcome.out.splitlines()[1:-1]).split()  # a narrow terminal folds it
     assert [token for token in line if "·" not in token] == row["kept"]
     assert sum(token.endswith("·1") for token in line) == len(line) - row["tokens_kept"][0]
+    assert "block n, counted from 1" in outcome.out.splitlines()[-1]
 
 
 def test_empty_lines_are_left_out_where_asked(tsdtp, run, tmp_path):

@@ -141,7 +141,8 @@ def _explained(text, prediction) -> None:
     console = Console(highlight=False)
     console.print(RichText(f"{prediction.label} ({percent:.1f} %)", style="bold"))
     console.print(line)
-    console.print(RichText("·n: dropped in block n; underlined: kept to the end", style="dim"))
+    legend = "·n: dropped in block n, counted from 1; underlined: kept to the end"
+    console.print(RichText(legend, style="dim"))
 
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -171,7 +172,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--file", help="a text a line; - or no text at all: standard input")
     parser.add_argument("--skip-empty", action="store_true", help="leave empty lines out")
-    parser.add_argument("--explain", action="store_true", help="show where each token was dropped")
+    parser.add_argument(
+        "--explain",
+        action="store_true",
+        help="show which block dropped each token; the first is 1, in pruning.layers it is 0",
+    )
     parser.add_argument("--batch-size", type=_positive, default=32)
     parser.add_argument("--max-length", type=_positive, help="in tokens; longer texts are cut")
     return parser

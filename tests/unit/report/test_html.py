@@ -110,7 +110,7 @@ def test_it_sorts_filters_and_explains_in_a_browser(browser, page):
     first, second = tab.locator("#list .reading").all()
     assert "ts_dtp 0.5 seed 1: good" in first.inner_text() and "right" in first.inner_text()
     assert "wrong, it is good" in second.inner_text() and HOSTILE in second.inner_text()
-    assert first.locator(".dropped").get_attribute("title") == "dropped in layer 2"
+    assert first.locator(".dropped").get_attribute("title") == "dropped in block 2"
     assert first.locator(".kept").count() == 2
     tab.get_by_label("Method").select_option(index=1)
     tab.get_by_label("Show").select_option("wrong")

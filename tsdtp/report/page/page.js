@@ -47,7 +47,7 @@ const reading = (run, example) => {
     const token = document.createElement("span");
     token.className = stayed === run.layers ? "token kept" : "token dropped";
     token.style.setProperty("--stay", stayed / run.layers);
-    token.title = stayed === run.layers ? "kept to the end" : `dropped in layer ${stayed + 1}`;
+    token.title = stayed === run.layers ? "kept to the end" : `dropped in block ${stayed + 1}`;
     token.textContent = text;
     if (stayed < run.layers) {
       const layer = document.createElement("sub");

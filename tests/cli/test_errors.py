@@ -128,7 +128,7 @@ def test_a_missing_extra_is_named_with_the_command_that_brings_it(tsdtp, monkeyp
     outcome = tsdtp("train", "-m", *FAST, "hydra/launcher=slurm", "seed=0,1")
     assert outcome.code == 2
     (line,) = outcome.err.strip().splitlines()
-    assert "pip install 'tsdtp[slurm]'" in line
+    assert line.endswith("pip install -e '.[slurm]' in the clone of tsdtp")
 
 
 def test_wrong_label_column(tsdtp, tmp_path):

@@ -26,7 +26,7 @@ LAUNCHER = (
 @pytest.fixture(autouse=True, scope="module")
 def idle_node():
     if find_spec("submitit") is None or find_spec("hydra_plugins.hydra_submitit_launcher") is None:
-        pytest.skip("hydra-submitit-launcher is not installed: pip install 'tsdtp[slurm]'")
+        pytest.skip("hydra-submitit-launcher is not installed: pip install -e '.[slurm]'")
     if shutil.which("sinfo") is None:
         pytest.skip("no sinfo: scripts/slurm_node.sh start installs and starts a Slurm node")
     try:

@@ -26,6 +26,7 @@ from tsdtp.cli.config import (
     config_dir,
     device_count,
     find_preset,
+    missing_extra,
     quoted,
 )
 from tsdtp.cli.keys import check_targets, places_of, unknown_key
@@ -148,8 +149,7 @@ def _explain(error: Exception, config_name: str, overrides: list[str]) -> Config
         return ConfigError(" ".join(text.split()))
     lost = re.search(r"Could not (?:find|load) '(.+?)'", text)
     if lost and lost[1] in _EXTRAS:
-        extra = _EXTRAS[lost[1]]
-        return MissingExtraError(f"{lost[1]} is not installed: pip install 'tsdtp[{extra}]'")
+        return MissingExtraError(missing_extra(lost[1], _EXTRAS[lost[1]]))
     text = text.split("Config search path:")[0]
     if option := re.search(r"Could not find '(.+?)'[\s\S]*?Available options in '(.+?)':", text):
         choices = ", ".join(re.findall(r"\n\t(\S+)", text))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate as hydra_instantiate
@@ -117,9 +118,16 @@ def wandb_offline() -> bool:
         return True
 
 
+def options(choices: DictConfig) -> str:
+    """The groups of a composed config and what may be chosen in each, a line a group."""
+    loader = GlobalHydra.instance().config_loader()
+    groups = sorted(group for group in map(str, choices) if not group.startswith("hydra/"))
+    return "\n".join(f"{group}: {', '.join(loader.get_group_options(group))}" for group in groups)
+
+
 def register_resolvers() -> None:
     """Makes `${tsdtp.…:}` known to OmegaConf."""
-    for function in (run_id, setting, task_name, gpus, wandb_offline):
+    for function in (run_id, setting, task_name, gpus, wandb_offline, options):
         OmegaConf.register_new_resolver(f"tsdtp.{function.__name__}", function, replace=True)
 
 
@@ -129,6 +137,11 @@ register_resolvers()
 
 class ConfigError(ValueError):
     """What is wrong with a configuration, in words for its author."""
+
+
+def missing_extra(package: str, extra: str) -> str:
+    """That a package is not installed, and the command that brings it."""
+    return f"{package} is not installed: pip install -e '.[{extra}]' in the clone of tsdtp"
 
 
 def find_preset(group: str, name: str) -> Path:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
+from tsdtp import __version__
+
 COMMANDS = {
     "train": "train a model with a pruning method and measure it (-m: a Hydra multirun)",
     "eval": "measure a finished run again, on this machine",
@@ -25,6 +27,9 @@ def main() -> None:
     if command in ("-h", "--help"):
         print(_usage())
         return
+    if command == "--version":
+        print(f"tsdtp {__version__}")
+        return
     if command not in COMMANDS:
         print(f"tsdtp: no such command: {command}; valid: {', '.join(COMMANDS)}", file=sys.stderr)
         sys.exit(2)
@@ -37,4 +42,4 @@ def main() -> None:
 
 def _usage() -> str:
     lines = [f"  {name:12}{what}" for name, what in COMMANDS.items()]
-    return "\n".join(["usage: tsdtp COMMAND [ARGUMENTS]", "", *lines])
+    return "\n".join(["usage: tsdtp COMMAND [ARGUMENTS]", "       tsdtp --version", "", *lines])

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tsdtp.cli.config import ConfigError, as_text
+from tsdtp.cli.config import ConfigError, as_text, missing_extra
 from tsdtp.results import main_metric, read_record
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def make_study(folder: Path, settings: Mapping[str, Any], searched: Mapping[str,
     try:
         import optuna
     except ImportError:
-        raise ConfigError("tsdtp tune needs Optuna: pip install 'tsdtp[tune]'") from None
+        raise ConfigError(missing_extra("optuna", "tune")) from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     samplers = {"tpe": optuna.samplers.TPESampler, "nsga2": optuna.samplers.NSGAIISampler}
     study = optuna.create_study(

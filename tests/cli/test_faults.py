@@ -11,7 +11,7 @@ import pytest
 import torch
 from tiny import FAST
 
-from tsdtp.results import read_record
+from tsdtp.results import RECORD_NAME, read_record
 from tsdtp.tasks.classification import ClassificationTask
 
 RUN = Path("outputs/runs/synthetic_sentence/tiny_bert/none/seed0")
@@ -83,6 +83,24 @@ def test_a_killed_training_goes_on_from_its_last_whole_checkpoint(tsdtp, monkeyp
     assert str(LAST) in line and str(PREVIOUS) in line and "ckpt_path=null" in line
     line = one_line(tsdtp("train", *TRAINED, f"ckpt_path={LAST}"))
     assert str(LAST) in line and str(PREVIOUS) not in line
+
+
+@pytest.mark.parametrize("named", ["last", str(LAST)])
+def test_another_training_is_not_gone_on_with(tsdtp, named):
+    assert tsdtp("train", *TRAINED).code == 0
+    line = one_line(tsdtp("train", *TRAINED, "epochs=2", "optim.lr=0.5", f"ckpt_path={named}"))
+    assert f"{LAST}: of a training with other settings (optim.lr: 5e-05 -> 0.5)" in line
+    longer = tsdtp("train", *TRAINED, "epochs=2", "hardware=cpu_bf16", f"ckpt_path={named}")
+    assert longer.code == 0 and "epoch 1/2" not in longer.out, "how long and where may change"
+
+
+def test_a_training_whose_start_has_run_again_is_not_gone_on_with(tsdtp, trained):
+    record = trained() / RECORD_NAME
+    pruned = [*TRAINED, "pruning=topk", "pruning.budget=0.6", "model.init_from=unpruned"]
+    assert tsdtp("train", *pruned).code == 0
+    record.write_text(record.read_text().replace('"date": "2', '"date": "3'))
+    line = one_line(tsdtp("train", *pruned, "ckpt_path=last"))
+    assert "its start or teachers have been run again since" in line
 
 
 def test_a_training_that_is_told_to_end_says_so(tsdtp, monkeypatch):

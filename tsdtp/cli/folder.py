@@ -38,7 +38,8 @@ def finished(settings: Settings) -> RunRecord | None:
         return None
     status, record = inspect_run(settings, code_state())
     if status in _REFUSED:
-        which = changed(record, settings) if record and status is Status.CHANGED else ""
+        made = record.provenance["config"] if record else None
+        which = changed(made or {}, settings) if status is Status.CHANGED else ""
         raise ConfigError(
             f"{folder} {_REFUSED[status]}{which}; overwrite=true replaces it, "
             "variant=NAME keeps both"

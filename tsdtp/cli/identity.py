@@ -44,13 +44,13 @@ def _own(settings: Settings) -> dict[str, Any]:
     return {**own, "callbacks": acting} if acting else own
 
 
-def changed(record: RunRecord, settings: Settings, most: int = 4) -> str:
-    """Which settings are not those of a record, as ` (key: then -> now; ...)`; "" where none is.
+def changed(recorded: Settings, settings: Settings, most: int = 4) -> str:
+    """Which settings are not the recorded ones, as ` (key: then -> now; ...)`; "" where none is.
 
-    A key that a record does not have was null, or what `LATER` says: a new one with a default that
+    A key that was not recorded was null, or what `LATER` says: a new one with a default that
     changes nothing makes no other run of an old one.
     """
-    both = (_own(record.provenance.get("config") or {}), _own(settings))
+    both = (_own(recorded), _own(settings))
     then, now = ({k: v for k, v in leaves(s, ".") if k != "method"} for s in both)
     pairs = {k: (then.get(k, LATER.get(k)), now.get(k, LATER.get(k))) for k in then | now}
     found = [f"{k}: {old} -> {new}" for k, (old, new) in sorted(pairs.items()) if old != new]
@@ -138,7 +138,7 @@ def inspect_run(settings: Settings, code: dict[str, Any]) -> tuple[Status, RunRe
     except ValueError:
         return Status.DAMAGED, None
     made = record.provenance
-    if changed(record, settings):
+    if changed(made["config"] or {}, settings):
         return Status.CHANGED, record
     # A record of an older version does not say who taught.
     if any(made.get(key) and made[key] != held for key, held in lineage(settings).items()):

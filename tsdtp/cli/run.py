@@ -26,7 +26,8 @@ from tsdtp.cli.config import plain
 from tsdtp.cli.folder import alone, finished, put_aside
 from tsdtp.cli.identity import Settings, cell_identity, identity_hash, lineage
 from tsdtp.cli.loggers import log_record, open_loggers
-from tsdtp.cli.training import resume_path, train
+from tsdtp.cli.resume import resume_path
+from tsdtp.cli.training import train
 from tsdtp.jobs.progress import enter_stage
 from tsdtp.models import PrunedModel
 from tsdtp.models.saving import TOKENIZER, save_config, save_weights

@@ -10,11 +10,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
-from omegaconf import DictConfig
 from pytorch_lightning.callbacks import LambdaCallback
 from pytorch_lightning.loggers import Logger
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
@@ -22,12 +20,13 @@ from torch.utils.data import DataLoader
 
 from tsdtp.cli import measure
 from tsdtp.cli.build import Cell, build_each
-from tsdtp.cli.config import ConfigError, instantiate
+from tsdtp.cli.config import instantiate
+from tsdtp.cli.resume import mark_checkpoints
 from tsdtp.cli.teaching import teach_pruner, to_be_taught
 from tsdtp.models import PrunedModel
 from tsdtp.models.budget import check_reachable
 from tsdtp.tasks.callbacks import BudgetSchedule, EpochLine, ReportProgress
-from tsdtp.tasks.checkpoints import RotatingCheckpoints, damage, previous_of
+from tsdtp.tasks.checkpoints import RotatingCheckpoints
 from tsdtp.tasks.non_finite import StopAtNonFiniteLoss
 from tsdtp.tasks.pruning_task import PruningTask
 
@@ -125,6 +124,7 @@ def trainer_of(cell: Cell, loggers: list[Logger], config_hash: str) -> Iterator[
             *([] if on_terminal else [EpochLine()]),
             ReportProgress(config.output_dir),
             LambdaCallback(on_train_start=end_when_told),
+            mark_checkpoints(config),
         ],
         enable_checkpointing="checkpoint" in config.callbacks,
         enable_progress_bar=on_terminal,
@@ -163,25 +163,3 @@ def budget_schedule(cell: Cell) -> BudgetSchedule:
     batches = measure.training_batches(cell, settings.pop("examples"))
     settings.pop("final_examples")
     return BudgetSchedule(batches, **settings)
-
-
-def resume_path(config: DictConfig) -> str | None:
-    """The checkpoint to go on from; `last` is the one in the run's own folder, or the one before.
-
-    Raises:
-        ConfigError: if it is not there, or damaged and there is no whole one before it.
-    """
-    if config.ckpt_path is None:
-        return None
-    named = config.ckpt_path
-    last = Path(config.output_dir) / "checkpoints" / "last.ckpt"
-    candidates = [last, previous_of(last)] if named == "last" else [Path(named)]
-    problems = []
-    for path in candidates:
-        problem = damage(path) if path.is_file() else "no such checkpoint"
-        if problem is None:
-            if problems:
-                print(f"ckpt_path={named}: {'; '.join(problems)}; going on from {path}", flush=True)
-            return str(path)
-        problems.append(f"{path}: {problem}")
-    raise ConfigError(f"ckpt_path={named}: {'; '.join(problems)}; ckpt_path=null starts anew")

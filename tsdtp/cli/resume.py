@@ -1,0 +1,68 @@
+"""Where a training goes on from: a whole checkpoint that is of this very training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from pytorch_lightning.callbacks import Callback, LambdaCallback
+
+from tsdtp.cli.config import ConfigError, plain
+from tsdtp.cli.identity import Settings, changed, lineage
+from tsdtp.tasks.checkpoints import damage, previous_of
+
+_TRAINING = "training"  # of a checkpoint: what it is of
+# With which a training may go on otherwise: how long, where, and how it is measured.
+_FREE = (
+    *("epochs", "max_steps", "hardware", "profiler"),
+    *("eval_batch_size", "validate_every", "benchmark"),
+)
+
+
+def mark_checkpoints(config: DictConfig) -> Callback:
+    """A callback that has every checkpoint say which training it is of."""
+    training = _training(plain(config))
+    return LambdaCallback(on_save_checkpoint=lambda *given: given[-1].update({_TRAINING: training}))
+
+
+def _training(settings: Settings) -> dict[str, Any]:
+    kept = {key: value for key, value in settings.items() if key not in _FREE}
+    return {"config": kept, **lineage(settings)}
+
+
+def resume_path(config: DictConfig) -> str | None:
+    """The checkpoint to go on from; `last` is the one in the run's own folder, or the one before.
+
+    Raises:
+        ConfigError: if it is not there, damaged or of another training, and so is the one before.
+    """
+    if config.ckpt_path is None:
+        return None
+    named, training = config.ckpt_path, _training(plain(config))
+    last = Path(config.output_dir) / "checkpoints" / "last.ckpt"
+    candidates = [last, previous_of(last)] if named == "last" else [Path(named)]
+    problems = []
+    for path in candidates:
+        problem = _problem(path, training)
+        if problem is None:
+            if problems:
+                print(f"ckpt_path={named}: {'; '.join(problems)}; going on from {path}", flush=True)
+            return str(path)
+        problems.append(f"{path}: {problem}")
+    raise ConfigError(f"ckpt_path={named}: {'; '.join(problems)}; ckpt_path=null starts anew")
+
+
+def _problem(path: Path, training: Settings) -> str | None:
+    """Why a training does not go on from a file; None if it does."""
+    if not path.is_file():
+        return "no such checkpoint"
+    if problem := damage(path):
+        return problem
+    checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    made = checkpoint.get(_TRAINING, training)  # one of an older version does not say
+    if other := changed(made["config"], training["config"]):
+        return f"of a training with other settings{other}"
+    again = any(made[key] != training[key] for key in ("start", "teachers"))
+    return "its start or teachers have been run again since" if again else None

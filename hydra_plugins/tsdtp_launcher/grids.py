@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from hydra.core.plugins import Plugins
-from hydra.core.utils import JobStatus
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from tsdtp.cli.check import exit_with
+from tsdtp.cli.check import exit_with, first_line
 from tsdtp.cli.config import ConfigError
 from tsdtp.cli.launch import listing
-from tsdtp.cli.plan import Planned, check_code, is_dry, make_plan, to_run
+from tsdtp.cli.plan import Planned, check_code, is_dry, make_plan, starts_first, to_run
 from tsdtp.cli.sweep import expand, load_sweep
 from tsdtp.jobs.job import Job, State
 from tsdtp.report.frame import mark
@@ -86,19 +86,29 @@ class GridsSweeper(Sweeper):
         if is_dry(cells):
             print(listing(cells), flush=True)
             return False
-        started, failed = 0, False
-        for wave in waves(to_run(cells)):
+        return self._run_in_waves(to_run(cells))
+
+    def _run_in_waves(self, cells: Sequence[Planned]) -> bool:
+        """Has a launcher that knows no plan run cells after those that they start from."""
+        left, sorter = {cell.name: cell for cell in cells}, starts_first(cells)
+        sorter.prepare()
+        failed, started = [], 0
+        while wave := [left.pop(name) for name in sorter.get_ready()]:
             returned = self.launcher.launch([cell.command for cell in wave], started)
-            failed |= any(r.status is not JobStatus.COMPLETED for r in returned)
             started += len(wave)
-        return failed
+            for cell, job in zip(wave, returned, strict=True):
+                if job.status is JobStatus.COMPLETED:
+                    sorter.done(cell.name)
+                else:
+                    failed.append(f"{cell.name}: failed: {_reason(job)}")
+        failed += [f"{name}: blocked" for name in left]
+        for line in failed:
+            print(line, flush=True)
+        return bool(failed)
 
 
-def waves(cells: Sequence[Planned]) -> list[list[Planned]]:
-    """Cells in groups, one after the other: no cell starts from one of its own group."""
-    waiting, groups = list(cells), []
-    while waiting:
-        names = {cell.name for cell in waiting}
-        groups.append([cell for cell in waiting if not names & set(cell.after)])
-        waiting = [cell for cell in waiting if names & set(cell.after)]
-    return groups
+def _reason(job: JobReturn) -> str:
+    try:
+        return str(job.return_value)
+    except Exception as error:  # whatever the job has raised
+        return first_line(error)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.core.utils import JobReturn, JobStatus
 
 from hydra_plugins.tsdtp_launcher.grids import GridsSweeper
 from tsdtp.cli.check import check_command, seedless
@@ -19,6 +20,7 @@ from tsdtp.results import RECORD_NAME, RunRecord, write_record
 
 NONE = ["pruning=none", "seed=0"]
 PRUNED = ["pruning=topk", "pruning.budget=0.6", "model.init_from=unpruned", "seed=0"]
+BESIDE = "outputs/runs/synthetic_sentence/tiny_bert"
 
 
 @pytest.fixture(autouse=True)
@@ -102,6 +104,13 @@ def test_the_start_run_comes_first_whatever_the_order():
 def test_a_cell_that_would_wait_for_itself_is_refused(jobs):
     with pytest.raises(ConfigError, match="none/seed0 would start or learn from itself"):
         plan(*jobs)
+
+
+def test_a_chain_of_starts_comes_in_its_order():
+    first, second = f"{BESIDE}/topk-0.6/seed0", f"{BESIDE}/dtp-0.5/seed0"
+    last = ["pruning=random", "pruning.budget=0.4", f"model.init_from={second}"]
+    middle = ["pruning=dtp", "pruning.budget=0.5", f"model.init_from={first}"]
+    assert list(plan(last, middle, PRUNED, NONE)) == ["none", "topk", "dtp", "random"]
 
 
 def test_a_start_run_outside_the_plan_is_not_waited_for():
@@ -235,6 +244,27 @@ def test_a_dry_run_of_one_cell_says_that_it_would_run(again):
     cell = plan(NONE, more=("dry_run=true", again))["none"]
     with pytest.raises(ConfigError, match="dry run: .*none/seed0"):
         finished(cell.settings)
+
+
+def test_what_starts_from_a_failed_cell_is_blocked_whatever_the_launcher(capsys):
+    class Fails:
+        def launch(self, jobs, first):
+            assert (first, [job[0] for job in jobs]) == (0, ["pruning=none", "pruning=dtp"])
+            reason = RuntimeError("no room\nat all")
+            failed = JobReturn(status=JobStatus.FAILED, _return_value=reason)
+            return [failed, JobReturn(status=JobStatus.COMPLETED)]
+
+    last = ["pruning=random", "pruning.budget=0.4", f"model.init_from={BESIDE}/topk-0.6/seed0"]
+    sweeper = GridsSweeper("smoke")
+    sweeper.launcher = Fails()
+    other = ["pruning=dtp", "pruning.budget=0.6"]
+    assert sweeper._run(list(plan(NONE, PRUNED, last, other).values()))
+    said = capsys.readouterr().out.splitlines()
+    assert [line.partition("tiny_bert/")[2] for line in said] == [
+        "none/seed0: failed: no room",
+        "topk-0.6/seed0: blocked",
+        "random-0.4/seed0: blocked",
+    ]
 
 
 def test_a_dry_run_submits_nothing_whatever_the_launcher(capsys):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
@@ -105,9 +105,8 @@ def make_plan(
         status, record = inspect_run(settings, code)
         planned[name] = Planned(tuple(overrides), settings, method, status, record)
     folders = {cell.folder.resolve(): cell.name for cell in planned.values()}
-    linked = [_link(cell, folders) for cell in planned.values()]
-    _check_starts(linked)
-    return _restart(sorted(linked, key=lambda cell: bool(cell.after)))
+    linked = {name: _link(cell, folders) for name, cell in planned.items()}
+    return _restart([linked[name] for name in _in_order(linked.values())])
 
 
 def _resolve(config: DictConfig) -> tuple[Settings, str]:
@@ -129,10 +128,19 @@ def _link(cell: Planned, folders: dict[Path, str]) -> Planned:
     return replace(cell, after=tuple(names))
 
 
-def _check_starts(cells: Sequence[Planned]) -> None:
-    """Refuses cells that would wait for themselves, for ever."""
+def starts_first(cells: Collection[Planned]) -> TopologicalSorter[str]:
+    """The names of cells, each to come after those of them that it starts or learns from."""
+    names = [cell.name for cell in cells]
+    sorter = TopologicalSorter(dict.fromkeys(names, ()))
+    for cell in cells:
+        sorter.add(cell.name, *(name for name in cell.after if name in names))
+    return sorter
+
+
+def _in_order(cells: Collection[Planned]) -> list[str]:
+    """Their names; refuses cells that would wait for themselves, for ever."""
     try:
-        TopologicalSorter({cell.name: cell.after for cell in cells}).prepare()
+        return [*starts_first(cells).static_order()]
     except CycleError as error:
         raise ConfigError(
             f"{min(error.args[1])} would start or learn from itself; valid for model.init_from and "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import time
 from dataclasses import dataclass, field
@@ -11,6 +12,8 @@ from pathlib import Path
 from tsdtp.jobs.progress import Progress, read_progress
 
 LOG_NAME = "run.log"
+# The error's own line, the first that is not indented.
+_UNCAUGHT = re.compile(r"^Traceback \(most recent call last\):\n(?:(?: .*)?\n)*(\S.*)$", re.M)
 
 
 class State(StrEnum):
@@ -98,6 +101,13 @@ class Job:
             names = {number.value: number.name for number in signal.Signals}
             name = names.get(-code, f"signal {-code}")  # of the real-time ones few have a name
             return f"killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
-        lines = self.log.read_text(errors="replace").split("\n") if self.log.is_file() else []
-        last = next((line.strip() for line in reversed(lines) if line.strip()), "no output")
+        last = self._last_words(code)
         return last if code else f"ended without a new {self.result.name}; {last}"
+
+    def _last_words(self, code: int) -> str:
+        """The error that nobody caught, without the hints that follow it; else the last line."""
+        text = self.log.read_text(errors="replace") if self.log.is_file() else ""
+        if code == 1 and (errors := _UNCAUGHT.findall(text)):
+            return errors[-1]
+        lines = reversed(text.split("\n"))
+        return next((line.strip() for line in lines if line.strip()), "no output")

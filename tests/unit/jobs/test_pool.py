@@ -69,6 +69,20 @@ def test_a_failure_blocks_those_that_need_it_and_no_others(tmp_path):
     assert not (tmp_path / "needs").exists(), "a blocked job never started"
 
 
+def test_the_reason_is_the_error_not_the_hints_after_it(tmp_path):
+    code = """
+import traceback
+try:
+    raise RuntimeError('no room\\nfor debugging look elsewhere')
+except RuntimeError:
+    traceback.print_exc()
+print('set HINT=1')
+raise SystemExit({code})"""
+    ended = run([job(tmp_path, str(end), code.format(code=end)) for end in (1, 2)])
+    assert ended["1"].note == "RuntimeError: no room"
+    assert ended["2"].note == "set HINT=1", "it had got over that error"
+
+
 def test_the_result_of_an_earlier_run_proves_nothing(tmp_path):
     for name in ("silent", "again"):
         (tmp_path / name).mkdir()

@@ -188,7 +188,10 @@ def test_a_full_disk_at_the_record(tsdtp, monkeypatch, first):
 def test_a_damaged_record(tsdtp, trained):
     for seed in (0, 1):
         trained(f"seed={seed}")
+    start = [f"model.init_from={RUN}", "pruning=topk", "pruning.budget=0.6"]
     truncate(RUN / "metrics.json")
+    refused = one_line(tsdtp("train", *FAST, *start))
+    assert f"model.init_from={RUN}: no finished run in {RUN}" in refused
     line = one_line(tsdtp("train", *FAST))
     assert str(RUN) in line and "metrics.json" in line and "overwrite=true" in line
     report = tsdtp("report", "outputs/runs")

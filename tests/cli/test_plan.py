@@ -13,7 +13,7 @@ from hydra_plugins.tsdtp_launcher.grids import GridsSweeper
 from tsdtp.cli.check import check_command, seedless
 from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, config_dir, register_resolvers
 from tsdtp.cli.folder import finished
-from tsdtp.cli.identity import Status, identity_hash, lineage
+from tsdtp.cli.identity import Status, identity_hash, lineage, other_teachers
 from tsdtp.cli.plan import check_code, expected_seconds, make_plan, to_run
 from tsdtp.provenance import code_state
 from tsdtp.results import RECORD_NAME, RunRecord, write_record
@@ -205,6 +205,23 @@ def test_a_cell_runs_again_when_a_further_teacher_has():
     assert plan(pupil)["topk"].status is Status.RESTARTED
     finish(plan(pupil)["topk"], teachers=None)
     assert plan(pupil)["topk"].status is Status.DONE, "an older record does not say who taught"
+
+
+def test_a_start_without_a_record_is_known_by_its_weights():
+    mine, weights = Path("mine"), Path("mine/model.safetensors")
+    mine.mkdir()
+    weights.write_bytes(b"first")
+    pruned = [*PRUNED, "model.init_from=mine"]
+    finish(plan(pruned)["topk"])
+    assert plan(pruned)["topk"].status is Status.DONE
+    weights.write_bytes(b"second")
+    assert plan(pruned)["topk"].status is Status.RESTARTED
+
+
+def test_a_teacher_is_one_whatever_its_path():
+    folders = [f"{BESIDE}/none/../none/seed0", Path(BESIDE, "none/seed0").absolute()]
+    cell = plan([*PRUNED, f"teacher.others=[{folders[0]},{folders[1]}]"])["topk"]
+    assert other_teachers(cell.settings) == []
 
 
 def test_cells_that_a_users_value_makes_equal_are_one():

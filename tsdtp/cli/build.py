@@ -29,6 +29,7 @@ from tsdtp.models.saving import TOKENIZER, WEIGHTS, saved_blocks
 from tsdtp.models.texts import structural_ids
 from tsdtp.pruning import TokenPruner
 from tsdtp.pruning.none import NoPruning
+from tsdtp.results import read_record
 from tsdtp.tasks.optim import AdamW
 from tsdtp.tasks.pruning_task import PruningTask
 
@@ -62,9 +63,14 @@ def start_folder(config: DictConfig) -> Path | None:
 
 
 def _finished(folder: Path, setting: str) -> Path:
-    """The folder of a finished run, whose weights are whole."""
+    """The folder of a finished run, or of a model of the user's own, whose weights are whole."""
     if not (folder / WEIGHTS).is_file():
         raise ConfigError(f"{setting}: no finished run in {folder} (no {WEIGHTS})")
+    if (folder / TOKENIZER).is_dir():  # of a run; a user's model has the files of one beside it
+        try:
+            read_record(folder)
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"{setting}: no finished run in {folder} ({error})") from error
     check_weights(folder)
     return folder
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +87,8 @@ def other_teachers(settings: Settings) -> list[Path]:
         _unpruned_runs(settings) / f"seed{named}" if isinstance(named, int) else Path(named)
         for named in teacher.get("others") or ()
     ]
-    return [folder for folder in folders if folder != start_path(settings)]
+    start = start_path(settings)
+    return [f for f in folders if start is None or f.resolve() != start.resolve()]
 
 
 def _unpruned_runs(settings: Settings) -> Path:
@@ -108,16 +111,24 @@ def held_record(folder: Path) -> RunRecord | None:
 
 
 def _held(folder: Path) -> dict[str, Any] | None:
-    """Which run a folder holds; None without a readable record."""
+    """Which run a folder holds; without a readable record which weights, None without either."""
     record = held_record(folder)
     if record is None:
-        return None
+        files = sorted(folder.glob("*.safetensors"))
+        return {file.name: _digest(file, file.stat().st_mtime_ns) for file in files} or None
     made = record.provenance
     return {
         "run_id": record.identity["run_id"],
         "config_hash": made["config_hash"],
         "date": made["date"],
     }
+
+
+@cache
+def _digest(file: Path, changed: int) -> str:
+    """Of what a file holds; read once for all cells, unless it has changed."""
+    with open(file, "rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()[:12]
 
 
 def inspect_run(settings: Settings, code: dict[str, Any]) -> tuple[Status, RunRecord | None]:

@@ -139,10 +139,11 @@ def test_what_does_not_make_the_result_does_not_make_it_another_run():
 def test_a_setting_that_is_younger_than_a_run_does_not_make_it_another():
     cell = plan([*NONE, "task=multi30k"])["none"]
     older = copy.deepcopy(dict(cell.settings))
-    del older["model"]["blocks"], older["task"]["data"]["lines_per_text"]
+    del older["model"]["blocks"], older["task"]["data"]["lines_per_text"], older["warm_start"]
+    older["hardware"]["num_workers"] = 0
     finish(cell, config=older, config_hash="of those settings")
     assert plan([*NONE, "task=multi30k"])["none"].status is Status.DONE
-    for other in ("model.blocks=2", "task.data.lines_per_text=2"):
+    for other in ("model.blocks=2", "task.data.lines_per_text=2", "warm_start=false"):
         assert plan([*NONE, "task=multi30k", other])["none"].status is Status.CHANGED
 
 

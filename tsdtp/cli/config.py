@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 HYDRA_VERSION_BASE = "1.3"
 # Settings that some records and files of users lack, or alone still have, and what they stand for.
 LATER = {
+    "hardware.num_workers": 0,
     "model.blocks": None,
     "pruning.gate_noise": False,
     "pruning.soft_until": 1.0,
@@ -26,6 +27,7 @@ LATER = {
     "teacher.noise": 0.0,
     "teaching.every": 0,
     "validate_every": 1,
+    "warm_start": True,
 }
 WANDB_HOSTS = ("api.wandb.ai", "api.forge.coreweave.com")  # the old name and the new one
 

@@ -52,7 +52,7 @@ def train(cell: Cell, loggers: list[Logger], config_hash: str) -> PrunedModel:
             if trainer.is_global_zero:  # the task passes on what was learnt
                 teach_pruner(cell, model, teacher)
             model.pruner.requires_grad_(teacher is None or not config.teaching.freeze)
-        if not config.warm_start:
+        if not config.get("warm_start", True):
             cell.restart(model)
         if config.epochs != 0 and config.max_steps != 0:
             model = fit(task, trainer, batches, config.ckpt_path)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TypeGuard
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from tsdtp.cli.check_holdout import holdout_faults
 from tsdtp.cli.config import ConfigError
@@ -24,11 +25,16 @@ def check_training(config: DictConfig) -> None:
         raise ConfigError(fault)
 
 
+_SHARES = (
+    *("teacher.noise", "teacher.distillation"),
+    *("optim.warmup", "budget_schedule.warmup", "budget_schedule.ramp"),
+)
+
+
 def _faults(config: DictConfig) -> Iterator[str]:
     teacher, every = config.teacher, config.validate_every
     alone = start_path(config) is None
-    if not 0 <= teacher.noise <= 1:
-        yield f"teacher.noise={teacher.noise}: valid is a share of the words, 0 to 1"
+    yield from _number_faults(config)
     if teacher.noise and (alone or not teacher.distillation):
         yield (
             "teacher.noise: of altered texts the teacher's logits alone are learnt; valid with "
@@ -45,3 +51,21 @@ def _faults(config: DictConfig) -> Iterator[str]:
     if every is None and "early_stop" in config.callbacks:
         yield "validate_every=null: callbacks=early_stop needs validations; valid is 1 or more"
     yield from holdout_faults(config)
+
+
+def _number_faults(config: DictConfig) -> Iterator[str]:
+    schedule, temperature = config.budget_schedule, config.teacher.temperature
+    for key in _SHARES:
+        share = OmegaConf.select(config, key, default=0)
+        if not _is_number(share) or not 0 <= share <= 1:
+            yield f"{key}={share}: valid is a share, 0 to 1"
+    if schedule.warmup + schedule.ramp > 1 + 1e-9:
+        yield "budget_schedule: its warmup and ramp together are more than 1, the whole training"
+    if type(schedule.updates) is not int or schedule.updates < 1:
+        yield f"budget_schedule.updates={schedule.updates}: valid is 1 or more"
+    if not _is_number(temperature) or not temperature > 0:
+        yield f"teacher.temperature={temperature}: valid is a number above 0"
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float)

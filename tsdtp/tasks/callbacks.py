@@ -65,7 +65,7 @@ class BudgetSchedule(pl.Callback):
 
     def _due(self, step: int, total: int, pruner: TokenPruner) -> bool:
         turns = (self.warmup, self.warmup + self.ramp, pruner.soft_until) if pruner.ramps else ()
-        every = max(total // max(self.updates, 1), 1)
+        every = max(total // self.updates, 1)
         return step % every == 0 or step in [_step(progress, total) for progress in turns]
 
     def on_train_end(self, trainer, pl_module) -> None:

@@ -7,11 +7,14 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
-from omegaconf import OmegaConf
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
 from tiny import FAST, REPOSITORY
 
 from tsdtp.cli import trials
-from tsdtp.cli.config import ConfigError
+from tsdtp.cli.check import user_folder
+from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, config_dir
+from tsdtp.cli.tune import Search, load_settings
 from tsdtp.cli.tuned import experiment
 from tsdtp.results import RunRecord, write_record
 
@@ -118,6 +121,33 @@ def test_words_stay_words_in_the_experiment(tmp_path):
     assert config.task.data.label_names == ["no", "yes"] and config.task.data.x == "on"
     assert (config.pruning.layers, config.pruning.gamma) == ([1, 2], 0.001)
     assert config.model == {"init_from": "unpruned"}
+
+
+def composed(*overrides: str, folder: Path | None = None) -> DictConfig:
+    with initialize_config_dir(config_dir(), version_base=HYDRA_VERSION_BASE):
+        return compose("train", [*user_folder(folder), *overrides])
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["experiment=qnli_ts_dtp", "teacher.others=[1]"],
+        ["pruning.gamma=2", "teacher.noise=0.1", "warm_start=false"],
+        ["model.init_from=unpruned", "pruning.budget=0.5"],
+    ],
+)
+def test_the_start_has_nothing_of_the_pruned_runs(overrides):
+    search = Search(load_settings([]), overrides)
+    start, trial = composed(*search.start), composed(*search.trial)
+    assert start.pruning == composed("pruning=none").pruning
+    assert (start.model.init_from, start.teacher.noise, start.teacher.others) == (None, 0, [])
+    assert start.warm_start and start.model.blocks == trial.model.blocks
+    assert trial.model.init_from == "outputs/tune/ts_dtp/start"
+
+
+def test_a_start_of_the_users_own_is_kept():
+    search = Search(load_settings([]), ["model.init_from=mine", "teacher.noise=0.1"])
+    assert {composed(*o).model.init_from for o in (search.start, search.trial)} == {"mine"}
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,7 @@ from tsdtp.cli.trials import (
     suggest,
     wanted,
 )
+from tsdtp.cli.tune_start import start_overrides
 from tsdtp.cli.tuned import save_search
 from tsdtp.cli.usage import described, wants_help
 from tsdtp.jobs.board import describe
@@ -98,9 +99,10 @@ class Search:
         self.settings, self.folder = settings, Path(settings["dir"])
         measured = ["benchmark.enabled=true"] if settings["cost"] == "seconds" else []
         common = [*settings["common"], *measured]
-        (self.start,) = product([*common, *settings["start"], *overrides, "pruning=none"])
+        self.start = start_overrides([*common, *settings["start"], *overrides])
         self.begun = f"model.init_from={quoted(self.folder / 'start')}"
-        (self.trial,) = product([*common, self.begun, *settings["trial"], *overrides])
+        (trial,) = product([*common, self.begun, *settings["trial"], *overrides])
+        self.trial = [self.begun if o == "model.init_from=unpruned" else o for o in trial]
         check_command("train", self.start)
         check_command("train", [*self.trial, *map(_first, settings["space"].items())])
 

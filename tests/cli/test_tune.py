@@ -123,6 +123,18 @@ def test_words_stay_words_in_the_experiment(tmp_path):
     assert config.model == {"init_from": "unpruned"}
 
 
+def test_an_experiment_that_was_searched_from_comes_first(tmp_path):
+    drawn = {trials.OVERRIDES: ["pruning.gamma=2.5"]}
+    trial = SimpleNamespace(number=3, values=(0.9, 0.5), user_attrs=drawn)
+    common = ["task=synthetic_pair", "experiment=qnli_ts_dtp", "epochs=2", "debug=fast"]
+    (tmp_path / "experiment").mkdir()
+    path = tmp_path / "experiment/trial3.yaml"
+    path.write_text(experiment(trial, tmp_path, common, "flops_ratio"))  # pyright: ignore
+    written = composed("experiment=trial3", folder=tmp_path)
+    assert written == composed(*common[:-1], "pruning.gamma=2.5")
+    assert written.teacher.noise == 0.3 and written.task.name == "synthetic_pair"
+
+
 def composed(*overrides: str, folder: Path | None = None) -> DictConfig:
     with initialize_config_dir(config_dir(), version_base=HYDRA_VERSION_BASE):
         return compose("train", [*user_folder(folder), *overrides])

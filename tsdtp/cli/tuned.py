@@ -64,9 +64,10 @@ def experiment(trial: FrozenTrial, folder: Path, overrides: Sequence[str], cost:
     pairs = {o.key_or_group: o.value() for o in read}
     kept = {k: v for k, v in pairs.items() if k not in _LEFT_OUT and not k.endswith(".evaluate_on")}
     groups = {k: v for k, v in kept.items() if (Path(config_dir()) / k).is_dir()}
+    base = groups.pop("experiment", None)
     values = OmegaConf.create()
     for key, value in {**kept, "model.init_from": "unpruned"}.items():
-        if key not in groups:
+        if key not in (*groups, "experiment"):
             OmegaConf.update(values, key, value)
     return "\n".join(
         [
@@ -74,6 +75,7 @@ def experiment(trial: FrozenTrial, folder: Path, overrides: Sequence[str], cost:
             f"# Found by tsdtp tune: {trial.values[0]:.4f} at {trial.values[1]:.4g} {cost}.",
             f"# tsdtp train --config-dir={folder} experiment=trial{trial.number}",
             "defaults:",
+            *([f"  - {base}"] if base else []),  # as in the trial, the others outweigh it
             *(f"  - override /{group}: {as_text(choice)}" for group, choice in groups.items()),
             OmegaConf.to_yaml(values),
         ]

@@ -15,7 +15,7 @@ from tsdtp.cli import trials
 from tsdtp.cli.check import user_folder
 from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, config_dir
 from tsdtp.cli.tune import Search, load_settings
-from tsdtp.cli.tuned import experiment
+from tsdtp.cli.tuned import experiment, save_search
 from tsdtp.results import RunRecord, write_record
 
 optuna = pytest.importorskip("optuna")
@@ -25,7 +25,7 @@ SPACE = {
     "pruning.gamma": {"low": 0.5, "high": 8.0, "log": True},
     "epochs": {"low": 1, "high": 3},
 }
-SETTINGS = {"sampler": "tpe", "sampler_seed": 0}
+SETTINGS = {"sampler": "tpe", "sampler_seed": 0, "changed_code": "ask"}
 SEARCHED = {"start": ["task=sst2"], "trial": ["task=sst2", "epochs=1"], "space": SPACE}
 
 
@@ -62,6 +62,28 @@ def test_another_search_in_the_same_folder_is_refused(study, tmp_path):
     other = {**SEARCHED, "start": ["task=qnli"], "trial": ["task=qnli", "epochs=1"]}
     with pytest.raises(ConfigError, match="another start, trial; dir=FOLDER keeps both"):
         trials.make_study(tmp_path, SETTINGS, other)
+
+
+def test_other_code_is_named_and_asked_for(study, tmp_path):
+    study.set_user_attr(trials.CODE, {"commit": "feedfacefeed", "code": "000000000000"})
+    with pytest.raises(ConfigError, match=r"other code \(feedface.*changed_code=keep.*dir=FOLDER"):
+        trials.make_study(tmp_path, SETTINGS, SEARCHED)
+    trials.make_study(tmp_path, {**SETTINGS, "changed_code": "keep"}, SEARCHED)
+
+
+def test_only_the_best_of_now_are_left_as_experiments(study, tmp_path):
+    def tell(quality: float) -> None:
+        trial = study.ask()
+        trial.set_user_attr(trials.OVERRIDES, trials.suggest(trial, SPACE))
+        study.tell(trial, (quality, 0.5))
+        save_search(study, tmp_path, ["task=sst2"], "flops_ratio")
+
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment/mine.yaml").touch()
+    for quality in (0.7, 0.9):
+        tell(quality)
+    names = sorted(path.name for path in (tmp_path / "experiment").iterdir())
+    assert names == ["mine.yaml", "trial1.yaml"]
 
 
 def finish(folder: Path, accuracy: float, speed: dict | None = None) -> None:
@@ -166,7 +188,9 @@ def test_a_start_of_the_users_own_is_kept():
     ("arguments", "words"),
     [
         (["hparams=nothing"], ["no such hparams", "ts_dtp"]),
+        (["changed_code=rerun"], ["no such changed_code", "ask, keep"]),
         (["sampler=grid"], ["no such sampler", "tpe, nsga2"]),
+        (["teacher.others=[1]"], ["teacher.others=[1]", "folders, not seeds"]),
         (["pruning.budgit=1"], ["no such key", "budget"]),
     ],
 )
@@ -174,6 +198,7 @@ def test_wrong_command_lines_are_refused_at_once(tsdtp, arguments, words):
     outcome = tsdtp("tune", *arguments)
     assert outcome.code == 2 and len(outcome.err.splitlines()) == 1
     assert all(word in outcome.err for word in words)
+    assert not list(Path().rglob("study.db")), "it would hold the folder"
 
 
 @pytest.mark.slow

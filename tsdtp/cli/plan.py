@@ -198,11 +198,15 @@ def check_code(cells: Sequence[Planned]) -> None:
 
 def other_code(record: RunRecord | None, what: str) -> str:
     """Names the code of a finished run and the ways to go on."""
-    made, now = (record.provenance if record else {}), code_state()
     return (
-        f"{what} from other code ({_version(made)}; now {_version(now)}): "
+        f"{what} from {versions(record.provenance if record else {})}: "
         "changed_code=keep takes them as they are, changed_code=rerun runs them again"
     )
+
+
+def versions(made: dict[str, Any]) -> str:
+    """Names other code, by its state, and the present one."""
+    return f"other code ({_version(made)}; now {_version(code_state())})"
 
 
 def _version(state: dict[str, Any]) -> str:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tsdtp.cli.config import ConfigError, as_text, missing_extra
+from tsdtp.cli.plan import versions
+from tsdtp.provenance import code_state, same_code
 from tsdtp.results import main_metric, read_record
 
 if TYPE_CHECKING:
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 HISTORY, WHY, OVERRIDES = "history", "why", "overrides"  # user attributes of a trial
-SEARCHED = "searched"  # of a study
+SEARCHED, CODE = "searched", "code"  # of a study
 BUDGET = "pruning.budget"
 
 
@@ -24,12 +26,12 @@ def make_study(folder: Path, settings: Mapping[str, Any], searched: Mapping[str,
 
     Args:
         folder: of the search.
-        settings: of the sampler.
+        settings: of the search: its sampler, and whether other code is kept.
         searched: what the trials share and what they try; a study of anything else is not gone
             on with.
 
     Raises:
-        ConfigError: without Optuna, or if another search lies in the folder.
+        ConfigError: without Optuna, or if another search lies in the folder, or one by other code.
     """
     try:
         import optuna
@@ -48,7 +50,14 @@ def make_study(folder: Path, settings: Mapping[str, Any], searched: Mapping[str,
         raise ConfigError(
             f"{folder} holds a search with another {', '.join(other)}; dir=FOLDER keeps both"
         )
+    made = study.user_attrs.get(CODE, code_state())
+    if settings["changed_code"] == "ask" and not same_code(made, code_state()):
+        raise ConfigError(
+            f"the trials in {folder} come from {versions(made)}: changed_code=keep goes on with "
+            "them, dir=FOLDER keeps both"
+        )
     study.set_user_attr(SEARCHED, dict(searched))
+    study.set_user_attr(CODE, made)
     # Another seed for each part of a search: the first one's draws would come again.
     seed = settings["sampler_seed"] + len(study.trials)
     study.sampler = samplers[settings["sampler"]](seed=seed)

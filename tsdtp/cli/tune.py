@@ -53,7 +53,10 @@ from tsdtp.jobs.pool import Pool, run_all
 if TYPE_CHECKING:
     from optuna import Study, Trial
 
-_OWN = ("hparams", "trials", "sampler", "sampler_seed", "cost", "hopeless", "dir", "slots")
+_OWN = (
+    *("hparams", "trials", "sampler", "sampler_seed", "cost", "hopeless"),
+    *("changed_code", "dir", "slots"),
+)
 _USAGE = """\
 usage: tsdtp tune [hparams=NAME|FILE.yaml] [trials=N] [KEY=VALUE ...]
 
@@ -63,10 +66,15 @@ Searches settings for quality against cost, and writes the best as experiments.
   cost=flops_ratio|seconds
   hopeless=N             stop a trial below the median of at least N that cost no more; 0: never
   dir=FOLDER             of the search; default: outputs/tune/NAME
+  changed_code=ask|keep  where trials come from other code: stop and say so, or go on
   slots=[...]            devices or groups of CPU cores, a trial each
   KEY=VALUE              of every run, as `tsdtp train` takes it
 Example: tsdtp tune trials=20 task=sst2 model=minilm_l6 optim.lr=1e-4"""
-_CHOICES = {"sampler": ("tpe", "nsga2"), "cost": ("flops_ratio", "seconds")}
+_CHOICES = {
+    "sampler": ("tpe", "nsga2"),
+    "cost": ("flops_ratio", "seconds"),
+    "changed_code": ("ask", "keep"),
+}
 
 
 def load_settings(own: Sequence[str]) -> dict[str, Any]:
@@ -78,10 +86,12 @@ def load_settings(own: Sequence[str]) -> dict[str, Any]:
     chosen = OmegaConf.from_dotlist(list(own))
     name = str(chosen.get("hparams", "ts_dtp"))
     settings = plain(cast(DictConfig, OmegaConf.merge(load_preset("hparams", name), chosen)))
+    folder = f"outputs/tune/{Path(name).stem}"
+    settings = {"dir": folder, "slots": None, "changed_code": "ask", **settings}
     for key, valid in _CHOICES.items():
         if settings[key] not in valid:
             raise ConfigError(f"no such {key}: {settings[key]}; valid: {', '.join(valid)}")
-    return {"dir": f"outputs/tune/{Path(name).stem}", "slots": None, **settings}
+    return settings
 
 
 class Search:
@@ -120,6 +130,8 @@ class Search:
         """
         with initialize_config_dir(config_dir(), version_base=HYDRA_VERSION_BASE):
             config = compose("train", self.trial)
+        if seeds := [other for other in config.teacher.others if isinstance(other, int)]:
+            raise ConfigError(f"teacher.others={seeds}: valid for a search are folders, not seeds")
         check_training(config)
         return Pool(choose_slots([plain(config.hardware)], self.settings["slots"]), imports=IMPORTS)
 
@@ -209,8 +221,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         search = Search(load_settings(own), [a for a in arguments if a not in own])
         with sweep_lock(search.folder), terminate_as_interrupt():
+            pool = search.pool()  # or a refused search would hold the folder
             study = make_study(search.folder, search.settings, search.searched)
-            search.run(study, search.pool())
+            search.run(study, pool)
     except ConfigError as error:
         exit_with(error, "tsdtp tune")
     except KeyboardInterrupt:

@@ -26,7 +26,7 @@ _LEFT_OUT = (
 
 
 def save_search(study: Study, folder: Path, overrides: Sequence[str], cost: str) -> None:
-    """Writes trials.csv, front.png and experiment/trialN.yaml, and prints the front.
+    """Writes trials.csv, front.png and experiment/trialN.yaml, the front alone, and prints it.
 
     Args:
         study: with at least one finished trial.
@@ -43,12 +43,12 @@ def save_search(study: Study, folder: Path, overrides: Sequence[str], cost: str)
         [(trial.values[1], trial.values[0]) for trial in best],
         labels=(cost, "quality on the evaluation data"),
     )
-    for trial in best:
-        name = f"trial{trial.number}"
-        path = write_atomic(
-            folder / "experiment" / f"{name}.yaml", experiment(trial, folder, overrides, cost)
-        )
+    paths = [folder / "experiment" / f"trial{trial.number}.yaml" for trial in best]
+    for trial, path in zip(best, paths, strict=True):
+        write_atomic(path, experiment(trial, folder, overrides, cost))
         print(f"{trial.values[0]:.4f} at {trial.values[1]:.4g} {cost}: {path}")
+    for path in set((folder / "experiment").glob("trial*.yaml")).difference(paths):
+        path.unlink()  # of an earlier front
 
 
 def experiment(trial: FrozenTrial, folder: Path, overrides: Sequence[str], cost: str) -> str:

@@ -14,6 +14,7 @@ from tsdtp.cli.check import check_command, seedless
 from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, config_dir, register_resolvers
 from tsdtp.cli.folder import finished
 from tsdtp.cli.identity import Status, identity_hash, lineage, other_teachers
+from tsdtp.cli.launch import launch
 from tsdtp.cli.plan import check_code, expected_seconds, make_plan, to_run
 from tsdtp.provenance import code_state
 from tsdtp.results import RECORD_NAME, RunRecord, write_record
@@ -283,6 +284,15 @@ def test_what_starts_from_a_failed_cell_is_blocked_whatever_the_launcher(capsys)
         "topk-0.6/seed0: blocked",
         "random-0.4/seed0: blocked",
     ]
+
+
+def test_nothing_is_asked_of_the_machine_where_nothing_is_left_to_run(capsys):
+    finish(plan(NONE, more=("hardware=gpu",))["none"])
+    for dry in ("false", "true"):
+        done = plan(NONE, more=("hardware=gpu", f"dry_run={dry}"))["none"]
+        assert not launch([done], Path("sweep.log"), slots=["gpu of another machine"])
+        said = capsys.readouterr().out.splitlines()[-1]
+        assert said == ("1 cells, 0 to run" if dry == "true" else "1 of 1 cells are done")
 
 
 def test_a_dry_run_submits_nothing_whatever_the_launcher(capsys):

@@ -71,9 +71,11 @@ def launch(
     if is_dry(cells):
         print(listing(cells, slots), flush=True)
         return jobs
-    places = choose_slots([cell.settings["hardware"] for cell in chosen], slots)
     check_code(cells)
     _announce(cells, chosen)
+    if not chosen:
+        return jobs
+    places = choose_slots([cell.settings["hardware"] for cell in chosen], slots)
     pool = Pool(places, {"TSDTP_CODE": code_digest()}, grace, IMPORTS)
     try:
         with terminate_as_interrupt(), Board(jobs, log, len(places)) as board:
@@ -183,6 +185,8 @@ def listing(cells: Sequence[Planned], slots: Sequence[str] | None = None) -> str
         for cell in cells
     ]
     lines.append(f"{len(cells)} cells, {len(chosen)} to run")
+    if not chosen:
+        return "\n".join(lines)
     try:
         places = len(choose_slots([cell.settings["hardware"] for cell in chosen], slots))
     except ConfigError as error:  # this machine may not be the one that will run them

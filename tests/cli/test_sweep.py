@@ -99,6 +99,12 @@ def test_a_dry_run_is_dry_however_it_is_written_and_in_any_folder(tsdtp, monkeyp
     assert outcome.code == 0 and "to run" in outcome.out, outcome.err
 
 
+def test_a_sweep_of_failures_uploads_nothing(tsdtp, monkeypatch, wandb):
+    monkeypatch.setattr("tsdtp.cli.sweep._run", lambda *_: 1)
+    outcome = tsdtp("sweep", "sweep=smoke", "logger=wandb")
+    assert outcome.code == 1 and "no record" in outcome.err
+
+
 @pytest.mark.slow
 def test_the_cells_of_a_folder_of_any_name(tsdtp, tmp_path):
     (tmp_path / "mine.yaml").write_text("common: model=tiny_bert\ngrids: {seed: 0}\n")

@@ -99,8 +99,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 # Here, for Hydra loads this file in every process, and the figures take seconds.
                 from tsdtp.cli import report
 
-                report.main([str(folder)])
-                _to_wandb(name, folder, overrides)
+                if report.main([str(folder)]) == 0:
+                    _to_wandb(name, folder, overrides)
     except ConfigError as error:
         exit_with(error, "tsdtp sweep")
     return code

@@ -61,11 +61,12 @@ def main(arguments: list[str] | None = None) -> None:
     quiet_libraries()
     loaded = [load_run(folder) for folder in args.runs]
     found = measured_by(" ".join(["python", *sys.argv]))
-    for (cell, model), (_, other) in zip(loaded, reversed(loaded), strict=True):
+    pairs = zip(args.runs, loaded, reversed(loaded), strict=True)
+    for run, (cell, model), (_, other) in pairs:
         foreign = model.with_pruner(copy.deepcopy(other.pruner))
         foreign.pruner.budget = model.pruner.budget
         measure.fit_budget(foreign, cell)
-        found[cell.config.task.name] = {
+        found[run] = {
             "own": measured(cell, model),
             "swapped": measured(cell, foreign),
             "overlap": overlap(cell, model, foreign),

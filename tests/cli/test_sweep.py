@@ -128,10 +128,10 @@ def test_a_second_sweep_in_the_folder_is_refused(sweep):
     assert "another sweep is running" in code.stderr and len(code.stderr.splitlines()) == 1
 
 
-def start(*arguments: str) -> subprocess.Popen:
-    """A multirun of two long cells, in a process of its own."""
-    command = [sys.executable, "-m", "tsdtp.cli.train", "-m", "callbacks=none", "logger=none"]
-    command += ["hardware.threads=1", "benchmark.enabled=false", "seed=0,1", *arguments]
+def start(program: str, *arguments: str) -> subprocess.Popen:
+    """A multirun or a sweep, in a process of its own."""
+    command = [sys.executable, "-m", f"tsdtp.cli.{program}", *arguments]
+    command += ["callbacks=none", "logger=none", "hardware.threads=1", "benchmark.enabled=false"]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
 
@@ -157,7 +157,7 @@ def cell_processes(parent: int) -> dict:
 
 @pytest.mark.slow
 def test_ctrl_c_ends_the_cells_and_says_what_is_left(tsdtp):
-    process = start("epochs=500")
+    process = start("train", "-m", "epochs=500", "seed=0,1")
     wait_for(lambda: list(Path().rglob("progress.json")))
     cells = cell_processes(process.pid).values()
     process.send_signal(signal.SIGINT)
@@ -170,11 +170,12 @@ def test_ctrl_c_ends_the_cells_and_says_what_is_left(tsdtp):
 
 @pytest.mark.slow
 def test_a_cell_killed_from_outside_does_not_touch_the_other(tsdtp):
-    process = start("debug=fast", "max_steps=60", "epochs=40")
-    seed, victim = next(iter(wait_for(lambda: cell_processes(process.pid)).items()))
-    victim.kill()
+    endless = "{seed: 0, max_steps: -1, epochs: 100000}"
+    Path("two.yaml").write_text(f"common: model=tiny_bert\ngrids: [{endless}, {{seed: 1}}]\n")
+    process = start("sweep", "sweep=two.yaml", "debug=fast")
+    wait_for(lambda: cell_processes(process.pid).get("seed0")).kill()
     out, _ = process.communicate(timeout=120)
     assert process.returncode == 1
     assert "killed by SIGKILL" in out
     (record,) = Path().rglob("metrics.json")
-    assert record.parent.name != seed
+    assert record.parent.name == "seed1"

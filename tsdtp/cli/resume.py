@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from omegaconf import DictConfig
+from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback, LambdaCallback
 
 from tsdtp.cli.config import ConfigError, plain
@@ -23,8 +25,11 @@ _FREE = (
 
 def mark_checkpoints(config: DictConfig) -> Callback:
     """A callback that has every checkpoint say which training it is of."""
-    training = _training(plain(config))
-    return LambdaCallback(on_save_checkpoint=lambda *given: given[-1].update({_TRAINING: training}))
+    return LambdaCallback(on_save_checkpoint=partial(_mark, _training(plain(config))))
+
+
+def _mark(training: Settings, trainer: Trainer, task: LightningModule, checkpoint: dict) -> None:
+    checkpoint[_TRAINING] = training
 
 
 def _training(settings: Settings) -> dict[str, Any]:

@@ -101,6 +101,12 @@ def test_a_training_whose_start_has_run_again_is_not_gone_on_with(tsdtp, trained
     record.write_text(record.read_text().replace('"date": "2', '"date": "3'))
     line = one_line(tsdtp("train", *pruned, "ckpt_path=last"))
     assert "its start or teachers have been run again since" in line
+    last = Path(str(LAST).replace("none", "topk-0.6"))
+    older = torch.load(last, weights_only=True)
+    del older["training"]
+    torch.save(older, last)
+    outcome = tsdtp("train", *pruned, "epochs=2", "ckpt_path=last")
+    assert outcome.code == 0, "a checkpoint of an older version does not say what it is of"
 
 
 def test_a_training_that_is_told_to_end_says_so(tsdtp, monkeypatch):

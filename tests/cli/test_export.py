@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 
@@ -40,6 +42,13 @@ def test_weights_beside_a_large_file_are_found_there(tsdtp, run, monkeypatch, tm
     outcome = tsdtp("export", f"run={run}", "other/model.onnx", "--max-length", "999")
     assert outcome.code == 2 and "max_length=999: valid is 3 to 128" in outcome.err
     assert not list(tmp_path.glob("other/*"))
+
+
+def test_a_missing_package_is_named_with_its_extra(tsdtp, run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    outcome = tsdtp("export", f"run={run}", "model.onnx", "--max-length", "32")
+    assert outcome.code == 2
+    assert "onnxscript is not installed: pip install -e '.[onnx]'" in outcome.err
 
 
 @pytest.mark.parametrize(

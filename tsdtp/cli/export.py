@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from tsdtp.cli.config import missing_extra
+
 _SUFFIXES = (".pt2", ".onnx")
 
 
@@ -27,7 +29,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     try:
         _export(options.run.removeprefix("run="), options.file, options.max_length)
-    except (ValueError, OSError, ImportError) as error:
+    except ModuleNotFoundError as error:
+        print(f"tsdtp export: {missing_extra(str(error.name), 'onnx')}", file=sys.stderr)
+        return 2
+    except (ValueError, OSError) as error:
         print(f"tsdtp export: {error}", file=sys.stderr)
         return 2
     return 0

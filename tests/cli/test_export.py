@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
 import torch
 
@@ -45,7 +43,10 @@ def test_weights_beside_a_large_file_are_found_there(tsdtp, run, monkeypatch, tm
 
 
 def test_a_missing_package_is_named_with_its_extra(tsdtp, run, monkeypatch):
-    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    def export(*_, **__):
+        raise ModuleNotFoundError("No module named 'onnxscript'", name="onnxscript")
+
+    monkeypatch.setattr(torch.onnx, "export", export)
     outcome = tsdtp("export", f"run={run}", "model.onnx", "--max-length", "32")
     assert outcome.code == 2
     assert "onnxscript is not installed: pip install -e '.[onnx]'" in outcome.err

@@ -14,7 +14,8 @@ from tiny import FAST, REPOSITORY
 from tsdtp.cli import trials
 from tsdtp.cli.check import user_folder
 from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, config_dir
-from tsdtp.cli.tune import Search, load_settings
+from tsdtp.cli.tune import Search
+from tsdtp.cli.tune_settings import load_settings
 from tsdtp.cli.tuned import experiment, save_search
 from tsdtp.results import RunRecord, write_record
 

@@ -11,12 +11,11 @@ from omegaconf import DictConfig, OmegaConf
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tsdtp.cli.config import ConfigError, instantiate
-from tsdtp.cli.identity import other_teachers, start_path
+from tsdtp.cli.start import other_folders, start_folder
 from tsdtp.data.task_data import TaskData
 from tsdtp.models import PrunedModel
 from tsdtp.models.cost import max_positions
 from tsdtp.models.loading import (
-    check_weights,
     load_config,
     load_model,
     load_tokenizer,
@@ -25,11 +24,10 @@ from tsdtp.models.loading import (
 )
 from tsdtp.models.prune import check_blocks
 from tsdtp.models.pruned import check_settings
-from tsdtp.models.saving import TOKENIZER, WEIGHTS, saved_blocks
+from tsdtp.models.saving import TOKENIZER, saved_blocks
 from tsdtp.models.texts import structural_ids
 from tsdtp.pruning import TokenPruner
 from tsdtp.pruning.none import NoPruning
-from tsdtp.results import read_record
 from tsdtp.tasks.optim import AdamW
 from tsdtp.tasks.pruning_task import PruningTask
 
@@ -47,32 +45,6 @@ def device_of(config: DictConfig) -> torch.device:
             "hardware asks for a GPU and torch sees none; valid here: cpu, cpu_bf16, ddp_cpu"
         )
     return torch.device("cuda")
-
-
-def start_folder(config: DictConfig) -> Path | None:
-    """The unpruned run to start from and learn from, or None.
-
-    Raises:
-        ConfigError: if it is not there or not finished.
-        ValueError: if its weights are damaged.
-    """
-    folder = start_path(config)
-    if folder is None:
-        return None
-    return _finished(folder, f"model.init_from={config.model.init_from}")
-
-
-def _finished(folder: Path, setting: str) -> Path:
-    """The folder of a finished run, or of a model of the user's own, whose weights are whole."""
-    if not (folder / WEIGHTS).is_file():
-        raise ConfigError(f"{setting}: no finished run in {folder} (no {WEIGHTS})")
-    if (folder / TOKENIZER).is_dir():  # of a run; a user's model has the files of one beside it
-        try:
-            read_record(folder)
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"{setting}: no finished run in {folder} ({error})") from error
-    check_weights(folder)
-    return folder
 
 
 Data = TypeVar("Data", bound=TaskData)
@@ -101,9 +73,7 @@ class Cell(ABC, Generic[Data]):
         self.config = config
         self.device = device_of(config)
         self.start = self.baseline = start_folder(config)
-        self.others = [
-            _finished(folder, f"teacher.others={folder}") for folder in other_teachers(config)
-        ]
+        self.others = other_folders(config)
         check_settings(config.model.execution, config.model.pooling, config.model.attention)
         if self.start is None and not config.get("warm_start", True):
             raise ConfigError("warm_start=false: valid where model.init_from names a teacher")

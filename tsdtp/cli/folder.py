@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 
 from tsdtp.cli.config import ConfigError
 from tsdtp.cli.identity import Settings, Status, changed, inspect_run
-from tsdtp.cli.plan import other_code
+from tsdtp.cli.other_code import other_code
 from tsdtp.provenance import code_digest, code_state
 from tsdtp.results import RECORD_NAME, RunRecord
 

@@ -14,7 +14,8 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from tsdtp.cli.check import check_filled, seedless
+from tsdtp.cli.check import seedless
+from tsdtp.cli.check_values import check_filled
 from tsdtp.cli.config import ConfigError, plain
 from tsdtp.cli.identity import (
     Settings,
@@ -24,6 +25,7 @@ from tsdtp.cli.identity import (
     other_teachers,
     start_path,
 )
+from tsdtp.cli.other_code import other_code
 from tsdtp.provenance import code_state
 from tsdtp.results import RunRecord
 
@@ -194,24 +196,6 @@ def check_code(cells: Sequence[Planned]) -> None:
     ]
     if asking:
         raise ConfigError(other_code(asking[0].record, f"{len(asking)} finished cells come"))
-
-
-def other_code(record: RunRecord | None, what: str) -> str:
-    """Names the code of a finished run and the ways to go on."""
-    return (
-        f"{what} from {versions(record.provenance if record else {})}: "
-        "changed_code=keep takes them as they are, changed_code=rerun runs them again"
-    )
-
-
-def versions(made: dict[str, Any]) -> str:
-    """Names other code, by its state, and the present one."""
-    return f"other code ({_version(made)}; now {_version(code_state())})"
-
-
-def _version(state: dict[str, Any]) -> str:
-    commit = str(state["commit"])[:9] if state.get("commit") else "no commit"
-    return f"{commit}{' with changes' if state.get('dirty') else ''}"
 
 
 def expected_seconds(cell: Planned, cells: Sequence[Planned]) -> float | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tsdtp.cli.config import ConfigError, as_text, missing_extra
-from tsdtp.cli.plan import versions
+from tsdtp.cli.other_code import versions
 from tsdtp.provenance import code_state, same_code
 from tsdtp.results import main_metric, read_record
 

@@ -8,12 +8,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig, OmegaConf
 
-from tsdtp.cli.check import check_command, exit_with, load_preset
+from tsdtp.cli.check import check_command, exit_with
 from tsdtp.cli.check_training import check_training
 from tsdtp.cli.config import (
     HYDRA_VERSION_BASE,
@@ -43,6 +42,7 @@ from tsdtp.cli.trials import (
     suggest,
     wanted,
 )
+from tsdtp.cli.tune_settings import OWN, USAGE, load_settings
 from tsdtp.cli.tune_start import start_overrides
 from tsdtp.cli.tuned import save_search
 from tsdtp.cli.usage import described, wants_help
@@ -52,46 +52,6 @@ from tsdtp.jobs.pool import Pool, run_all
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
-
-_OWN = (
-    *("hparams", "trials", "sampler", "sampler_seed", "cost", "hopeless"),
-    *("changed_code", "dir", "slots"),
-)
-_USAGE = """\
-usage: tsdtp tune [hparams=NAME|FILE.yaml] [trials=N] [KEY=VALUE ...]
-
-Searches settings for quality against cost, and writes the best as experiments.
-  trials=N               in all; the same command again goes on to as many
-  sampler=tpe|nsga2      of Optuna; sampler_seed=N
-  cost=flops_ratio|seconds
-  hopeless=N             stop a trial below the median of at least N that cost no more; 0: never
-  dir=FOLDER             of the search; default: outputs/tune/NAME
-  changed_code=ask|keep  where trials come from other code: stop and say so, or go on
-  slots=[...]            devices or groups of CPU cores, a trial each
-  KEY=VALUE              of every run, as `tsdtp train` takes it
-Example: tsdtp tune trials=20 task=sst2 model=minilm_l6 optim.lr=1e-4"""
-_CHOICES = {
-    "sampler": ("tpe", "nsga2"),
-    "cost": ("flops_ratio", "seconds"),
-    "changed_code": ("ask", "keep"),
-}
-
-
-def load_settings(own: Sequence[str]) -> dict[str, Any]:
-    """configs/hparams/NAME.yaml with what the command line changes of it.
-
-    Raises:
-        ConfigError: for an unknown name or choice; lists the valid ones.
-    """
-    chosen = OmegaConf.from_dotlist(list(own))
-    name = str(chosen.get("hparams", "ts_dtp"))
-    settings = plain(cast(DictConfig, OmegaConf.merge(load_preset("hparams", name), chosen)))
-    folder = f"outputs/tune/{Path(name).stem}"
-    settings = {"dir": folder, "slots": None, "changed_code": "ask", **settings}
-    for key, valid in _CHOICES.items():
-        if settings[key] not in valid:
-            raise ConfigError(f"no such {key}: {settings[key]}; valid: {', '.join(valid)}")
-    return settings
 
 
 class Search:
@@ -215,9 +175,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if wants_help(arguments):
-        print(f"{_USAGE}\n\nSearches (configs/hparams):\n{described('hparams')}")
+        print(f"{USAGE}\n\nSearches (configs/hparams):\n{described('hparams')}")
         return 0
-    own = [a for a in arguments if a.split("=")[0] in _OWN]
+    own = [a for a in arguments if a.split("=")[0] in OWN]
     try:
         search = Search(load_settings(own), [a for a in arguments if a not in own])
         with sweep_lock(search.folder), terminate_as_interrupt():

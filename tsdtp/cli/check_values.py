@@ -1,0 +1,59 @@
+"""Checks of single settings of a config, in a line with the valid choices."""
+
+from __future__ import annotations
+
+import re
+
+from omegaconf import DictConfig, OmegaConf
+
+from tsdtp.cli.config import LATER, ConfigError, config_dir, device_count
+
+_CHANGED_CODE = ("ask", "keep", "rerun")
+
+
+def check_variant(name: object) -> None:
+    """A variant names a folder, between dashes, and must not look like a budget.
+
+    Raises:
+        ConfigError: if it is no such name.
+    """
+    if name is not None and not re.fullmatch(r"[A-Za-z][\w.]*", str(name)):
+        raise ConfigError(f"variant={name}: valid is a letter, then letters, digits, _ and .")
+
+
+def check_threads(threads: object) -> None:
+    """Raises ConfigError for what is no number of threads."""
+    if threads is not None and (type(threads) is not int or threads < 1):
+        raise ConfigError(f"hardware.threads={threads}: valid is 1 or more, or null")
+
+
+def check_changed_code(word: object) -> None:
+    """Raises ConfigError for what is no way to treat finished runs of other code."""
+    if word not in _CHANGED_CODE:
+        raise ConfigError(f"changed_code={word}: valid are {', '.join(_CHANGED_CODE)}")
+
+
+def check_filled(config: DictConfig) -> None:
+    """Raises ConfigError for values, or keys of a model's file, that the user has not given."""
+    if missing := sorted(OmegaConf.missing_keys(config)):
+        raise ConfigError(f"no value given for {', '.join(missing)}")
+    example = OmegaConf.load(f"{config_dir()}/model/own.yaml")
+    wanted = [f"model.{key}" for key in example if key not in config.model]
+    if missing := [key for key in wanted if key not in LATER]:
+        name = config.model.get("name", "?")
+        raise ConfigError(
+            f"model={name}: its file lacks {', '.join(missing)}; valid is one like model/own.yaml"
+        )
+
+
+def check_one_process(hardware: DictConfig) -> None:
+    """Refuses hardware of several processes within a multirun's own process.
+
+    Raises:
+        ConfigError: each further process would repeat the command line, the whole multirun.
+    """
+    if (hardware.strategy, device_count(hardware), hardware.num_nodes) != ("auto", 1, 1):
+        raise ConfigError(
+            "this hardware trains in several processes, and each would start the multirun again; "
+            "valid: one run at a time, or hydra/launcher=process"
+        )

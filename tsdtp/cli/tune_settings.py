@@ -1,0 +1,52 @@
+"""What `tsdtp tune` can be told about a search, beside the settings of its runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from omegaconf import DictConfig, OmegaConf
+
+from tsdtp.cli.check import load_preset
+from tsdtp.cli.config import ConfigError, plain
+
+OWN = (
+    *("hparams", "trials", "sampler", "sampler_seed", "cost", "hopeless"),
+    *("changed_code", "dir", "slots"),
+)
+USAGE = """\
+usage: tsdtp tune [hparams=NAME|FILE.yaml] [trials=N] [KEY=VALUE ...]
+
+Searches settings for quality against cost, and writes the best as experiments.
+  trials=N               in all; the same command again goes on to as many
+  sampler=tpe|nsga2      of Optuna; sampler_seed=N
+  cost=flops_ratio|seconds
+  hopeless=N             stop a trial below the median of at least N that cost no more; 0: never
+  dir=FOLDER             of the search; default: outputs/tune/NAME
+  changed_code=ask|keep  where trials come from other code: stop and say so, or go on
+  slots=[...]            devices or groups of CPU cores, a trial each
+  KEY=VALUE              of every run, as `tsdtp train` takes it
+Example: tsdtp tune trials=20 task=sst2 model=minilm_l6 optim.lr=1e-4"""
+_CHOICES = {
+    "sampler": ("tpe", "nsga2"),
+    "cost": ("flops_ratio", "seconds"),
+    "changed_code": ("ask", "keep"),
+}
+
+
+def load_settings(own: Sequence[str]) -> dict[str, Any]:
+    """configs/hparams/NAME.yaml with what the command line changes of it.
+
+    Raises:
+        ConfigError: for an unknown name or choice; lists the valid ones.
+    """
+    chosen = OmegaConf.from_dotlist(list(own))
+    name = str(chosen.get("hparams", "ts_dtp"))
+    settings = plain(cast(DictConfig, OmegaConf.merge(load_preset("hparams", name), chosen)))
+    folder = f"outputs/tune/{Path(name).stem}"
+    settings = {"dir": folder, "slots": None, "changed_code": "ask", **settings}
+    for key, valid in _CHOICES.items():
+        if settings[key] not in valid:
+            raise ConfigError(f"no such {key}: {settings[key]}; valid: {', '.join(valid)}")
+    return settings

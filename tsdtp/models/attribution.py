@@ -50,7 +50,8 @@ def layer_conductance(
         [B, S, L] float32 for all L blocks, absolute conductances that sum to 1 over a sequence;
         protected tokens, padding and the blocks not asked for hold 0.
     """
-    ids, valid = pack(input_ids, attention_mask), attention_mask.bool()
+    read = teacher.read_mask(input_ids, attention_mask)
+    ids, valid = pack(input_ids, read), read.bool()
     types = None if token_type_ids is None else token_type_ids[valid]
     flow = signed_conductance(teacher, ids, types, labels, mask_id, layers, steps).abs()
     grid = flow.new_zeros(*input_ids.shape, flow.shape[1])

@@ -50,6 +50,10 @@ class PrunedCausalLM(PrunedClassifier):
         super().__init__(model, pruner, execution, "last", special_ids, backend, auxiliary_weight)
         model.set_attn_implementation(BY_BLOCK)
 
+    def read_mask(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """[B, S] as given: writing goes on from the last token, whichever it is."""
+        return attention_mask
+
     def classify(self, encoding: Encoding) -> Tensor:
         """[B, V] logits of the token that follows."""
         hidden = encoding.hidden

@@ -110,8 +110,7 @@ class PrunedClassifier(PrunedModel):
             attention_mask = torch.ones_like(input_ids)
         if self.execution == "hf":
             return self._plain(input_ids, attention_mask, token_type_ids, labels)
-        if self.own_pooling == self.pooling == "last" and not self.can_generate():
-            attention_mask = _to_the_last_word(input_ids, attention_mask, self.config.pad_token_id)
+        attention_mask = self.read_mask(input_ids, attention_mask)
         encoding = self.encode(input_ids, attention_mask, token_type_ids, target)
         logits = self.classify(encoding)
         loss = None if labels is None else F.cross_entropy(logits, labels)
@@ -122,6 +121,12 @@ class PrunedClassifier(PrunedModel):
             auxiliary_loss=auxiliary,
             **counts(encoding, attention_mask),
         )
+
+    def read_mask(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """[B, S] as given, up to the last word where the plain model's head reads that."""
+        if not self.own_pooling == self.pooling == "last":
+            return attention_mask
+        return _to_the_last_word(input_ids, attention_mask, self.config.pad_token_id)
 
     def classify(self, encoding: Encoding) -> Tensor:
         """[B, C] logits from the encoded tokens."""

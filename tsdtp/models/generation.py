@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-# These read the words of the source or the prompt again, of which the model has dropped some.
+# These read the words of the prompt again, of which the model has dropped some.
 _READ_AGAIN = ("assistant_model", "prompt_lookup_num_tokens")
 
 

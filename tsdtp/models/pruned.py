@@ -215,6 +215,10 @@ class PrunedModel(nn.Module, ABC):
             cache=cache,
         )
 
+    def read_mask(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """[B, S] 1 for the tokens that are read: those that the caller names."""
+        return attention_mask
+
     def _check_length(self, length: int) -> None:
         """Looks before an embedding is read out of its range; rotary positions have no end."""
         limit = self.max_positions

@@ -114,6 +114,17 @@ def test_more_steps_converge(batch):
     assert errors[2] < errors[0]
 
 
+def test_a_padding_token_that_ends_a_text_is_none_of_it():
+    teacher = random_teacher("gpt2")
+    teacher.config.pad_token_id = SPECIAL
+    batch = make_batch((9, 6))
+    text = {name: rows[:1, :8] for name, rows in batch.items()}
+    expected = attribute(teacher, text, layer=1)
+    ended = attribute(teacher, batch, layer=1)[:1]
+    torch.testing.assert_close(ended[:, :8], expected)
+    assert (ended[:, 8:] == 0).all() and expected.sum() > 0
+
+
 def test_segments_reach_the_model():
     batch = make_batch((8, 6))
     types = torch.ones_like(batch["input_ids"])

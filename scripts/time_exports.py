@@ -27,15 +27,14 @@ from torch.export import Dim
 
 import tsdtp
 from tsdtp.benchmark import Timing, interleaved, ratio
+from tsdtp.cli.predict import read_texts
 from tsdtp.cli.run import measured_by, quiet_libraries
 from tsdtp.models.budget import spent_ratio
 from tsdtp.models.texts import INPUTS, inputs_of, tokenised
 from tsdtp.results import write_atomic
 
 Batch = dict[str, Tensor]
-Answer = Callable[[Batch], Tensor]  # of logits [1, C]
-
-
+Answer = Callable[[Batch], Tensor]  # of logits [B, C]
 BATCH = 32  # texts of a padded batch
 
 
@@ -85,11 +84,11 @@ def main(arguments: list[str] | None = None) -> None:
 def read(run: str, file: Path) -> tuple[tsdtp.PrunedClassifier, list[Batch], list[Batch]]:
     """The model, packed, and the texts: one by one, and in padded batches."""
     model = cast(tsdtp.PrunedClassifier, tsdtp.from_pretrained(run, execution="packed"))
-    lines = file.read_text(encoding="utf-8").splitlines()
-    texts = [tuple(line.split("\t")) if "\t" in line else line for line in lines if line.strip()]
+    with open(file, "rb") as source:
+        texts = [*read_texts(source, str(file), None, skip_empty=True)]
     tokenizer, longest = tsdtp.tokenizer_of(run), model.max_positions
     one, several = (
-        [inputs_of(batch) for batch in tokenised(cast(Any, texts), tokenizer, size, longest)]
+        [inputs_of(batch) for batch in tokenised(texts, tokenizer, size, longest)]
         for size in (1, BATCH)
     )
     return model, one, several

@@ -16,7 +16,7 @@ from tsdtp.benchmark.candidates import candidates, forwards, unpacked
 from tsdtp.cli.build import Cell
 from tsdtp.models import PrunedModel, PrunedSeq2Seq, calibrate
 from tsdtp.models.budget import most_spent
-from tsdtp.models.texts import INPUTS, inputs_of
+from tsdtp.models.texts import explained, inputs_of
 
 _SHORT = 0.02  # of a budget, worth a word
 
@@ -38,7 +38,7 @@ def training_batches(cell: Cell, examples: int, device: torch.device | str = "cp
         min_tokens=cell.config.task.get("min_tokens", 0),
     )
     batches = zip(range(-(-examples // size)), loader, strict=False)
-    return [{k: b[k].to(device) for k in (*INPUTS, "labels") if k in b} for _, b in batches]
+    return [{k: v.to(device) for k, v in explained(b).items()} for _, b in batches]
 
 
 def fit_budget(model: PrunedModel, cell: Cell) -> float | None:

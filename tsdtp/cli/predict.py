@@ -86,13 +86,24 @@ def _texts(options: argparse.Namespace, columns: int | None) -> Iterator[str | t
     if options.file and options.file != "-":
         if not Path(options.file).is_file():
             raise ValueError(f"--file {options.file}: no such file")
-        return _lines(open(options.file, "rb"), options.file, columns, options.skip_empty)
-    return _lines(sys.stdin.buffer, "standard input", columns, options.skip_empty)
+        return read_texts(open(options.file, "rb"), options.file, columns, options.skip_empty)
+    return read_texts(sys.stdin.buffer, "standard input", columns, options.skip_empty)
 
 
-def _lines(
+def read_texts(
     source, name: str, columns: int | None, skip_empty: bool
 ) -> Iterator[str | tuple[str, str]]:
+    """Texts, or pairs with a tab between, a line each, of a file opened as bytes.
+
+    Args:
+        source: closed at its end.
+        name: of it, for messages.
+        columns: texts of an example; None: one or two.
+        skip_empty: leaves empty lines out.
+
+    Raises:
+        ValueError: for a line that is no such text; names it.
+    """
     with source:
         for number, line in enumerate(source, 1):
             try:

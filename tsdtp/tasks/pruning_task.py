@@ -14,7 +14,7 @@ from torch.distributed.fsdp import FullyShardedDataParallel
 
 from tsdtp.models import PrunedModel, PrunedOutput
 from tsdtp.models.attribution import layer_conductance
-from tsdtp.models.texts import inputs_of
+from tsdtp.models.texts import explained, inputs_of
 from tsdtp.pruning import TokenPruner
 from tsdtp.tasks.distillation import (
     TRUSTED,
@@ -160,8 +160,7 @@ class PruningTask(pl.LightningModule, Generic[Model]):
             return torch.zeros(*ids.shape, self.model.shape.num_layers, device=ids.device)
         return layer_conductance(
             self.teacher,
-            **inputs_of(batch),
-            labels=batch["labels"],
+            **explained(batch),
             mask_id=self.mask_id,
             layers=pruner.layers,
             steps=self.attribution_steps,

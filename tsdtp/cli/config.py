@@ -25,6 +25,7 @@ LATER = {
     "task.data.lines_per_text": 1,
     "teacher.others": [],
     "teacher.noise": 0.0,
+    "teacher.sampled": False,
     "teaching.every": 0,
     "validate_every": 1,
     "warm_start": True,

@@ -19,6 +19,7 @@ from tsdtp.pruning import TokenPruner
 from tsdtp.tasks.distillation import (
     TRUSTED,
     altered,
+    answers,
     cross_entropy,
     divergence,
     mean_prediction,
@@ -42,6 +43,7 @@ class PruningTask(pl.LightningModule, Generic[Model]):
         others: further ones, whose probabilities are averaged with the teacher's.
         distillation: weight of the teachers' logits, 0 to 1.
         temperature: of the distillation.
+        sampled: each text asks one of the teachers, drawn anew in every step, instead of all.
         noise: share of the words that are exchanged in half of the training texts, which then
             only the teachers' logits are learnt of, see `tsdtp.tasks.distillation.altered`.
         attribution_every: compute the teacher's attributions in every n-th step, for methods that
@@ -68,6 +70,7 @@ class PruningTask(pl.LightningModule, Generic[Model]):
         others: Sequence[Model] = (),
         distillation: float = 0.5,
         temperature: float = 1.0,
+        sampled: bool = False,
         noise: float = 0.0,
         attribution_every: int = 1,
         attribution_steps: int = 3,
@@ -78,7 +81,8 @@ class PruningTask(pl.LightningModule, Generic[Model]):
         self.model, self.optim = model, optim
         # Not submodules: they stay out of checkpoints.
         self.__dict__["teacher"], self.__dict__["others"] = teacher, list(others)
-        self.distillation, self.temperature, self.noise = distillation, temperature, noise
+        self.distillation, self.temperature = distillation, temperature
+        self.sampled, self.noise = sampled, noise
         self.attribution_every, self.attribution_steps = attribution_every, attribution_steps
         self.mask_id, self.label_smoothing = mask_id, label_smoothing
         self.matrices = matrices(model)  # to be known before a strategy flattens the weights
@@ -139,8 +143,8 @@ class PruningTask(pl.LightningModule, Generic[Model]):
             return loss
         valid = labels >= 0
         with torch.no_grad():
-            answers = [t(**inputs, labels=labels).logits[valid] for t in self._teachers]
-            goal = mean_prediction(answers, self.temperature)
+            given = answers(self._teachers, inputs, labels, self.sampled)
+            goal = mean_prediction([logits[valid] for logits in given], self.temperature)
         match = divergence(logits[valid].float(), goal, self.temperature)
         return (1 - self.distillation) * loss + self.distillation * match
 

@@ -1,13 +1,14 @@
 """How long do other ways to run a classifier take, pruned and not, one text at a time?
 
-    python scripts/time_exports.py RUN texts.txt out.json --threads 1 --rounds 7
+    python scripts/time_exports.py RUN texts.txt out.json --threads 1 --rounds 7 --timed 128
 
 RUN is a finished run or a saved model, of a kind that has token types. All take turns over the same
 texts in one process: the plain Hugging Face model as it is, compiled, and in ONNX Runtime; the
 unpruned and the pruned model of this library, each packed and in ONNX Runtime. ONNX Runtime
 computes in float32 and dynamically quantised to 8 bits, the plain model in padded batches as well.
 Tokenising is not measured. Of each the share of texts whose class is that of the same model in
-torch is told. Needs the extra `onnx`, onnxruntime and a C++ compiler.
+torch is told, and with labels its accuracy: of all texts, however many of them are timed. Needs the
+extra `onnx`, onnxruntime and a C++ compiler.
 """
 
 import argparse
@@ -53,32 +54,47 @@ class Plain(nn.Module):
 
 def main(arguments: list[str] | None = None) -> None:
     """Times them all, and writes what came out."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("run")
-    parser.add_argument("texts", type=Path, help="one a line; the texts of a pair with a tab")
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=7)
-    args = parser.parse_args(arguments)
+    args = parser().parse_args(arguments)
     quiet_libraries()
     torch.set_num_threads(args.threads)
     model, batches, padded = read(args.run, args.texts)
+    labels = labels_of(args.labels, len(batches)) if args.labels else None
     with TemporaryDirectory() as folder, torch.inference_mode():
         answers = {**in_torch(model), **in_onnx(model, Path(folder), args.threads)}
-        runs = {name: partial(classes_of, answer, batches) for name, answer in answers.items()}
+        ways = {name: (answer, batches) for name, answer in answers.items()}
         for name in ("plain onnx", "plain onnx int8"):
-            runs[f"{name}, batches"] = partial(classes_of, answers[name], padded)
-        classes = {name: run() for name, run in runs.items()}
+            ways[f"{name}, batches"] = (answers[name], padded)
+        classes = {name: classes_of(*way) for name, way in ways.items()}
+        short = {name: (answer, first(given, args.timed)) for name, (answer, given) in ways.items()}
+        runs = {name: partial(classes_of, *way) for name, way in short.items()}
         timings = interleaved(runs, args.rounds, threads=args.threads)
+    timed = first(batches, args.timed)
     found = measured_by(" ".join(["python", *sys.argv]))
-    found |= {"texts": len(batches), "rounds": args.rounds, "threads": args.threads}
-    found["tokens"] = sum(batch["input_ids"].numel() for batch in batches) / len(batches)
-    found["flops_ratio"] = spent_ratio(model, batches)
-    found["ways"] = {name: figures(name, timings, classes) for name in timings}
+    found |= {"texts": len(batches), "timed": len(timed)}
+    found |= {"rounds": args.rounds, "threads": args.threads}
+    found["tokens"] = sum(batch["input_ids"].numel() for batch in timed) / len(timed)
+    found["flops_ratio"] = spent_ratio(model, timed)
+    found["ways"] = {
+        name: {**speed(name, timings, len(timed)), **quality(name, classes, labels)}
+        for name in ways
+    }
     write_atomic(args.out, json.dumps(found, indent=2) + "\n")
     print(json.dumps(found["ways"], indent=2))
+
+
+def parser() -> argparse.ArgumentParser:
+    """Of the command line."""
+    made = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    made.add_argument("run")
+    made.add_argument("texts", type=Path, help="one a line; the texts of a pair with a tab")
+    made.add_argument("out", type=Path)
+    made.add_argument("--labels", type=Path, help="the texts' classes by number, one a line")
+    made.add_argument("--timed", type=int, help="only so many, the first ones, are timed")
+    made.add_argument("--threads", type=int, default=1)
+    made.add_argument("--rounds", type=int, default=7)
+    return made
 
 
 def read(run: str, file: Path) -> tuple[tsdtp.PrunedClassifier, list[Batch], list[Batch]]:
@@ -92,6 +108,19 @@ def read(run: str, file: Path) -> tuple[tsdtp.PrunedClassifier, list[Batch], lis
         for size in (1, BATCH)
     )
     return model, one, several
+
+
+def labels_of(file: Path, texts: int) -> list[int]:
+    """The class of each text."""
+    labels = [int(line) for line in file.read_text().split()]
+    if len(labels) != texts:
+        raise SystemExit(f"{file}: {len(labels)} labels of {texts} texts")
+    return labels
+
+
+def first(batches: list[Batch], texts: int | None) -> list[Batch]:
+    """As many of them as hold the first texts; None: all."""
+    return batches if texts is None else batches[: -(-texts // len(batches[0]["input_ids"]))]
 
 
 def in_torch(model: tsdtp.PrunedClassifier) -> dict[str, Answer]:
@@ -155,16 +184,23 @@ def classes_of(answer: Answer, batches: list[Batch]) -> list[int]:
     return [kind for batch in batches for kind in answer(batch).argmax(-1).tolist()]
 
 
-def figures(name: str, timings: dict[str, Timing], classes: dict[str, list[int]]) -> dict[str, Any]:
-    """Milliseconds a text, times as fast as the plain model, and whether the answers are right."""
-    same = [a == b for a, b in zip(classes[name], classes[name.split()[0]], strict=True)]
+def speed(name: str, timings: dict[str, Timing], texts: int) -> dict[str, float]:
+    """Milliseconds a text, and times as fast as the plain model."""
     faster = ratio(timings["plain"], timings[name])
-    return {
-        "ms": 1e3 * timings[name].median / len(same),
-        "vs_plain": faster.median,
-        "spread": faster.spread,
-        "same_class": sum(same) / len(same),
-    }
+    ms = 1e3 * timings[name].median / texts
+    return {"ms": ms, "vs_plain": faster.median, "spread": faster.spread}
+
+
+def quality(name: str, classes: dict[str, list[int]], labels: list[int] | None) -> dict[str, float]:
+    """The share of classes that the same model has in torch, and of those that are right."""
+    same = share_of(classes[name], classes[name.split()[0]])
+    right = {} if labels is None else {"accuracy": share_of(classes[name], labels)}
+    return {"same_class": same, **right}
+
+
+def share_of(classes: list[int], expected: list[int]) -> float:
+    """How often they agree."""
+    return sum(a == b for a, b in zip(classes, expected, strict=True)) / len(classes)
 
 
 if __name__ == "__main__":

@@ -6,14 +6,17 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from tsdtp.report.answers import read_runs
+from tsdtp.report.comparisons import compare, reference_of, save_comparisons
 from tsdtp.report.figures import save_figures
+from tsdtp.report.frame import marks
 from tsdtp.report.html import save_page
 from tsdtp.report.render import load_report, print_report, save_report
 from tsdtp.report.speed import save_speed
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Prints the tables of a folder and writes tables (md, tex, csv), plots and report.html.
+    """Prints the tables of a folder and writes them, paired tests, plots and report.html.
 
     Args:
         argv: Arguments after ``tsdtp report``; those of the process by default.
@@ -25,9 +28,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         report = load_report(options.folder)
         out = options.out or options.folder
-        page = save_page(report, options.folder, out, options.reference)
-        paths = [*save_report(report, out), *save_figures(report, out), page]
-        paths += save_speed(report.records, out)
+        runs = read_runs(options.folder, marks(report.runs))  # those that the tables show
+        reference = reference_of(runs, options.reference)
+        pairs = compare(runs, reference)
+        page = save_page(report, options.folder, out, runs, pairs, reference)
+        paths = [*save_report(report, out), save_comparisons(pairs, out)]
+        paths += [*save_figures(report, out), page, *save_speed(report.records, out)]
     except (OSError, ValueError) as error:
         print(f"tsdtp report: {error}", file=sys.stderr)
         return 2
@@ -46,8 +52,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--reference",
         metavar="METHOD",
-        help="compare every method with this one in the paired tests of report.html, named as "
-        "there: transkimmer, or 'transkimmer 0.36 ten' (default: ts_dtp)",
+        help="compare every method with this one in the paired tests, named as in report.html: "
+        "transkimmer, or 'transkimmer 0.36 ten' (default: ts_dtp)",
     )
     parser.add_argument("--quiet", action="store_true", help="write the files, print no table")
     return parser

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pandas as pd
 from scipy import stats
 
 from tsdtp.report.answers import Run
+from tsdtp.results import write_atomic
 
 REFERENCE = "ts_dtp"
 
@@ -63,6 +65,11 @@ def compare(
     columns = ["task", "model", "first", "second", "seeds", "n", "difference", "low", "high", "p"]
     table = pd.DataFrame(rows, columns=columns)
     return table.assign(holm=table.groupby(["task", "model"])["p"].transform(_holm))
+
+
+def save_comparisons(table: pd.DataFrame, out: str | Path) -> Path:
+    """Writes what `compare` gives as `paired.csv`, unrounded."""
+    return write_atomic(Path(out) / "paired.csv", table.to_csv(index=False, lineterminator="\n"))
 
 
 def _asked(first: Run, second: Run, reference: str | None) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from tsdtp.report.adaptivity import FRACTIONS, RANKS, adaptivity
-from tsdtp.report.answers import read_examples, read_runs
+from tsdtp.report.answers import Run, read_examples
 from tsdtp.report.caption import LEGEND
-from tsdtp.report.comparisons import compare, reference_of
 from tsdtp.report.figures import draw
 from tsdtp.report.frame import FINE_TUNED, KEYS, marks
 from tsdtp.report.render import Report
@@ -38,25 +37,26 @@ _PROVENANCE = (
 
 
 def save_page(
-    report: Report, folder: str | Path, out: str | Path, reference: str | None = None
+    report: Report,
+    folder: str | Path,
+    out: str | Path,
+    runs: Sequence[Run],
+    pairs: pd.DataFrame,
+    reference: str | None,
 ) -> Path:
     """Writes `report.html`; it loads nothing from anywhere.
 
     Args:
         report: of the folder.
-        folder: of the runs, whose answers and examples lie beside their records.
+        folder: of the runs, whose examples lie beside their records.
         out: folder of the page.
-        reference: the method that the others are compared with, see `reference_of`.
-
-    Raises:
-        ValueError: No run is called as the reference is.
+        runs: with their answers, of the records that the tables show.
+        pairs: what `compare` says of them.
+        reference: the method that the others are compared with there.
     """
     environment = Environment(
         loader=PackageLoader("tsdtp.report", "page"), autoescape=True, undefined=StrictUndefined
     )
-    shown = marks(report.runs)  # the tests speak of the records that the tables show
-    runs = read_runs(folder, shown)
-    reference = reference_of(runs, reference)
     text = environment.get_template("page.html").render(
         title=Path(folder).resolve().name,
         heading=report.heading,
@@ -64,9 +64,9 @@ def save_page(
         legend=LEGEND,
         sections=[_section(table, report.runs) for table in report.tables],
         reference=reference,
-        pairs=_pairs(compare(runs, reference)),
+        pairs=_pairs(pairs),
         adaptivity=_kept(adaptivity(runs)),
-        examples=_json([_shown(found) for found in read_examples(folder, shown)]),
+        examples=_json([_shown(found) for found in read_examples(folder, marks(report.runs))]),
     )
     return write_atomic(Path(out) / PAGE, text)
 

@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 
+import pandas as pd
 import pytest
 
 from tsdtp.cli.report import main
@@ -57,6 +58,8 @@ def test_the_page_says_what_the_others_are_compared_with(page, capsys):
     assert main([str(page.parent), "--quiet", "--reference", f"dtp {HOSTILE}"]) == 0
     text = page.read_text(encoding="utf-8")
     assert "ts_dtp with every other" not in text and "− ts_dtp 0.5</td>" in text
+    (pair,) = pd.read_csv(page.parent / "paired.csv").to_dict("records")
+    assert pair["second"] == "ts_dtp 0.5" and f"<td>{100 * pair['difference']:+.2f}</td>" in text
     before = text
     assert main([str(page.parent), "--reference", "topk"]) == 2
     assert "'topk'; valid: dtp" in capsys.readouterr().err and before == page.read_text("utf-8")

@@ -31,6 +31,7 @@ from tsdtp.models.budget import packed_evaluation
 from tsdtp.models.loading import load_weights
 from tsdtp.models.texts import inputs_of
 from tsdtp.packing import pack
+from tsdtp.provenance import code_state
 from tsdtp.pruning import TokenState
 from tsdtp.pruning.rules import segment_sum
 from tsdtp.pruning.ts_dtp import TsDtp
@@ -132,6 +133,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--examples", type=int, help="of the evaluation split; default: all")
     args = parser.parse_args(arguments)
     quiet_libraries()
+    code = code_state()
     cell, model = load(args.run)
     if not isinstance(model.pruner, TsDtp):
         parser.error(f"{args.run}: valid is a run of pruning=ts_dtp")
@@ -140,7 +142,7 @@ def main(arguments: list[str] | None = None) -> None:
     train = training_batches(cell, 256)
     settings: dict[str, Any] = dict(model.pruner.arguments)
     oracle = Oracle(model.shape.num_layers, model.shape.hidden_size, **settings)
-    found = measured_by(" ".join(["python", *sys.argv]))
+    found = measured_by(" ".join(["python", *sys.argv]), code)
     found["unpruned"] = measured(model.unpruned(), test, 0)
     for budget in args.budgets:
         found[str(budget)] = {"taught": at_budget(model, train, test, budget)}

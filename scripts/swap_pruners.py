@@ -21,6 +21,7 @@ from tsdtp.cli.cells import load_run
 from tsdtp.cli.run import measured_by, quiet_libraries
 from tsdtp.models import PrunedModel
 from tsdtp.models.texts import inputs_of
+from tsdtp.provenance import code_state
 from tsdtp.results import write_atomic
 
 
@@ -59,8 +60,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("out", type=Path)
     args = parser.parse_args(arguments)
     quiet_libraries()
+    code = code_state()
     loaded = [load_run(folder) for folder in args.runs]
-    found = measured_by(" ".join(["python", *sys.argv]))
+    found = measured_by(" ".join(["python", *sys.argv]), code)
     pairs = zip(args.runs, loaded, reversed(loaded), strict=True)
     for run, (cell, model), (_, other) in pairs:
         foreign = model.with_pruner(copy.deepcopy(other.pruner))

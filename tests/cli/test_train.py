@@ -13,6 +13,7 @@ import pytest
 import torch
 from tiny import FAST
 
+from tsdtp.cli import run
 from tsdtp.cli.cells import load_run
 from tsdtp.results import read_record
 
@@ -47,6 +48,20 @@ def test_the_budget_has_come_down_before_the_training_ends(tsdtp):
     assert tsdtp("train", *logged, *pruned).code == 0
     curve = pd.read_csv(f"{RUN}/topk-0.6/seed0/csv/metrics.csv")["val/flops_ratio"].dropna()
     assert curve.tolist() == pytest.approx([0.6], abs=0.05)
+
+
+def test_a_record_names_the_code_that_ran(tsdtp, monkeypatch):
+    states, train = [{"commit": "a" * 40, "dirty": False, "code": "before"}], run.train
+    monkeypatch.setattr(run, "code_state", lambda: states[-1])
+
+    def edited(*given):
+        states.append({"commit": "b" * 40, "dirty": True, "code": "after"})
+        return train(*given)
+
+    monkeypatch.setattr(run, "train", edited)
+    assert tsdtp("train", *FAST, "benchmark.enabled=false").code == 0
+    made = read_record("outputs/runs/synthetic_sentence/tiny_bert/none/seed0").provenance
+    assert {key: made[key] for key in states[0]} == states[0]
 
 
 def test_a_finished_run_is_not_repeated_nor_overwritten(tsdtp):

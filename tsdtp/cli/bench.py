@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from tsdtp.cli.check import check_command, exit_with
 from tsdtp.cli.check_values import check_filled
 from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, config_dir, plain
+from tsdtp.provenance import code_state
 from tsdtp.results import RunRecord, flops_saved, write_record
 
 
@@ -40,6 +41,7 @@ def bench(config: DictConfig, method: str, overrides: list[str]) -> RunRecord:
     if done := finished(settings):
         return done
     begun, startup = clocked()
+    code = code_state()
     with alone(Path(config.output_dir)):
         measured = measure_speed(config)
         command = shlex.join(["tsdtp", "bench", *overrides])
@@ -49,7 +51,7 @@ def bench(config: DictConfig, method: str, overrides: list[str]) -> RunRecord:
                 "run_id": config.run_id,
                 "execution": config.model.execution or "packed",
             },
-            provenance=provenance(command, settings, method, begun, startup),
+            provenance=provenance(command, code, settings, method, begun, startup),
             quality={},
             **measured,
         )

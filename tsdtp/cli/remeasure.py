@@ -12,6 +12,7 @@ from tsdtp.cli.build import Cell
 from tsdtp.cli.cells import load_run
 from tsdtp.cli.run import measured_by, use_threads
 from tsdtp.models import PrunedModel
+from tsdtp.provenance import code_state
 from tsdtp.results import EXAMPLES, PREDICTIONS, RunRecord, write_atomic
 from tsdtp.tasks.translation import REFERENCES, TRANSLATIONS
 
@@ -33,6 +34,7 @@ def remeasure(
         folder: of the answers.
     """
     use_threads(config.hardware.threads)
+    code = code_state()
     kept = {key: config[key] for key in ("hardware", "benchmark", "eval_batch_size")}
     cell, model = load_run(config.run, {**kept, "model.execution": config.execution, **changes})
     model = measure.as_measured(model, cell.config, cell.device)
@@ -40,7 +42,7 @@ def remeasure(
     # The answers last: if anything fails before, those of the old record are still there.
     timed, timed_before = _timed(model, cell, old)
     judged, judged_before = _judged(model, cell, record, config, folder)
-    measured = measured_by(command)
+    measured = measured_by(command, code)
     if before := [*judged_before, *timed_before]:
         measured["kept"] = _kept(record, before)
     return RunRecord(

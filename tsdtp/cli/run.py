@@ -70,6 +70,7 @@ def run(config: DictConfig, method: str, overrides: list[str]) -> RunRecord:
 
 def _run(config: DictConfig, settings: Settings, method: str, overrides: list[str]) -> RunRecord:
     begun, startup = clocked()
+    code = code_state()  # what runs, whatever is done to the files meanwhile
     pl.seed_everything(config.seed, workers=True, verbose=False)
     use_threads(config.hardware.threads)
     cell, origin, own_hash = build_cell(config), lineage(settings), identity_hash(settings)
@@ -81,7 +82,7 @@ def _run(config: DictConfig, settings: Settings, method: str, overrides: list[st
         record = RunRecord(
             identity=identity(config, method),
             provenance={
-                **provenance(command, settings, method, begun, startup),
+                **provenance(command, code, settings, method, begun, startup),
                 **origin,
                 "config_hash": own_hash,
             },
@@ -106,25 +107,31 @@ def clocked() -> tuple[float, float]:
     return begun, time.time() - begun
 
 
-def measured_by(command: str) -> dict[str, Any]:
-    """What made a figure: the command, the code, versions and hardware, and when."""
-    return {"command": command, **code_state(), **environment(), "date": now()}
+def measured_by(command: str, code: dict[str, Any]) -> dict[str, Any]:
+    """What made a figure: the command, the code as it was then, versions, hardware, and when."""
+    return {"command": command, **code, **environment(), "date": now()}
 
 
 def provenance(
-    command: str, settings: Settings, method: str, begun: float, startup: float
+    command: str,
+    code: dict[str, Any],
+    settings: Settings,
+    method: str,
+    begun: float,
+    startup: float,
 ) -> dict[str, Any]:
     """The `provenance` section of the record but for what it comes from.
 
     Args:
         command: that was given.
+        code: its `code_state` when it began.
         settings: the resolved config.
         method: name of the pruning config.
         begun: when, as `time.time` says.
         startup: seconds before the config was read.
     """
     return {
-        **measured_by(command),
+        **measured_by(command, code),
         "seconds": round(time.time() - begun, 1),
         "startup_seconds": round(startup, 1),
         "slots": int(os.environ.get("TSDTP_SLOTS", "1")),

@@ -32,6 +32,7 @@ from tsdtp.cli.predict import read_texts
 from tsdtp.cli.run import measured_by, quiet_libraries
 from tsdtp.models.budget import spent_ratio
 from tsdtp.models.texts import INPUTS, inputs_of, tokenised
+from tsdtp.provenance import code_state
 from tsdtp.results import write_atomic
 
 Batch = dict[str, Tensor]
@@ -56,20 +57,22 @@ def main(arguments: list[str] | None = None) -> None:
     """Times them all, and writes what came out."""
     args = parser().parse_args(arguments)
     quiet_libraries()
+    code = code_state()
     torch.set_num_threads(args.threads)
-    model, batches, padded = read(args.run, args.texts)
+    model, batched = read(args.run, args.texts)
+    batches = batched(1)
     labels = labels_of(args.labels, len(batches)) if args.labels else None
     with TemporaryDirectory() as folder, torch.inference_mode():
         answers = {**in_torch(model), **in_onnx(model, Path(folder), args.threads)}
-        ways = {name: (answer, batches) for name, answer in answers.items()}
+        timed = batches[: args.timed]
+        ways = {name: (answer, batches, timed) for name, answer in answers.items()}
         for name in ("plain onnx", "plain onnx int8"):
-            ways[f"{name}, batches"] = (answers[name], padded)
-        classes = {name: classes_of(*way) for name, way in ways.items()}
-        short = {name: (answer, first(given, args.timed)) for name, (answer, given) in ways.items()}
-        runs = {name: partial(classes_of, *way) for name, way in short.items()}
+            padded = (batched(BATCH), batched(BATCH, args.timed))
+            ways[f"{name}, batches"] = (answers[name], *padded)
+        classes = {name: classes_of(answer, every) for name, (answer, every, _) in ways.items()}
+        runs = {name: partial(classes_of, answer, some) for name, (answer, _, some) in ways.items()}
         timings = interleaved(runs, args.rounds, threads=args.threads)
-    timed = first(batches, args.timed)
-    found = measured_by(" ".join(["python", *sys.argv]))
+    found = measured_by(" ".join(["python", *sys.argv]), code)
     found |= {"texts": len(batches), "timed": len(timed)}
     found |= {"rounds": args.rounds, "threads": args.threads}
     found["tokens"] = sum(batch["input_ids"].numel() for batch in timed) / len(timed)
@@ -97,17 +100,17 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def read(run: str, file: Path) -> tuple[tsdtp.PrunedClassifier, list[Batch], list[Batch]]:
-    """The model, packed, and the texts: one by one, and in padded batches."""
+def read(run: str, file: Path) -> tuple[tsdtp.PrunedClassifier, Callable[..., list[Batch]]]:
+    """The model, packed, and a function that gives the first texts in batches of some size."""
     model = cast(tsdtp.PrunedClassifier, tsdtp.from_pretrained(run, execution="packed"))
     with open(file, "rb") as source:
         texts = [*read_texts(source, str(file), None, skip_empty=True)]
     tokenizer, longest = tsdtp.tokenizer_of(run), model.max_positions
-    one, several = (
-        [inputs_of(batch) for batch in tokenised(texts, tokenizer, size, longest)]
-        for size in (1, BATCH)
-    )
-    return model, one, several
+
+    def batched(size: int, count: int | None = None) -> list[Batch]:
+        return [inputs_of(batch) for batch in tokenised(texts[:count], tokenizer, size, longest)]
+
+    return model, batched
 
 
 def labels_of(file: Path, texts: int) -> list[int]:
@@ -116,11 +119,6 @@ def labels_of(file: Path, texts: int) -> list[int]:
     if len(labels) != texts:
         raise SystemExit(f"{file}: {len(labels)} labels of {texts} texts")
     return labels
-
-
-def first(batches: list[Batch], texts: int | None) -> list[Batch]:
-    """As many of them as hold the first texts; None: all."""
-    return batches if texts is None else batches[: -(-texts // len(batches[0]["input_ids"]))]
 
 
 def in_torch(model: tsdtp.PrunedClassifier) -> dict[str, Answer]:

@@ -52,7 +52,7 @@ def differences(runs: list[Run]) -> pd.DataFrame:
         cells.setdefault(run.name, []).append(run)
     pairs = itertools.combinations(sorted(cells, reverse=True), 2)
     tables = [compare([*cells[one], *cells[other]], one) for one, other in pairs]
-    return pd.concat([table for table in tables if len(table)])
+    return pd.concat([pd.DataFrame(columns=COLUMNS), *(each for each in tables if len(each))])
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -55,6 +55,14 @@ def test_both_sets_of_rows_are_compared_apart_and_together(script, folder, capsy
     assert row["p"] == pytest.approx(2 / 2**6) and row["low"] == row["high"] == 1
 
 
+def test_rows_that_only_one_method_has_are_left_out(script, folder, capsys):
+    held_out = pd.read_csv(folder / "held_out_correct.csv.gz")
+    held_out[["index", "none_seed1"]].to_csv(folder / "held_out_correct.csv.gz", index=False)
+    script("compare_held_out").main([str(folder)])
+    table = pd.read_csv(io.StringIO(capsys.readouterr().out))
+    assert len(table) and set(table["rows"]) == {"validation"}
+
+
 def test_what_is_missing_is_named(script, folder):
     main = script("compare_held_out").main
     with pytest.raises(SystemExit, match="held_out_correct"):

@@ -94,6 +94,13 @@ def test_another_training_is_not_gone_on_with(tsdtp, named):
     assert longer.code == 0 and "epoch 1/2" not in longer.out, "how long and where may change"
 
 
+def test_a_training_that_has_gone_further_is_not_gone_on_with(tsdtp):
+    assert tsdtp("train", *TRAINED, "epochs=2").code == 0
+    for end in ("epochs=1", "max_steps=3"):
+        line = one_line(tsdtp("train", *TRAINED, "epochs=2", end, f"ckpt_path={LAST}"))
+        assert "after 2 epochs, 4 steps, more than this training is to have" in line
+
+
 def test_a_training_whose_start_has_run_again_is_not_gone_on_with(tsdtp, trained):
     record = trained() / RECORD_NAME
     pruned = [*TRAINED, "pruning=topk", "pruning.budget=0.6", "model.init_from=unpruned"]

@@ -46,11 +46,12 @@ def resume_path(config: DictConfig) -> str | None:
     if config.ckpt_path is None:
         return None
     named, training = config.ckpt_path, _training(plain(config))
+    ends = (config.epochs or -1, config.max_steps or -1)  # -1: no end
     last = Path(config.output_dir) / "checkpoints" / "last.ckpt"
     candidates = [last, previous_of(last)] if named == "last" else [Path(named)]
     problems = []
     for path in candidates:
-        problem = _problem(path, training)
+        problem = _problem(path, training, *ends)
         if problem is None:
             if problems:
                 print(f"ckpt_path={named}: {'; '.join(problems)}; going on from {path}", flush=True)
@@ -59,13 +60,16 @@ def resume_path(config: DictConfig) -> str | None:
     raise ConfigError(f"ckpt_path={named}: {'; '.join(problems)}; ckpt_path=null starts anew")
 
 
-def _problem(path: Path, training: Settings) -> str | None:
+def _problem(path: Path, training: Settings, epochs: int, steps: int) -> str | None:
     """Why a training does not go on from a file; None if it does."""
     if not path.is_file():
         return "no such checkpoint"
     if problem := damage(path):
         return problem
     checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    if 0 <= epochs <= checkpoint["epoch"] or 0 <= steps < checkpoint["global_step"]:
+        done = f"{checkpoint['epoch'] + 1} epochs, {checkpoint['global_step']} steps"
+        return f"after {done}, more than this training is to have"
     made = checkpoint.get(_TRAINING, training)  # one of an older version does not say
     if other := changed(made["config"], training["config"]):
         return f"of a training with other settings{other}"

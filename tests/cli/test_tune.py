@@ -42,9 +42,24 @@ def test_draws_what_the_space_holds(study):
     assert {d["epochs"] for d in drawn} <= {"1", "2", "3"}
 
 
-def test_a_malformed_range_is_named(study):
-    with pytest.raises(ConfigError, match=r"space.epochs.*valid: choices, or low, high and log"):
-        trials.suggest(study.ask(), {"epochs": {"low": 1}})
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ("space: {epochs: {low: 1}}", r"space.epochs.*valid: choices, or low, high and log"),
+        ("space: {epochs: {low: 1, high: 3, step: 2}}", "valid: choices, or low, high and log"),
+        ("space: {epochs: {low: 3, high: 1}}", "valid: low below high"),
+        ("space: {epochs: {low: 0, high: 1.5, log: true}}", "valid with log: low above 0"),
+        ("space: {epochs: {choices: []}}", "space.epochs"),
+        ("trials: ten", "trials=ten: valid is 1 or more"),
+        ("hopeless: -1", "hopeless=-1: valid is 0 or more"),
+        ("sampler_seed: x", "sampler_seed=x"),
+    ],
+)
+def test_a_search_that_cannot_be_made_is_refused(tmp_path, wrong, words):
+    preset = yaml.safe_load((REPOSITORY / "configs/hparams/ts_dtp.yaml").read_text())
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({**preset, **yaml.safe_load(wrong)}))
+    with pytest.raises(ConfigError, match=words):
+        load_settings([f"hparams={tmp_path}/mine.yaml"])
 
 
 def test_the_same_seed_draws_the_same(tmp_path):
@@ -193,6 +208,8 @@ def test_a_start_of_the_users_own_is_kept():
         (["sampler=grid"], ["no such sampler", "tpe, nsga2"]),
         (["teacher.others=[1]"], ["teacher.others=[1]", "folders, not seeds"]),
         (["pruning.budgit=1"], ["no such key", "budget"]),
+        (["seed=0,1"], ["several values of seed", "valid: one"]),
+        (["cost=seconds", "benchmark.enabled=false"], ["benchmark.enabled=false", "cost=seconds"]),
     ],
 )
 def test_wrong_command_lines_are_refused_at_once(tsdtp, arguments, words):

@@ -29,7 +29,7 @@ from tsdtp.cli.launch import (
     run_job,
     terminate_as_interrupt,
 )
-from tsdtp.cli.sweep import product, sweep_lock
+from tsdtp.cli.sweep import sweep_lock
 from tsdtp.cli.trials import (
     BUDGET,
     HISTORY,
@@ -43,12 +43,13 @@ from tsdtp.cli.trials import (
     wanted,
 )
 from tsdtp.cli.tune_settings import OWN, USAGE, load_settings
-from tsdtp.cli.tune_start import start_overrides
+from tsdtp.cli.tune_start import single, start_overrides
 from tsdtp.cli.tuned import save_search
 from tsdtp.cli.usage import described, wants_help
 from tsdtp.jobs.board import describe
 from tsdtp.jobs.job import Job, State
 from tsdtp.jobs.pool import Pool, run_all
+from tsdtp.provenance import code_digest
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -71,7 +72,7 @@ class Search:
         common = [*settings["common"], *measured]
         self.start = start_overrides([*common, *settings["start"], *overrides])
         self.begun = f"model.init_from={quoted(self.folder / 'start')}"
-        (trial,) = product([*common, self.begun, *settings["trial"], *overrides])
+        trial = single([*common, self.begun, *settings["trial"], *overrides])
         self.trial = [self.begun if o == "model.init_from=unpruned" else o for o in trial]
         check_command("train", self.start)
         check_command("train", [*self.trial, *map(_first, settings["space"].items())])
@@ -92,8 +93,11 @@ class Search:
             config = compose("train", self.trial)
         if seeds := [other for other in config.teacher.others if isinstance(other, int)]:
             raise ConfigError(f"teacher.others={seeds}: valid for a search are folders, not seeds")
+        if self.settings["cost"] == "seconds" and not config.benchmark.enabled:
+            raise ConfigError("benchmark.enabled=false: valid with cost=seconds is true")
         check_training(config)
-        return Pool(choose_slots([plain(config.hardware)], self.settings["slots"]), imports=IMPORTS)
+        places = choose_slots([plain(config.hardware)], self.settings["slots"])
+        return Pool(places, {"TSDTP_CODE": code_digest()}, imports=IMPORTS)
 
     def run(self, study: Study, pool: Pool) -> None:
         """Makes trials until there are as many as were asked for.

@@ -34,12 +34,14 @@ _CHOICES = {
     "changed_code": ("ask", "keep"),
 }
 
+_LEAST = {"trials": 1, "hopeless": 0, "sampler_seed": 0}
+
 
 def load_settings(own: Sequence[str]) -> dict[str, Any]:
     """configs/hparams/NAME.yaml with what the command line changes of it.
 
     Raises:
-        ConfigError: for an unknown name or choice; lists the valid ones.
+        ConfigError: for an unknown name or choice, a number that is none, or a range of no values.
     """
     chosen = OmegaConf.from_dotlist(list(own))
     name = str(chosen.get("hparams", "ts_dtp"))
@@ -49,4 +51,21 @@ def load_settings(own: Sequence[str]) -> dict[str, Any]:
     for key, valid in _CHOICES.items():
         if settings[key] not in valid:
             raise ConfigError(f"no such {key}: {settings[key]}; valid: {', '.join(valid)}")
+    for key, least in _LEAST.items():
+        if type(settings[key]) is not int or settings[key] < least:
+            raise ConfigError(f"{key}={settings[key]}: valid is {least} or more")
+    for key, range_ in settings["space"].items():
+        _check_range(f"space.{key}", range_)
     return settings
+
+
+def _check_range(key: str, range_: dict[str, Any]) -> None:
+    if set(range_) == {"choices"} and isinstance(range_["choices"], list) and range_["choices"]:
+        return
+    if not {"low", "high"} <= set(range_) <= {"low", "high", "log"}:
+        raise ConfigError(f"{key}: {range_}; valid: choices, or low, high and log")
+    low, high = range_["low"], range_["high"]
+    if not all(isinstance(end, int | float) for end in (low, high)) or not low < high:
+        raise ConfigError(f"{key}: {range_}; valid: low below high")
+    if range_.get("log") and low <= 0:
+        raise ConfigError(f"{key}: {range_}; valid with log: low above 0")

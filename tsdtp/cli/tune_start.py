@@ -8,11 +8,27 @@ from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 
 from tsdtp.cli.check import composed
-from tsdtp.cli.config import HYDRA_VERSION_BASE, as_text, config_dir
+from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, as_text, config_dir
 from tsdtp.cli.sweep import product
 
 # Of a run that starts from none and learns from none.
 _ALONE = {"model.init_from": None, "teacher.noise": 0, "teacher.others": [], "warm_start": True}
+
+
+def single(overrides: Sequence[str]) -> list[str]:
+    """Overrides of one run; of two for one key the later counts.
+
+    Raises:
+        ConfigError: for one that cannot be read, or has several values.
+    """
+    first, *others = product(overrides)
+    if others:
+        swept = [old for old, new in zip(first, others[-1], strict=True) if old != new]
+        raise ConfigError(
+            f"several values of {', '.join(o.split('=')[0] for o in swept)}; valid: one, for what "
+            "is searched stands in the space of hparams"
+        )
+    return first
 
 
 def start_overrides(overrides: Sequence[str]) -> list[str]:
@@ -21,7 +37,7 @@ def start_overrides(overrides: Sequence[str]) -> list[str]:
     Raises:
         ConfigError: for an override that cannot be read, or an option that does not exist.
     """
-    (kept,) = product([*(o for o in overrides if not o.startswith("pruning.")), "pruning=none"])
+    kept = single([*(o for o in overrides if not o.startswith("pruning.")), "pruning=none"])
     with initialize_config_dir(config_dir(), version_base=HYDRA_VERSION_BASE):
         config = composed("train", kept)
     fixed = {"pruning.budget": None}

@@ -65,6 +65,13 @@ WRONG = {
     "others without a teacher": (["teacher.others=[nowhere]"], ["teacher.others", "init_from"]),
     "dropout of everything": (["dropout=1"], ["dropout=1", "less than 1, or null"]),
     "validations that never come": (["validate_every=0"], ["validate_every=0", "or null"]),
+    "validations in words": (["validate_every=x"], ["validate_every=x", "or null"]),
+    "no order": (["benchmark.order=sortd"], ["benchmark.order=sortd", "plain, sorted"]),
+    "one round": (["benchmark.rounds=1"], ["benchmark.rounds=1", "2 or more"]),
+    "no time": (["benchmark.min_time=-1"], ["benchmark.min_time=-1", "0 seconds"]),
+    "unknown type": (["hardware.dtype=bf16"], ["hardware.dtype=bf16", "bfloat16"]),
+    "nothing to calibrate by": (["budget_schedule.final_examples=0"], ["examples=0", "1 or more"]),
+    "unknown schedule": (["optim.schedule=cosinee"], ["optim.schedule=cosinee", "cosine"]),
     "logs that never come": (["log_every_n_steps=0"], ["log_every_n_steps=0", "1 or more"]),
     "early stop without validations": (
         ["validate_every=null", "callbacks=early_stop"],

@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from tsdtp.cli.check_measuring import check_measuring
 from tsdtp.cli.check_values import check_changed_code, check_threads, check_variant
 from tsdtp.cli.config import (
     HYDRA_VERSION_BASE,
@@ -63,6 +64,7 @@ def check_command(config_name: str, arguments: Sequence[str]) -> None:
             check_variant(config.get("variant"))
             check_threads(OmegaConf.select(config, "hardware.threads"))
             check_changed_code(config.get("changed_code", "ask"))
+            check_measuring(config)
             check_targets(config)
 
 

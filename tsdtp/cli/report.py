@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from tsdtp.report.answers import read_runs
-from tsdtp.report.comparisons import compare, reference_of, save_comparisons
+from tsdtp.report.answers import Run, read_runs
+from tsdtp.report.comparisons import REFERENCE, compare, reference_of, save_comparisons
 from tsdtp.report.figures import save_figures
 from tsdtp.report.frame import marks
 from tsdtp.report.html import save_page
@@ -37,12 +37,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (OSError, ValueError) as error:
         print(f"tsdtp report: {error}", file=sys.stderr)
         return 2
-    for warning in report.warnings:
+    for warning in [*report.warnings, *_untested(runs, reference)]:
         print(f"warning: {warning}", file=sys.stderr)
     if not options.quiet:
         print_report(report)
         print("wrote " + ", ".join(map(str, paths)))
     return 0
+
+
+def _untested(runs: Sequence[Run], reference: str | None) -> Iterator[str]:
+    """What is said where several methods could be compared and are not."""
+    names = sorted({run.name for run in runs if run.identity["pruning"] != "none"})
+    if reference is None and len(names) > 1:
+        yield (
+            f"no run is called {REFERENCE}, so methods are compared with the unpruned model alone; "
+            f"--reference NAME: {', '.join(names)}"
+        )
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -14,7 +14,8 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from tsdtp.report.caption import LEGEND
-from tsdtp.report.frame import to_frame, unique_runs
+from tsdtp.report.frame import mark, marks, to_frame, unique_runs
+from tsdtp.report.settings import differing_seeds
 from tsdtp.report.sweep import Sweep, finished, mark_missing, read_sweep, without_replaced
 from tsdtp.report.tables import Table, build_tables
 from tsdtp.results import RECORD_NAME, RunRecord, read_records, write_atomic
@@ -59,7 +60,9 @@ def load_report(folder: str | Path) -> Report:
     records, replaced = without_replaced(records, sweep)
     frame, repeated = unique_runs(to_frame(records))
     tables = build_tables(frame, sweep and sweep.cells)
-    warnings += replaced + repeated
+    shown = marks(frame)
+    differing = differing_seeds(record for record in records if mark(record) in shown)
+    warnings += [*replaced, *repeated, *differing]
     return Report(tables, _heading(sweep, frame), warnings, frame, records)
 
 

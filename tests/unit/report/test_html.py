@@ -65,6 +65,18 @@ def test_the_page_says_what_the_others_are_compared_with(page, capsys):
     assert "'topk'; valid: dtp" in capsys.readouterr().err and before == page.read_text("utf-8")
 
 
+def test_methods_that_are_not_compared_with_each_other_are_named(tmp_path, make_record, capsys):
+    for number, method in enumerate(("ltp", "topk", "ts_dtp")):
+        write_record(tmp_path / method, make_record(method, variant="mine" if number else None))
+        answers = gzip.compress(b"index,label,prediction\n0,1,1\n")
+        (tmp_path / method / PREDICTIONS).write_bytes(answers)
+    assert main([str(tmp_path), "--quiet"]) == 0
+    said = capsys.readouterr().err
+    assert "no run is called ts_dtp, so" in said and "ltp 0.5, topk 0.5 mine, ts_dtp 0.5" in said
+    assert main([str(tmp_path), "--quiet", "--reference", "ts_dtp mine"]) == 0
+    assert "no run is called" not in capsys.readouterr().err
+
+
 def test_hostile_text_is_text(page):
     text = page.read_text(encoding="utf-8")
     assert text.count("<script") == 2 and "<img src=x" not in text

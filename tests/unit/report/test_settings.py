@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from tsdtp.report.render import load_report
+from tsdtp.report.settings import differing_seeds
+from tsdtp.results import write_record
+
+
+def config(lr: float = 1e-3, **settings) -> dict:
+    return {"config": {"optim": {"lr": lr}, "epochs": 3, "seed": 1, **settings}}
+
+
+def test_seeds_of_other_settings_are_named(make_record):
+    records = [
+        make_record(seed=1, provenance=config(), variant="mine"),
+        make_record(seed=2, provenance=config(5e-5, epochs=30), variant="mine"),
+        make_record("topk", seed=1, provenance=config(5e-5)),
+        make_record("topk", seed=2, provenance=config(5e-5)),
+        make_record(seed=3, provenance=config(1.0)),
+    ]
+    (warning,) = differing_seeds(records)
+    assert warning.startswith("sst2 tiny ts_dtp 0.5 mine: its seeds differ in epochs (3, 30); ")
+    assert "optim.lr (0.001, 5e-05)" in warning
+
+
+def test_what_seeds_may_differ_in_is_no_difference(make_record):
+    settings = {"model": {"init_from": "a"}, "hardware": {"threads": 1}, "fuse": False}
+    other = {"model": {"init_from": "b"}, "hardware": {"threads": 2}, "fuse": None, "seed": 2}
+    teaching = [{"teaching": {"examples": examples}} for examples in (0, 8)]
+    one = make_record("none", seed=1, provenance=config(**settings, **teaching[0]))
+    two = make_record("none", seed=2, provenance=config(**other, **teaching[1], newer={"key": 1}))
+    assert not [*differing_seeds([one, two])]
+    taught = [make_record(seed=s, provenance=config(**teaching[s])) for s in (0, 1)]
+    assert "teaching.examples (0, 8)" in next(differing_seeds(taught))
+    assert not [*differing_seeds([make_record(provenance={"config": None})])]
+
+
+def test_the_report_says_so_of_what_it_shows(tmp_path, make_record):
+    for name, seed, lr in (("a", 1, 1e-3), ("b", 2, 5e-5), ("c", 2, 1e-3)):
+        date = {"date": f"2026-01-0{'abc'.index(name) + 1}T00:00:00"}
+        record = make_record(seed=seed, provenance=config(lr) | date)
+        write_record(tmp_path / name, record)
+    (warning,) = load_report(tmp_path).warnings
+    assert "left out" in warning, "the newer run of seed 2 is shown, and is like the other"
+    write_record(tmp_path / "d", make_record(seed=3, provenance=config(1.0)))
+    assert "differ in optim.lr (0.001, 1.0)" in load_report(tmp_path).warnings[1]

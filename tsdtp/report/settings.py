@@ -1,0 +1,47 @@
+"""Whether the seeds of a cell are runs of one setting, as their mean supposes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import pandas as pd
+
+from tsdtp.report.frame import KEYS, comparable
+from tsdtp.results import RunRecord
+
+# What seeds may differ in: where they lie and ran, how they were measured, whom they come from.
+_FREE = (
+    *("seed", "variant", "run_id", "method", "output_dir", "callbacks", "logger", "overwrite"),
+    *("ckpt_path", "changed_code", "dry_run", "log_every_n_steps", "profiler", "validate_every"),
+    *("hardware", "benchmark", "eval_batch_size", "model.init_from", "model.path"),
+    *("model.local_dir", "teacher.others", "task.data.local_dir", "pruning.seed"),
+)
+
+
+def differing_seeds(records: Iterable[RunRecord]) -> Iterator[str]:
+    """A warning for each cell whose runs have different values of a setting that all of them know.
+
+    Args:
+        records: those that the tables show.
+    """
+    known = [record for record in records if record.provenance.get("config")]
+    if not known:
+        return
+    keys = comparable(pd.DataFrame([{k: r.identity.get(k) for k in KEYS} for r in known]))
+    for _, rows in keys.groupby(KEYS, dropna=False):
+        runs = [_settings(known[i]) for i in rows.index]
+        shared = sorted(set.intersection(*map(set, runs)))
+        found = {key: dict.fromkeys(run[key] for run in runs) for key in shared}
+        said = [f"{key} ({', '.join(values)})" for key, values in found.items() if len(values) > 1]
+        if said:
+            name = " ".join(str(part) for part in rows.iloc[0].dropna() if part != "")
+            yield f"{name}: its seeds differ in {'; '.join(said)}, and their mean is of all"
+
+
+def _settings(record: RunRecord) -> dict[str, str]:
+    """The settings of a run by their dotted names, but for those that may differ."""
+    (row,) = pd.json_normalize(record.provenance["config"]).astype(object).to_dict("records")
+    untaught = ["teaching"] if record.identity["pruning"] == "none" else []
+    free = tuple(f"{key}." for key in [*_FREE, *untaught])
+    kept = {key: value for key, value in row.items() if not f"{key}.".startswith(free)}
+    return {key: str(None if value is False else value) for key, value in kept.items()}

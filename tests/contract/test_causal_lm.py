@@ -72,6 +72,14 @@ def test_without_a_mask_padding_is_what_the_plain_model_takes_for_it(family, pro
     assert torch.equal(model.generate(ids, **ends), expected)
 
 
+def test_token_types_are_read_as_by_the_plain_model(prompts):
+    plain = make_lm("gpt2")  # which takes words for types
+    typed = {**prompts, "token_type_ids": torch.full_like(prompts["input_ids"], 7)}
+    settings = {"max_new_tokens": 8, "do_sample": False}
+    model = tsdtp.prune(make_lm("gpt2"), "topk", fraction=1.0)
+    assert torch.equal(model.generate(**typed, **settings), plain.generate(**typed, **settings))
+
+
 @pytest.mark.parametrize("search", [GREEDY, BEAM], ids=["greedy", "beam"])
 def test_fewer_blocks_write_as_a_model_that_has_no_more(family, prompts, search):
     model, shallow = tsdtp.prune(make_lm(family), "none", blocks=2), make_lm(family)

@@ -47,7 +47,7 @@ def measure_speed(
     Example:
         >>> tsdtp.measure_speed(model, texts, tokenizer)["speed"]["vs_hf"]
     """
-    given = batches_of(data, tokenizer, model.device, model.max_positions, batch_size)
+    given = batches_of(data, tokenizer, model, batch_size)
     batches = [inputs_of(batch) for batch in given]
     with packed_evaluation(model) as evaluated:
         speed, memory = measure(

@@ -17,7 +17,7 @@ from tsdtp.pruning.rules import segment_sum
 def layer_conductance(
     teacher: PrunedModel,
     input_ids: Tensor,
-    attention_mask: Tensor,
+    attention_mask: Tensor | None = None,
     token_type_ids: Tensor | None = None,
     labels: Tensor | None = None,
     *,
@@ -39,7 +39,7 @@ def layer_conductance(
     Args:
         teacher: an unpruned model, in evaluation mode.
         input_ids: [B, S].
-        attention_mask: [B, S].
+        attention_mask: [B, S]; default: all ones.
         token_type_ids: [B, S] or None.
         labels: [B, N] targets for a translator; a classifier's are not looked at.
         mask_id: token id of the baseline.
@@ -50,6 +50,8 @@ def layer_conductance(
         [B, S, L] float32 for all L blocks, absolute conductances that sum to 1 over a sequence;
         protected tokens, padding and the blocks not asked for hold 0.
     """
+    if attention_mask is None:
+        attention_mask = torch.ones_like(input_ids)
     read = teacher.read_mask(input_ids, attention_mask)
     ids, valid = pack(input_ids, read), read.bool()
     types = None if token_type_ids is None else token_type_ids[valid]

@@ -10,6 +10,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from tsdtp.models.cost import encoder_flops, unpruned_flops
+from tsdtp.models.modes import modes_restored
 from tsdtp.models.pruned import PrunedModel
 from tsdtp.models.texts import Batch, Text, batches_of, inputs_of
 from tsdtp.pruning import TokenPruner
@@ -39,18 +40,13 @@ def spent_ratio(model: PrunedModel, batches: Iterable[Batch]) -> float:
 
 @contextmanager
 def packed_evaluation(model: PrunedModel):
-    """The model in evaluation mode, packed, without gradients; restores the mode it was in.
+    """The model in evaluation mode, packed, without gradients; restores the modes it was in.
 
     What it gives shares every weight; the model's own execution is never touched, so that threads
     may share a model in evaluation mode.
     """
-    training = model.training
-    try:
-        with torch.inference_mode():
-            yield model.with_execution("packed").eval()
-    finally:
-        if training:
-            model.train()
+    with modes_restored(model), torch.inference_mode():
+        yield model.with_execution("packed").eval()
 
 
 def calibrate(
@@ -87,7 +83,7 @@ def calibrate(
         raise ValueError(f"{type(pruner).__name__} has no budget to calibrate to")
     if not all(weight.isfinite().all() for weight in pruner.parameters()):
         raise ValueError(f"{type(pruner).__name__} has weights that are no finite numbers")
-    batches = batches_of(data, tokenizer, model.device, model.max_positions)
+    batches = batches_of(data, tokenizer, model)
     if not 0 < budget <= 1:
         raise ValueError(f"budget={budget}: valid is a fraction in (0, 1]")
     if budget >= 1:

@@ -91,7 +91,9 @@ class PrunedCausalLM(PrunedClassifier):
                     "prompts to go on from need padding on the left (tokenizer.padding_side="
                     "'left') and two tokens or more"
                 )
-            cache = self.read_prompt(input_ids[:, :-1], attention_mask[:, :-1])
+            types = settings.get("token_type_ids")
+            types = None if types is None else types[:, :-1]
+            cache = self.read_prompt(input_ids[:, :-1], attention_mask[:, :-1], types)
             cache.batch_repeat_interleave(self._copies(settings))
             inputs["past_key_values"], writer = cache, self._as_deep_as_read()
         return writer.generate(**inputs, **settings)
@@ -111,10 +113,12 @@ class PrunedCausalLM(PrunedClassifier):
         names = ("num_beams", "num_return_sequences")
         return max(setting(name, self.hf_model, settings) or 1 for name in names)
 
-    def read_prompt(self, input_ids: Tensor, attention_mask: Tensor):
+    def read_prompt(
+        self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
+    ):
         """The cache of a padded batch of prompts [B, S], see `prompt_cache`."""
         blocks: list[Entering] = []
-        self.encode(input_ids, attention_mask, cache=blocks)
+        self.encode(input_ids, attention_mask, token_type_ids, cache=blocks)
         config = self.config
         heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
         return prompt_cache(blocks, heads, input_ids.shape[1])

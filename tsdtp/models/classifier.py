@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from tsdtp.models.blocks import ClassifierFamily, find_family
 from tsdtp.models.encoder import Encoding
 from tsdtp.models.families import FAMILIES
+from tsdtp.models.modes import uncompiled
 from tsdtp.models.output import PrunedOutput, counts, full_counts
 from tsdtp.models.pruned import PrunedModel, check_settings
 from tsdtp.packing import Packed, one_each, pack, unpack
@@ -29,6 +30,7 @@ def check_classifies(model: PrunedModel) -> PrunedClassifier:
     Raises:
         ValueError: it writes.
     """
+    model = uncompiled(model)
     if not isinstance(model, PrunedClassifier) or model.can_generate():
         raise ValueError(f"{type(model).__name__} is no classifier; what writes has generate()")
     return model
@@ -191,6 +193,7 @@ def _to_the_last_word(ids: Tensor, mask: Tensor, padding: int | None) -> Tensor:
 
     A tokenizer may have one token for both; the head of a plain model reads what stands before.
     """
+    mask = mask.long()
     places = torch.arange(1, ids.shape[1] + 1, device=ids.device)
     words = mask.bool() & (ids != padding) if padding is not None else mask.bool()
     last = (places * words).amax(1).maximum(mask.argmax(1) + 1)  # a text of nothing else has one

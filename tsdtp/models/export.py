@@ -11,6 +11,7 @@ from torch.export import Dim, ExportedProgram
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from tsdtp.models.classifier import PrunedClassifier, check_classifies
+from tsdtp.models.modes import modes_restored
 from tsdtp.models.pruned import PrunedModel
 from tsdtp.packing import whole
 
@@ -63,21 +64,16 @@ def export(model: PrunedModel, max_length: int | None = None) -> ExportedProgram
         >>> torch.export.save(tsdtp.export(model), "model.pt2")
     """
     model, longest = check_classifies(model), _longest(model, max_length)
-    training, execution = model.training, model._execution
-    model.eval()
-    model.execution = "packed"
     ids = torch.zeros(1, min(16, longest), dtype=torch.long, device=model.device)
     length = Dim("tokens", min=2, max=longest)
     try:
-        with torch.no_grad():
+        with modes_restored(model), torch.no_grad():
+            evaluated = model.with_execution("packed").eval()
             return torch.export.export(
-                OneText(model), (ids, ids.clone()), dynamic_shapes=({1: length}, {1: length})
+                OneText(evaluated), (ids, ids.clone()), dynamic_shapes=({1: length}, {1: length})
             )
     except GuardOnDataDependentSymNode as error:
         raise ValueError(_refused(model, "a torch.export program")) from error
-    finally:
-        model.execution = execution
-        model.train(training)
 
 
 def _longest(model: PrunedModel, max_length: int | None) -> int:

@@ -62,14 +62,16 @@ def predict(
         max_length: see `tokenised`; never beyond the model's positions.
 
     Raises:
-        ValueError: for a model that does not classify, one str in place of several, or what
-            `check_text` refuses.
+        ValueError: for a model that does not classify, one str in place of several, a batch of
+            none, or what `check_text` refuses.
     """
     model = check_classifies(model)
     budget, strictness = model.pruner.budget, float(model.pruner.strictness)
     if budget is not None and budget < 1 and strictness == model.pruner.keep_all:
         warnings.warn("not calibrated yet, so nothing is dropped: tsdtp.calibrate", stacklevel=2)
-    limit = min(filter(None, (max_length, length_limit(tokenizer), model.max_positions)))
+    if batch_size < 1:
+        raise ValueError(f"batch_size={batch_size}: valid is 1 or more")
+    limit = length_limit(tokenizer, max_length, model.max_positions)
     source = iter(several(texts))
     while chunk := list(islice(source, batch_size)):
         (batch,) = tokenised(chunk, tokenizer, len(chunk), limit)

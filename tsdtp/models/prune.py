@@ -77,6 +77,7 @@ def check_plain(model: object) -> None:
     """Raises ValueError for what cannot be pruned because it is no model, or has another head."""
     if not isinstance(model, PreTrainedModel):
         raise ValueError(f"prune takes a model of transformers, not {type(model).__name__}")
+    _warn_of_own_forward(type(model))
     names = [each.__name__ for each in type(model).__mro__]
     classifies = any(name.endswith("ForSequenceClassification") for name in names)
     if (model.config.is_encoder_decoder or not classifies) and not model.can_generate():
@@ -84,6 +85,16 @@ def check_plain(model: object) -> None:
             f"{type(model).__name__} neither classifies texts with an encoder nor writes; "
             "valid: what AutoModelForSequenceClassification (of an encoder or a decoder "
             "alone), AutoModelForSeq2SeqLM or AutoModelForCausalLM load"
+        )
+
+
+def _warn_of_own_forward(kind: type) -> None:
+    """What a subclass does with the encoder's states, this library does not know."""
+    if not kind.forward.__module__.startswith("transformers."):
+        warnings.warn(
+            f"{kind.__name__} has a forward of its own, which is not run: what is computed is that "
+            "of its base in transformers; compare the answers of tsdtp.prune(model, 'none')",
+            stacklevel=4,
         )
 
 

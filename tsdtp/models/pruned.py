@@ -161,6 +161,11 @@ class PrunedModel(nn.Module, ABC):
         self.hf_model.training = mode
         return super().train(mode)
 
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """As of any module; the pruner remembers it."""
+        self.pruner.requires_grad_(requires_grad)
+        return super().requires_grad_(requires_grad)
+
     def _apply(self, fn, recurse=True):
         """Moves and casts like any module; the wrapped model's own buffers follow.
 

@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from transformers import PreTrainedTokenizerBase
 
+from tsdtp.models.modes import uncompiled
 from tsdtp.pruning import name_of
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def save_pretrained(
     Raises:
         OSError: it cannot be written; names the file.
     """
-    folder = Path(folder)
+    folder, model = Path(folder), uncompiled(model)
     folder.mkdir(parents=True, exist_ok=True)
     save_weights(model, folder)
     save_config(model, folder)

@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from tsdtp.models.attribution import layer_conductance
+from tsdtp.models.modes import modes_restored, uncompiled
 from tsdtp.models.pruned import PrunedModel
 from tsdtp.models.texts import Batch, Text, batches_of, explained, inputs_of, mask_id_of
 from tsdtp.pruning import TokenPruner, TokenState
@@ -65,9 +66,10 @@ def teach(
             data, texts without a tokenizer, no way to tell the baseline, or another number of
             targets than of batches.
     """
+    model = uncompiled(model)
     pruner = model.pruner
     _check(model, teacher)
-    batches = batches_of(data, tokenizer, model.device, model.max_positions)
+    batches = batches_of(data, tokenizer, model)
     if targets is None:
         mask_id = mask_id_of(tokenizer) if mask_id is None else mask_id
         targets = attributions(model, batches, teacher, mask_id=mask_id, steps=steps)
@@ -77,6 +79,7 @@ def teach(
     eps = 1e-4 if model.dtype == torch.float16 else 1e-8  # which is nothing in half precision
     optimizer = torch.optim.AdamW(parameters, lr=lr, eps=eps)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.05, epochs * len(batches))
+    optimizer.zero_grad()
     generator = torch.Generator().manual_seed(seed)
     history, cache, room = [], {}, cache_gib * 2**30
     with _frozen_and_whole(model):
@@ -89,9 +92,9 @@ def teach(
                 loss = _loss(pruner, states)
                 if not loss.isfinite():
                     raise ValueError(f"the loss of teaching is {loss.item()}; try float32")
-                optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
+                optimizer.zero_grad()  # a training afterwards shall not find any
                 schedule.step()
                 total += loss.item()
             history.append(total / len(batches))
@@ -132,9 +135,9 @@ def attributions(
         mask_id: token id of the baseline.
         steps: see `layer_conductance`.
     """
-    layers = model.pruner.layers
-    with _frozen_and_whole(model):
-        teacher = (teacher or model).unpruned()
+    layers, teacher = model.pruner.layers, teacher or model
+    with _frozen_and_whole(model), modes_restored(teacher):
+        teacher = teacher.unpruned().eval()
         return [
             layer_conductance(
                 teacher, **explained(batch), mask_id=mask_id, layers=layers, steps=steps
@@ -169,21 +172,20 @@ def _loss(pruner: TokenPruner, states: list[TokenState]) -> Tensor:
 def _frozen_and_whole(model: PrunedModel):
     """Only the pruner trains, and nothing is dropped; restores what was before."""
     before = [(p, p.requires_grad) for p in model.parameters()]
-    training, execution = model.training, model._execution
-    strictness, soft_until = model.pruner.strictness.clone(), model.pruner.soft_until
+    execution, soft_until = model._execution, model.pruner.soft_until
+    strictness = model.pruner.strictness.clone()
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(parameter.requires_grad and name.startswith("pruner."))
-    model.eval()
-    model.pruner.train()
-    model.execution = "masked"
-    model.pruner.soft_until = math.inf  # of a training, which this is not a part of
-    model.pruner.strictness.fill_(model.pruner.keep_all)
-    try:
-        yield
-    finally:
-        for parameter, requires_grad in before:
-            parameter.requires_grad_(requires_grad)
-        model.pruner.strictness.copy_(strictness)
-        model.pruner.soft_until = soft_until
-        model.execution = execution
-        model.train(training)
+    with modes_restored(model):
+        model.eval()
+        model.pruner.train()
+        model.execution = "masked"
+        model.pruner.soft_until = math.inf  # of a training, which this is not a part of
+        model.pruner.strictness.fill_(model.pruner.keep_all)
+        try:
+            yield
+        finally:
+            for parameter, requires_grad in before:
+                parameter.requires_grad_(requires_grad)
+            model.pruner.strictness.copy_(strictness)
+            model.pruner.soft_until, model.execution = soft_until, execution

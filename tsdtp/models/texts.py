@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from inspect import signature
 from itertools import islice
-from typing import TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
-import torch
 from torch import Tensor
 from transformers import BatchEncoding, PreTrainedTokenizerBase
+
+if TYPE_CHECKING:
+    from tsdtp.models.pruned import PrunedModel
 
 Text = str | tuple[str, str]
 T = TypeVar("T")
@@ -29,27 +32,27 @@ def explained(batch: Batch) -> dict[str, Tensor]:
 def batches_of(
     data: Iterable[Batch] | Iterable[Text],
     tokenizer: PreTrainedTokenizerBase | None,
-    device: torch.device,
-    max_length: int | None = None,
+    model: PrunedModel,
     batch_size: int = 32,
 ) -> list[Batch]:
-    """The batches themselves; or texts, with their tokenizer, as batches on the device.
+    """The batches themselves; or texts, with their tokenizer, as batches for the model.
 
     Args:
         data: batches, or texts.
         tokenizer: of the texts.
-        device: for them.
-        max_length: see `tokenised`, as for the rest.
+        model: that is to read them, on its device.
         batch_size: of texts.
 
     Raises:
-        ValueError: for no data, or texts without a tokenizer.
+        ValueError: for no data, one batch alone, or texts without a tokenizer.
     """
     batches = list(several(data))
     if tokenizer is not None:
         texts = cast(list[Text], batches)
-        made = tokenised(texts, tokenizer, batch_size, max_length)
-        batches = [inputs_of(b.to(device)) for b in made]
+        made = tokenised(texts, tokenizer, batch_size, model.max_positions)
+        read = signature(type(model).forward).parameters  # a translator's has no token types
+        given = [inputs_of(batch.to(model.device)) for batch in made]
+        batches = [{k: v for k, v in batch.items() if k in read} for batch in given]
     if not batches:
         raise ValueError("no data to learn from; valid: batches, or texts and a tokenizer")
     if not isinstance(batches[0], Mapping):
@@ -57,11 +60,13 @@ def batches_of(
     return cast(list[Batch], batches)
 
 
-def several(texts: Iterable[T]) -> Iterable[T]:
-    """Raises ValueError for one str, whose letters would be taken for texts."""
-    if isinstance(texts, str):
+def several(data: Iterable[T]) -> Iterable[T]:
+    """Raises ValueError for one str or batch, whose letters or keys would be taken for texts."""
+    if isinstance(data, str):
         raise ValueError("texts are a list of str (or of pairs of them), not one str")
-    return texts
+    if isinstance(data, Mapping):
+        raise ValueError("data are a list of texts or of batches, not one dict; valid: [batch]")
+    return data
 
 
 def check_text(text: Text) -> Text:
@@ -73,7 +78,9 @@ def check_text(text: Text) -> Text:
     """
     for part in text if isinstance(text, tuple) else (text,):
         if not isinstance(part, str):
-            raise ValueError(f"a text is a str or a pair of them, not {type(part).__name__}")
+            raise ValueError(
+                f"a text is a str, or a pair of them as a tuple, not {type(part).__name__}"
+            )
         if not part.strip():
             raise ValueError("an empty text has nothing to read; leave it out")
         if "\0" in part:
@@ -97,13 +104,14 @@ def tokenised(
         texts: any number; read batch by batch.
         tokenizer: of the model.
         batch_size: texts in a batch.
-        max_length: in tokens, special tokens included; the tokenizer's own limit holds as well.
+        max_length: in tokens, special tokens included; the tokenizer's own limit holds as well;
+            512 where neither is known.
 
     Raises:
         ValueError: for what `check_text` refuses.
     """
     source = iter(several(texts))
-    limit = min(filter(None, (max_length, length_limit(tokenizer))))
+    limit = length_limit(tokenizer, max_length)
     while chunk := [check_text(text) for text in islice(source, batch_size)]:
         yield tokenizer(
             cast(list[str], chunk),
@@ -138,7 +146,7 @@ def mask_id_of(tokenizer: PreTrainedTokenizerBase | None) -> int:
     raise ValueError(f"mask_id: needed where no tokenizer tells one of {', '.join(names)}")
 
 
-def length_limit(tokenizer: PreTrainedTokenizerBase) -> int:
-    """Tokens that the tokenizer's model can take; 512 where it does not say."""
-    limit = tokenizer.model_max_length
-    return limit if limit < 1_000_000 else 512
+def length_limit(tokenizer: PreTrainedTokenizerBase, *others: int | None) -> int:
+    """Tokens of a text at most, by the tokenizer and by others; 512 where nobody knows."""
+    own = tokenizer.model_max_length
+    return min(filter(None, (own if own < 1_000_000 else None, *others)), default=512)

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
-from tiny import make_model
+from tiny import make_model, make_seq2seq
 from transformers import AutoModelForCausalLM
 
 import tsdtp
@@ -72,6 +72,37 @@ def test_one_text_is_not_taken_for_a_list_of_letters(model, tokenizer):
     ):
         with pytest.raises(ValueError, match="a list of str .*, not one str"):
             use()
+
+
+def test_one_batch_is_not_taken_for_a_list_of_words(tokenizer):
+    model = tsdtp.prune(make_model("bert"), "ts_dtp", 0.8, tokenizer=tokenizer)
+    for one in (tokenizer(TEXTS, padding=True, return_tensors="pt"), {"text": TEXTS}):
+        for call in (tsdtp.calibrate, tsdtp.teach, tsdtp.measure_speed):
+            with pytest.raises(ValueError, match=r"not one dict; valid: \[batch\]"):
+                call(model, one, tokenizer=tokenizer)
+        with pytest.raises(ValueError, match="not one dict"):
+            next(tsdtp.predict(model, tokenizer, one))
+    with pytest.raises(ValueError, match="batch_size=0: valid is 1 or more"):
+        next(tsdtp.predict(model, tokenizer, TEXTS, batch_size=0))
+
+
+def test_a_tokenizer_without_a_limit_leaves_it_to_the_model(tokenizer):
+    endless, text = copy.deepcopy(tokenizer), "film " * 700
+    endless.model_max_length = 10**30
+    lengths = [
+        next(tokenised([text], endless, 1, limit))["input_ids"].shape[1]
+        for limit in (None, 600, 1000)
+    ]
+    assert lengths == [512, 600, 702]
+
+
+def test_token_types_that_a_translator_does_not_read_are_left_out(tokenizer):
+    typed = copy.deepcopy(tokenizer)
+    typed.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
+    assert "token_type_ids" in typed("good")
+    model = tsdtp.prune(make_seq2seq("bart"), "topk", 0.8, tokenizer=typed)
+    assert tsdtp.calibrate(model, TEXTS, tokenizer=typed) < 0.9
+    assert tsdtp.measure_speed(model, TEXTS, typed, rounds=2, min_time=0)["speed"]
 
 
 def test_a_model_that_was_not_calibrated_says_so(tokenizer):

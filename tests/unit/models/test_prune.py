@@ -1,17 +1,19 @@
 from __future__ import annotations
 
 import copy
+import warnings
 
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny import LENGTHS, SPECIAL, make_batch, make_model, make_seq2seq, on_the_left
+from tiny import FAMILIES, LENGTHS, SPECIAL, make_batch, make_model, make_seq2seq, on_the_left
 from transformers import (
     AutoConfig,
     AutoModel,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
     BartForSequenceClassification,
+    BertForSequenceClassification,
 )
 
 import tsdtp
@@ -180,6 +182,22 @@ def test_a_text_that_ends_with_the_padding_token_is_read_as_by_the_plain_model(f
         expected = plain(**each, position_ids=places).logits
         rows = slice(None) if each is batch else slice(0, -1)  # there plain reads the padding
         torch.testing.assert_close(model(**each).logits[rows], expected[rows], atol=1e-5, rtol=0)
+        found = model(each["input_ids"], each["attention_mask"].bool()).logits
+        torch.testing.assert_close(found[rows], expected[rows], atol=1e-5, rtol=0)
+
+
+def test_a_forward_of_ones_own_is_not_run_and_that_is_said():
+    class Mean(BertForSequenceClassification):
+        def forward(self, input_ids, attention_mask=None):
+            return self.classifier(self.bert(input_ids, attention_mask).last_hidden_state.mean(1))
+
+    plain = Mean(make_model("bert").config)
+    with pytest.warns(UserWarning, match="Mean has a forward of its own, which is not run"):
+        tsdtp.prune(plain, "none")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for family in FAMILIES:
+            tsdtp.prune(make_model(family), "none")
 
 
 def test_special_tokens_come_from_the_config_unless_told(batch):

@@ -68,7 +68,10 @@ def predict(
     model = check_classifies(model)
     budget, strictness = model.pruner.budget, float(model.pruner.strictness)
     if budget is not None and budget < 1 and strictness == model.pruner.keep_all:
-        warnings.warn("not calibrated yet, so nothing is dropped: tsdtp.calibrate", stacklevel=2)
+        warnings.warn(
+            "nothing is dropped: not calibrated yet (tsdtp.calibrate), or within budget as it is",
+            stacklevel=2,
+        )
     if batch_size < 1:
         raise ValueError(f"batch_size={batch_size}: valid is 1 or more")
     limit = length_limit(tokenizer, max_length, model.max_positions)
@@ -93,8 +96,9 @@ def predict(
 
 def _scores(model: PrunedClassifier, probabilities: Tensor) -> dict[str, Any]:
     names = cast(dict[int, str], model.config.id2label)
-    by_name = {names[i]: value for i, value in enumerate(probabilities.tolist())}
-    return {"label": names[int(probabilities.argmax())], "probabilities": by_name}
+    known = [names.get(i, f"LABEL_{i}") for i in range(len(probabilities))]  # of a new head, too
+    by_name = dict(zip(known, probabilities.tolist(), strict=True))
+    return {"label": known[int(probabilities.argmax())], "probabilities": by_name}
 
 
 def _length(tokenizer: PreTrainedTokenizerBase, text: Text) -> int:

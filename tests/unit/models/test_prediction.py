@@ -105,6 +105,14 @@ def test_token_types_that_a_translator_does_not_read_are_left_out(tokenizer):
     assert tsdtp.measure_speed(model, TEXTS, typed, rounds=2, min_time=0)["speed"]
 
 
+def test_classes_of_a_new_head_have_names(tokenizer):
+    model = tsdtp.prune(make_model("bert"), "none", tokenizer=tokenizer)
+    model.classifier = torch.nn.Linear(32, 3)
+    answers = list(tsdtp.predict(model, tokenizer, TEXTS))
+    assert all([*answer.probabilities] == ["LABEL_0", "LABEL_1", "LABEL_2"] for answer in answers)
+    assert all(answer.probabilities[answer.label] >= 1 / 3 for answer in answers)
+
+
 def test_a_model_that_was_not_calibrated_says_so(tokenizer):
     model = tsdtp.prune(make_model("bert"), "topk", 0.5, tokenizer=tokenizer)
     with pytest.warns(UserWarning, match="not calibrated yet"):

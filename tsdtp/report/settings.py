@@ -27,7 +27,8 @@ def differing_seeds(records: Iterable[RunRecord]) -> Iterator[str]:
     known = [record for record in records if record.provenance.get("config")]
     if not known:
         return
-    keys = comparable(pd.DataFrame([{k: r.identity.get(k) for k in KEYS} for r in known]))
+    keys = pd.DataFrame([{key: record.identity.get(key) for key in KEYS} for record in known])
+    keys = comparable(keys.astype({"budget": float}))
     for _, rows in keys.groupby(KEYS, dropna=False):
         runs = [_settings(known[i]) for i in rows.index]
         shared = sorted(set.intersection(*map(set, runs)))

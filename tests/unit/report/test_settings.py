@@ -29,6 +29,8 @@ def test_what_seeds_may_differ_in_is_no_difference(make_record):
     one = make_record("none", seed=1, provenance=config(**settings, **teaching[0]))
     two = make_record("none", seed=2, provenance=config(**other, **teaching[1], newer={"key": 1}))
     assert not [*differing_seeds([one, two])]
+    unpruned = [make_record("none", budget=None, provenance=config(lr)) for lr in (0.1, 0.2)]
+    assert next(differing_seeds(unpruned)).startswith("sst2 tiny none: its seeds differ")
     taught = [make_record(seed=s, provenance=config(**teaching[s])) for s in (0, 1)]
     assert "teaching.examples (0, 8)" in next(differing_seeds(taught))
     assert not [*differing_seeds([make_record(provenance={"config": None})])]

@@ -45,14 +45,14 @@ def answers(index: pd.Series, right: pd.Series) -> pd.DataFrame:
     return pd.DataFrame({"index": index, "label": 1, "prediction": right})
 
 
-def differences(runs: list[Run]) -> pd.DataFrame:
-    """One line for each two methods of equal budget, and for each method and the unpruned model."""
+def differences(runs: list[Run]) -> list[pd.DataFrame]:
+    """A line for each two methods of equal budget, and for each method and the unpruned model."""
     cells: dict[str, list[Run]] = {}
     for run in runs:
         cells.setdefault(run.name, []).append(run)
     pairs = itertools.combinations(sorted(cells, reverse=True), 2)
     tables = [compare([*cells[one], *cells[other]], one) for one, other in pairs]
-    return pd.concat([pd.DataFrame(columns=COLUMNS), *(each for each in tables if len(each))])
+    return [table for table in tables if len(table)]
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -66,7 +66,10 @@ def main(arguments: list[str] | None = None) -> None:
         sets = sets_of_rows(folder)
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
-    table = pd.concat([differences(runs).assign(rows=name) for name, runs in sets.items()])
+    tables = [each.assign(rows=name) for name, runs in sets.items() for each in differences(runs)]
+    if not tables:
+        sys.exit(f"error: {folder}: no two methods answered the same rows")
+    table = pd.concat(tables)
     table = table.sort_values(["first", "second"], kind="stable", ascending=False)
     print(table.to_csv(index=False, columns=COLUMNS, float_format="%.4g"), end="")
 

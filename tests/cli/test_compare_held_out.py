@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 
 import pandas as pd
 import pytest
@@ -41,7 +42,9 @@ def folder(tmp_path):
 
 def test_both_sets_of_rows_are_compared_apart_and_together(script, folder, capsys):
     script("compare_held_out").main([str(folder)])
-    table = pd.read_csv(io.StringIO(capsys.readouterr().out)).set_index(["first", "second", "rows"])
+    printed = capsys.readouterr().out
+    assert "both,m,ltp 0.4 long,none,2,6,0.3333," in printed, "four digits"
+    table = pd.read_csv(io.StringIO(printed)).set_index(["first", "second", "rows"])
     found = {key: (row["difference"], row["seeds"], row["n"]) for key, row in table.iterrows()}
     assert found["ltp 0.4 long", "none", "validation"] == (0.375, 2, 4)
     assert found["ltp 0.4 long", "none", "held out"] == (0.25, 2, 2)
@@ -58,9 +61,14 @@ def test_both_sets_of_rows_are_compared_apart_and_together(script, folder, capsy
 def test_rows_that_only_one_method_has_are_left_out(script, folder, capsys):
     held_out = pd.read_csv(folder / "held_out_correct.csv.gz")
     held_out[["index", "none_seed1"]].to_csv(folder / "held_out_correct.csv.gz", index=False)
-    script("compare_held_out").main([str(folder)])
+    main = script("compare_held_out").main
+    main([str(folder)])
     table = pd.read_csv(io.StringIO(capsys.readouterr().out))
     assert len(table) and set(table["rows"]) == {"validation"}
+    for cell in ("ltp-0.4-long", "topk-0.4", "topk-0.3"):
+        shutil.rmtree(folder / cell)
+    with pytest.raises(SystemExit, match="no two methods answered the same rows"):
+        main([str(folder)])
 
 
 def test_what_is_missing_is_named(script, folder):

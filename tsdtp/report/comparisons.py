@@ -126,4 +126,4 @@ def _p_value(differences: np.ndarray, seeds: int) -> float:
 def _holm(p: pd.Series) -> pd.Series:
     """Holm's step-down correction for several tests (Scandinavian Journal of Statistics, 1979)."""
     ranked = p.sort_values()
-    return (ranked * range(len(p), 0, -1)).cummax().clip(upper=1).reindex(p.index)
+    return (ranked * np.arange(len(p), 0, -1)).cummax().clip(upper=1).reindex(p.index)

@@ -10,7 +10,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from tsdtp.models.cost import encoder_flops, unpruned_flops
-from tsdtp.models.modes import modes_restored
+from tsdtp.models.modes import evaluating
 from tsdtp.models.pruned import PrunedModel
 from tsdtp.models.texts import Batch, Text, batches_of, inputs_of
 from tsdtp.pruning import TokenPruner
@@ -45,8 +45,8 @@ def packed_evaluation(model: PrunedModel):
     What it gives shares every weight; the model's own execution is never touched, so that threads
     may share a model in evaluation mode.
     """
-    with modes_restored(model), torch.inference_mode():
-        yield model.with_execution("packed").eval()
+    with evaluating(model), torch.inference_mode():
+        yield model.with_execution("packed")
 
 
 def calibrate(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
-from inspect import signature
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +12,7 @@ from transformers import PreTrainedModel
 from tsdtp.models.blocks import ClassifierFamily, find_family
 from tsdtp.models.encoder import Encoding
 from tsdtp.models.families import FAMILIES
-from tsdtp.models.modes import uncompiled
+from tsdtp.models.modes import takes, uncompiled
 from tsdtp.models.output import PrunedOutput, counts, full_counts
 from tsdtp.models.pruned import PrunedModel, check_settings
 from tsdtp.packing import Packed, one_each, pack, unpack
@@ -163,7 +161,7 @@ class PrunedClassifier(PrunedModel):
 
     def _plain(self, input_ids, attention_mask, token_type_ids, labels) -> PrunedOutput:
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
-        if token_type_ids is not None and _takes(type(self.hf_model), "token_type_ids"):
+        if token_type_ids is not None and takes(self.hf_model, "token_type_ids"):
             inputs["token_type_ids"] = token_type_ids
         logits = self._plain_logits(inputs)
         loss = None if labels is None else F.cross_entropy(logits, labels)
@@ -198,12 +196,6 @@ def _to_the_last_word(ids: Tensor, mask: Tensor, padding: int | None) -> Tensor:
     words = mask.bool() & (ids != padding) if padding is not None else mask.bool()
     last = (places * words).amax(1).maximum(mask.argmax(1) + 1)  # a text of nothing else has one
     return mask * (places <= last[:, None])
-
-
-@cache
-def _takes(cls: type, name: str) -> bool:
-    """Whether a model's forward has this argument."""
-    return name in signature(cls.forward).parameters
 
 
 def _mean(hidden: Packed, weights: Tensor | None) -> Tensor:

@@ -11,7 +11,7 @@ from torch.export import Dim, ExportedProgram
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from tsdtp.models.classifier import PrunedClassifier, check_classifies
-from tsdtp.models.modes import modes_restored
+from tsdtp.models.modes import evaluating
 from tsdtp.models.pruned import PrunedModel
 from tsdtp.packing import whole
 
@@ -67,10 +67,10 @@ def export(model: PrunedModel, max_length: int | None = None) -> ExportedProgram
     ids = torch.zeros(1, min(16, longest), dtype=torch.long, device=model.device)
     length = Dim("tokens", min=2, max=longest)
     try:
-        with modes_restored(model), torch.no_grad():
-            evaluated = model.with_execution("packed").eval()
+        with evaluating(model), torch.no_grad():
+            program = OneText(model.with_execution("packed")).eval()
             return torch.export.export(
-                OneText(evaluated), (ids, ids.clone()), dynamic_shapes=({1: length}, {1: length})
+                program, (ids, ids.clone()), dynamic_shapes=({1: length}, {1: length})
             )
     except GuardOnDataDependentSymNode as error:
         raise ValueError(_refused(model, "a torch.export program")) from error

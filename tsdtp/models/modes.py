@@ -1,8 +1,10 @@
-"""How a model comes: each of its modules in a mode of its own, the whole perhaps compiled."""
+"""How a model comes: perhaps compiled, each of its modules in a mode of its own."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
+from functools import cache
+from inspect import signature
 from typing import TypeVar
 
 from torch import nn
@@ -15,11 +17,22 @@ def uncompiled(model: Model) -> Model:
     return getattr(model, "_orig_mod", model)
 
 
+def takes(model: nn.Module, name: str) -> bool:
+    """Whether its forward has this argument."""
+    return name in _arguments(type(uncompiled(model)))
+
+
+@cache
+def _arguments(kind: type[nn.Module]) -> frozenset[str]:
+    return frozenset(signature(kind.forward).parameters)
+
+
 @contextmanager
-def modes_restored(model: nn.Module):
-    """Puts every module of a pruned model back into the mode it was in: some may be frozen."""
+def evaluating(model: nn.Module):
+    """Has a pruned model in evaluation mode, then every module in its own again: some may rest."""
     modules = [*model.modules(), model.hf_model]
     modes = [(module, module.training) for module in modules]
+    model.eval()
     try:
         yield
     finally:

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from tsdtp.models.attribution import layer_conductance
-from tsdtp.models.modes import modes_restored, uncompiled
+from tsdtp.models.modes import evaluating, uncompiled
 from tsdtp.models.pruned import PrunedModel
 from tsdtp.models.texts import Batch, Text, batches_of, explained, inputs_of, mask_id_of
 from tsdtp.pruning import TokenPruner, TokenState
@@ -136,8 +136,8 @@ def attributions(
         steps: see `layer_conductance`.
     """
     layers, teacher = model.pruner.layers, teacher or model
-    with _frozen_and_whole(model), modes_restored(teacher):
-        teacher = teacher.unpruned().eval()
+    with _frozen_and_whole(model), evaluating(teacher):
+        teacher = teacher.unpruned()
         return [
             layer_conductance(
                 teacher, **explained(batch), mask_id=mask_id, layers=layers, steps=steps
@@ -176,8 +176,7 @@ def _frozen_and_whole(model: PrunedModel):
     strictness = model.pruner.strictness.clone()
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(parameter.requires_grad and name.startswith("pruner."))
-    with modes_restored(model):
-        model.eval()
+    with evaluating(model):
         model.pruner.train()
         model.execution = "masked"
         model.pruner.soft_until = math.inf  # of a training, which this is not a part of

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from inspect import signature
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from torch import Tensor
 from transformers import BatchEncoding, PreTrainedTokenizerBase
+
+from tsdtp.models.modes import takes
 
 if TYPE_CHECKING:
     from tsdtp.models.pruned import PrunedModel
@@ -50,9 +51,9 @@ def batches_of(
     if tokenizer is not None:
         texts = cast(list[Text], batches)
         made = tokenised(texts, tokenizer, batch_size, model.max_positions)
-        read = signature(type(model).forward).parameters  # a translator's has no token types
         given = [inputs_of(batch.to(model.device)) for batch in made]
-        batches = [{k: v for k, v in batch.items() if k in read} for batch in given]
+        # A translator takes no token types, whatever its tokenizer gives.
+        batches = [{k: v for k, v in batch.items() if takes(model, k)} for batch in given]
     if not batches:
         raise ValueError("no data to learn from; valid: batches, or texts and a tokenizer")
     if not isinstance(batches[0], Mapping):

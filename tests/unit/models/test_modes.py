@@ -7,8 +7,10 @@ import torch
 from tiny import SPECIAL, make_batch, make_model
 
 import tsdtp
+from tsdtp.data.tokenizer import train_tokenizer
 from tsdtp.models.teaching import attributions
 
+TEXTS = ["a good film", "bad", "the the the long and winding film of the year"]
 BATCHES = [make_batch(seed=seed) for seed in range(2)]
 
 
@@ -63,6 +65,9 @@ def test_the_whole_model_wakes_a_frozen_pruner(model):
 def test_a_compiled_model_is_taught_exported_and_saved_as_the_model_it_is(model, tmp_path):
     compiled = torch.compile(model, backend="eager")
     assert tsdtp.teach(compiled, BATCHES, mask_id=3, epochs=1)
+    tokenizer = train_tokenizer(TEXTS, 100)
+    spent = tsdtp.calibrate(compiled, TEXTS, tokenizer=tokenizer)
+    assert spent == tsdtp.calibrate(model, TEXTS, tokenizer=tokenizer) < 0.8
     tsdtp.save_pretrained(compiled, tmp_path)
     again = tsdtp.from_pretrained(tmp_path)
     torch.testing.assert_close(again(**BATCHES[0]).logits, model.eval()(**BATCHES[0]).logits)

@@ -20,6 +20,11 @@ from typing import Any
 RECORD_NAME = "metrics.json"
 PREDICTIONS, EXAMPLES = "predictions.csv.gz", "examples.json"  # beside it, of a classifier
 
+# Settings of a config in which two runs of one cell may differ.
+NOT_IDENTITY = (
+    *("output_dir", "run_id", "variant", "callbacks", "logger", "log_every_n_steps"),
+    *("overwrite", "ckpt_path", "changed_code", "dry_run"),
+)
 _REQUIRED = {
     "identity": ("task", "pruning", "model", "seed", "budget", "run_id", "execution"),
     "provenance": (

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from omegaconf import DictConfig, OmegaConf
 
+from tsdtp.cli.check_values import check_choice, check_whole
 from tsdtp.cli.config import ConfigError
 
 _LEAST = {
@@ -26,20 +25,13 @@ def check_measuring(config: DictConfig) -> None:
     Raises:
         ConfigError: with the first thing that is wrong and what is valid.
     """
-    for fault in _faults(config):
-        raise ConfigError(fault)
-
-
-def _faults(config: DictConfig) -> Iterator[str]:
     missing = object()
     for key, least in _LEAST.items():
-        value = OmegaConf.select(config, key, default=missing)
-        if value is not missing and (type(value) is not int or value < least):
-            yield f"{key}={value}: valid is {least} or more"
+        if (value := OmegaConf.select(config, key, default=missing)) is not missing:
+            check_whole(key, value, least)
     for key, valid in _CHOICES.items():
-        value = OmegaConf.select(config, key, default=missing)
-        if value is not missing and value not in valid:
-            yield f"{key}={value}: valid are {', '.join(valid)}"
+        if (value := OmegaConf.select(config, key, default=missing)) is not missing:
+            check_choice(key, value, valid)
     time = OmegaConf.select(config, "benchmark.min_time", default=0)
     if not isinstance(time, int | float) or time < 0:
-        yield f"benchmark.min_time={time}: valid is 0 seconds or more"
+        raise ConfigError(f"benchmark.min_time={time}: valid is 0 seconds or more")

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import TypeGuard
 
 from omegaconf import DictConfig, OmegaConf
-from transformers import SchedulerType
 
 from tsdtp.cli.check_holdout import holdout_faults
+from tsdtp.cli.check_values import is_whole
 from tsdtp.cli.config import ConfigError
 from tsdtp.cli.identity import start_path
 
@@ -45,9 +45,9 @@ def _faults(config: DictConfig) -> Iterator[str]:
         yield "teacher.others: valid where model.init_from names the first teacher"
     if config.dropout is not None and not 0 <= config.dropout < 1:
         yield f"dropout={config.dropout}: valid is a probability, 0 to less than 1, or null"
-    if every is not None and not _is_whole(every):
+    if every is not None and not is_whole(every):
         yield f"validate_every={every}: valid is 1 or more epochs, or null"
-    if not _is_whole(config.log_every_n_steps):
+    if not is_whole(config.log_every_n_steps):
         yield f"log_every_n_steps={config.log_every_n_steps}: valid is 1 or more"
     if every is None and "early_stop" in config.callbacks:
         yield "validate_every=null: callbacks=early_stop needs validations; valid is 1 or more"
@@ -62,17 +62,10 @@ def _number_faults(config: DictConfig) -> Iterator[str]:
             yield f"{key}={share}: valid is a share, 0 to 1"
     if schedule.warmup + schedule.ramp > 1 + 1e-9:
         yield "budget_schedule: its warmup and ramp together are more than 1, the whole training"
-    if not _is_whole(schedule.updates):
+    if not is_whole(schedule.updates):
         yield f"budget_schedule.updates={schedule.updates}: valid is 1 or more"
     if not _is_number(temperature) or not temperature > 0:
         yield f"teacher.temperature={temperature}: valid is a number above 0"
-    valid, named = [each.value for each in SchedulerType], config.optim.get("schedule")
-    if named is not None and named not in valid:
-        yield f"optim.schedule={named}: valid are {', '.join(valid)}"
-
-
-def _is_whole(value: object) -> bool:
-    return type(value) is int and value >= 1
 
 
 def _is_number(value: object) -> TypeGuard[float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -21,16 +22,32 @@ def check_variant(name: object) -> None:
         raise ConfigError(f"variant={name}: valid is a letter, then letters, digits, _ and .")
 
 
+def is_whole(value: object, least: int = 1) -> bool:
+    """Whether it is a whole number, and not too small."""
+    return type(value) is int and value >= least
+
+
+def check_whole(key: str, value: object, least: int = 1) -> None:
+    """Raises ConfigError for what is no such number."""
+    if not is_whole(value, least):
+        raise ConfigError(f"{key}={value}: valid is {least} or more")
+
+
+def check_choice(key: str, value: object, valid: Sequence[str]) -> None:
+    """Raises ConfigError for what is none of the choices."""
+    if value not in valid:
+        raise ConfigError(f"{key}={value}: valid are {', '.join(valid)}")
+
+
 def check_threads(threads: object) -> None:
     """Raises ConfigError for what is no number of threads."""
-    if threads is not None and (type(threads) is not int or threads < 1):
+    if threads is not None and not is_whole(threads):
         raise ConfigError(f"hardware.threads={threads}: valid is 1 or more, or null")
 
 
 def check_changed_code(word: object) -> None:
     """Raises ConfigError for what is no way to treat finished runs of other code."""
-    if word not in _CHANGED_CODE:
-        raise ConfigError(f"changed_code={word}: valid are {', '.join(_CHANGED_CODE)}")
+    check_choice("changed_code", word, _CHANGED_CODE)
 
 
 def check_filled(config: DictConfig) -> None:

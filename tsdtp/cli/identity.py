@@ -12,13 +12,7 @@ from typing import Any
 
 from tsdtp.cli.config import LATER, leaves, task_name
 from tsdtp.provenance import same_code
-from tsdtp.results import RECORD_NAME, RunRecord, config_hash, read_record
-
-# What may differ between two runs of the same cell.
-_NOT_IDENTITY = (
-    *("output_dir", "run_id", "variant", "callbacks", "logger", "log_every_n_steps"),
-    *("overwrite", "ckpt_path", "changed_code", "dry_run"),
-)
+from tsdtp.results import NOT_IDENTITY, RECORD_NAME, RunRecord, config_hash, read_record
 
 Settings = Mapping[str, Any]
 
@@ -41,7 +35,7 @@ def identity_hash(settings: Settings) -> str:
 
 def _own(settings: Settings) -> dict[str, Any]:
     """The settings that make a run; of its callbacks those that do more than to keep its state."""
-    own = {k: v for k, v in settings.items() if k not in _NOT_IDENTITY}
+    own = {k: v for k, v in settings.items() if k not in NOT_IDENTITY}
     acting = {k: v for k, v in (settings.get("callbacks") or {}).items() if k != "checkpoint"}
     return {**own, "callbacks": acting} if acting else own
 

@@ -39,13 +39,14 @@ def train(cell: Cell, loggers: list[Logger], config_hash: str) -> PrunedModel:
     Raises:
         NonFiniteLossError: the loss is no number; its batch is saved in the run's folder.
     """
-    config, model, teacher = cell.config, cell.model(), cell.teacher()
+    config, optim = cell.config, instantiate(cell.config.optim)
+    model, teacher = cell.model(), cell.teacher()
     if model.pruner.budget is not None:
         check_reachable(model, measure.training_batches(cell, 256), model.pruner.budget)
     smoothing = config.task.get("label_smoothing", 0.0)
     settings = {"mask_id": cell.mask_id, "label_smoothing": smoothing, **config.teacher}
     settings["others"] = cell.other_teachers()
-    task = cell.task(model, instantiate(config.optim), teacher, **settings)
+    task = cell.task(model, optim, teacher, **settings)
     with trainer_of(cell, loggers, config_hash) as trainer:
         batches = loaders(cell, trainer)
         if to_be_taught(cell):

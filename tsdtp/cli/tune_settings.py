@@ -9,6 +9,7 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 
 from tsdtp.cli.check import load_preset
+from tsdtp.cli.check_values import check_whole
 from tsdtp.cli.config import ConfigError, plain
 
 OWN = (
@@ -33,7 +34,6 @@ _CHOICES = {
     "cost": ("flops_ratio", "seconds"),
     "changed_code": ("ask", "keep"),
 }
-
 _LEAST = {"trials": 1, "hopeless": 0, "sampler_seed": 0}
 
 
@@ -52,8 +52,7 @@ def load_settings(own: Sequence[str]) -> dict[str, Any]:
         if settings[key] not in valid:
             raise ConfigError(f"no such {key}: {settings[key]}; valid: {', '.join(valid)}")
     for key, least in _LEAST.items():
-        if type(settings[key]) is not int or settings[key] < least:
-            raise ConfigError(f"{key}={settings[key]}: valid is {least} or more")
+        check_whole(key, settings[key], least)
     for key, range_ in settings["space"].items():
         _check_range(f"space.{key}", range_)
     return settings

@@ -7,14 +7,14 @@ from collections.abc import Iterable, Iterator
 import pandas as pd
 
 from tsdtp.report.frame import KEYS, comparable
-from tsdtp.results import RunRecord
+from tsdtp.results import NOT_IDENTITY, RunRecord
 
-# What seeds may differ in: where they lie and ran, how they were measured, whom they come from.
+# What seeds may differ in beside that: where they ran, how they were measured, whom they come from.
 _FREE = (
-    *("seed", "variant", "run_id", "method", "output_dir", "callbacks", "logger", "overwrite"),
-    *("ckpt_path", "changed_code", "dry_run", "log_every_n_steps", "profiler", "validate_every"),
-    *("hardware", "benchmark", "eval_batch_size", "model.init_from", "model.path"),
-    *("model.local_dir", "teacher.others", "task.data.local_dir", "pruning.seed"),
+    *NOT_IDENTITY,
+    *("seed", "pruning.seed", "method", "profiler", "validate_every", "hardware", "benchmark"),
+    *("eval_batch_size", "model.init_from", "model.path", "model.local_dir", "teacher.others"),
+    "task.data.local_dir",
 )
 
 

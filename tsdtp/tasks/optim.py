@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 import torch
-from transformers import get_scheduler
+from transformers import SchedulerType, get_scheduler
 
 from tsdtp.models import PrunedModel
 
@@ -28,6 +28,9 @@ class AdamW:
         schedule: a name that transformers' `get_scheduler` knows: linear, cosine, constant, ...
         betas: of Adam.
         eps: of Adam.
+
+    Raises:
+        ValueError: for a schedule that is not known.
     """
 
     lr: float = 5e-5
@@ -37,6 +40,10 @@ class AdamW:
     schedule: str = "linear"
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
+
+    def __post_init__(self) -> None:
+        if self.schedule not in (valid := [each.value for each in SchedulerType]):
+            raise ValueError(f"optim.schedule={self.schedule}: valid are {', '.join(valid)}")
 
     def build(self, model: PrunedModel, total_steps: int, decayed: Collection[str] | None = None):
         """Optimizer and per-step scheduler.

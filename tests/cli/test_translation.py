@@ -64,7 +64,8 @@ def test_an_mbart_of_random_weights_writes_from_where_it_learnt_to_begin(tsdtp):
     assert outcome.code == 0, outcome.err
     (folder,) = Path("outputs/runs/synthetic_translation/mbart_small").rglob("config.json")
     model = tsdtp_library.from_pretrained(folder.parent)
-    read = model.shift(torch.tensor([[7, 8, model.config.eos_token_id]]))[0, 0].item()
+    labels = torch.tensor([[7, 8, model.config.eos_token_id]])
+    read = model.prepare_decoder_input_ids_from_labels(labels)[0, 0].item()
     assert read == model.hf_model.generation_config.decoder_start_token_id
     record = read_record(folder.parent)
     wanted = record.provenance["config"]["task"]["generation"]

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from accelerate import Accelerator
-from tiny import make_model
-from transformers import DataCollatorWithPadding, Trainer, TrainingArguments, pipeline
+from tiny import make_lm, make_model, make_seq2seq
+from transformers import (
+    DataCollatorForSeq2Seq,
+    DataCollatorWithPadding,
+    Seq2SeqTrainer,
+    Seq2SeqTrainingArguments,
+    Trainer,
+    TrainingArguments,
+    pipeline,
+)
 
 import tsdtp
 from tsdtp.data.synthetic import generate
@@ -50,6 +60,41 @@ def test_the_pipeline_classifies_with_it(model, tokenizer):
     assert [f["label"] for f in found] == [e.label for e in expected]
     scores = [max(e.probabilities.values()) for e in expected]
     assert [f["score"] for f in found] == pytest.approx(scores, abs=1e-5)
+
+
+def test_the_pipeline_writes_with_it(tokenizer):
+    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.padding_side, tokenizer.eos_token = "left", tokenizer.sep_token
+    model = tsdtp.prune(make_lm("gpt2"), "topk", 0.6, special_ids=tokenizer.all_special_ids)
+    tsdtp.calibrate(model, TEXTS, tokenizer=tokenizer)
+    settings = {"max_new_tokens": 5, "do_sample": False}
+    prompts = [text[: 40 + 10 * place] for place, text in enumerate(TEXTS[:6])]
+    write = pipeline("text-generation", model=model, tokenizer=tokenizer)
+    found = write(prompts, batch_size=3, return_tensors=True, **settings)
+    for prompt, (continued,) in zip(prompts, found, strict=True):
+        ids = tokenizer(prompt, return_tensors="pt")["input_ids"]
+        alone = model.generate(ids, **settings)[0].tolist()
+        assert continued["generated_token_ids"][-5:] == alone[-5:]
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_the_trainer_trains_a_translator_and_writes_with_it(tokenizer, tmp_path, smoothing):
+    model = tsdtp.prune(make_seq2seq("marian"), "topk", 0.6, special_ids=tokenizer.all_special_ids)
+    ids = [tokenizer(text, truncation=True)["input_ids"][:20] for text in TEXTS[:16]]
+    rows = [{"input_ids": x, "attention_mask": [1] * len(x), "labels": x[1:6]} for x in ids]
+    settings = {"use_cpu": True, "max_steps": 2, "report_to": "none", "save_strategy": "no"}
+    trainer = Seq2SeqTrainer(
+        model,
+        Seq2SeqTrainingArguments(
+            tmp_path, predict_with_generate=True, label_smoothing_factor=smoothing, **settings
+        ),
+        train_dataset=rows,
+        data_collator=DataCollatorForSeq2Seq(tokenizer, model),
+    )
+    assert trainer.train().training_loss > 0
+    written = trainer.predict(rows, num_beams=2, max_new_tokens=4).predictions
+    alone = model.generate(torch.tensor([ids[0]]), num_beams=2, max_new_tokens=4)[0].tolist()
+    assert written[0].tolist()[: len(alone)] == alone
 
 
 def test_the_trainer_trains_it_pruned(model, tokenizer, examples, tmp_path):

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from tsdtp.attention import SETTINGS
 from tsdtp.models.blocks import Family
@@ -129,6 +129,11 @@ class PrunedModel(nn.Module, ABC):
     def can_generate(self) -> bool:
         """Whether it writes text; a pipeline asks."""
         return self.hf_model.can_generate()
+
+    @property
+    def generation_config(self) -> GenerationConfig:
+        """The wrapped model's; a pipeline and the Trainer ask."""
+        return self.hf_model.generation_config
 
     @property
     def max_positions(self) -> int | None:

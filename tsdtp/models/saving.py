@@ -55,12 +55,20 @@ def save_config(model: PrunedModel, folder: Path) -> None:
     config = type(plain.config).from_dict(plain.config.to_dict())
     config.architectures = [type(plain).__name__]
     config.dtype = plain.dtype  # else transformers takes that of some weight, strictness at worst
-    config.tsdtp = {"version": VERSION, **describe(model)}
+    settings = {"version": VERSION, **describe(model)}
+    config.tsdtp = json.loads(json.dumps(settings, default=_of_numpy))
     temporary = folder / f".{CONFIG}.tmp"
     config.to_json_file(temporary, use_diff=False)
     os.replace(temporary, folder / CONFIG)
     if plain.can_generate() and plain.generation_config is not None:
         plain.generation_config.save_pretrained(folder)
+
+
+def _of_numpy(value: Any) -> Any:
+    """NumPy's numbers and arrays as Python's, which json knows."""
+    if not hasattr(value, "tolist"):
+        raise TypeError(f"{value!r}: an argument of a method that cannot be written to {CONFIG}")
+    return value.tolist()
 
 
 def describe(model: PrunedModel) -> dict[str, Any]:

@@ -71,6 +71,7 @@ class PrunedSeq2Seq(PrunedModel):
         attention_mask: Tensor | None = None,
         labels: Tensor | None = None,
         target: Tensor | None = None,
+        decoder_input_ids: Tensor | None = None,
     ) -> PrunedOutput:
         """Encodes a padded batch, and with labels decodes it under teacher forcing.
 
@@ -79,16 +80,20 @@ class PrunedSeq2Seq(PrunedModel):
             attention_mask: [B, S], 1 for tokens; default: all ones.
             labels: [B, N] int64, the target's tokens, `IGNORED` for padding; or None.
             target: [B, S, L] float or None, a teacher's attributions (training).
+            decoder_input_ids: [B, N] int64, what the decoder reads; default: the labels, shifted.
 
         Raises:
             ValueError: for a source without a token or beyond the model's positions.
         """
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
+        read = decoder_input_ids
+        if read is None and labels is not None:
+            read = self.prepare_decoder_input_ids_from_labels(labels)
         if self.execution == "hf":
-            return self._plain(input_ids, attention_mask, labels)
+            return self._plain(input_ids, attention_mask, read, labels)
         encoding = self.encode(input_ids, attention_mask, target=target)
-        logits = None if labels is None else self.decode(encoding, labels)
+        logits = None if read is None else self.decode(encoding, read)
         loss, auxiliary = self.add_auxiliary(translation_loss(logits, labels), encoding)
         return PrunedOutput(
             loss=loss,
@@ -97,20 +102,20 @@ class PrunedSeq2Seq(PrunedModel):
             **counts(encoding, attention_mask),
         )
 
-    def decode(self, encoding: Encoding, labels: Tensor) -> Tensor:
-        """[B, N, V] logits of each label given those before it."""
+    def decode(self, encoding: Encoding, decoder_input_ids: Tensor) -> Tensor:
+        """[B, N, V] logits of what follows each of the tokens that the decoder reads."""
         source, mask, gate = self.source(encoding)
         decoder: Any = self.hf_model
         return decoder(
             encoder_outputs=source,
             attention_mask=mask,
-            decoder_input_ids=self.shift(labels),
+            decoder_input_ids=decoder_input_ids,
             source_gate=gate,
             use_cache=False,
         ).logits
 
-    def shift(self, labels: Tensor) -> Tensor:
-        """[B, N] what the decoder reads where it should write the labels."""
+    def prepare_decoder_input_ids_from_labels(self, labels: Tensor) -> Tensor:
+        """[B, N] what the decoder reads where it should write the labels; a collator asks."""
         decoder: Any = self.hf_model
         return decoder.prepare_decoder_input_ids_from_labels(labels)
 
@@ -142,7 +147,8 @@ class PrunedSeq2Seq(PrunedModel):
 
     def certainty(self, encoding: Encoding, goal: Tensor) -> Tensor:
         """[B] log-probability of the target."""
-        logs = self.decode(encoding, goal).float().log_softmax(-1)
+        read = self.prepare_decoder_input_ids_from_labels(goal)
+        logs = self.decode(encoding, read).float().log_softmax(-1)
         chosen = logs.gather(-1, goal.clamp(min=0)[..., None]).squeeze(-1)
         return chosen.masked_fill(goal == IGNORED, 0).sum(-1)
 
@@ -170,14 +176,13 @@ class PrunedSeq2Seq(PrunedModel):
         # The ids are for penalties on words of the source; they are not encoded again.
         return decoder.generate(input_ids, **inputs, **settings)
 
-    def _plain(self, input_ids, attention_mask, labels) -> PrunedOutput:
+    def _plain(self, input_ids, attention_mask, read, labels) -> PrunedOutput:
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
-        if labels is None:
+        if read is None:
             logits = None
             self.base_model(**inputs)  # whoever times this execution wants the encoder's work
         else:
-            shifted = self.shift(labels)
-            logits = self.hf_model(**inputs, decoder_input_ids=shifted, use_cache=False).logits
+            logits = self.hf_model(**inputs, decoder_input_ids=read, use_cache=False).logits
         return PrunedOutput(
             loss=translation_loss(logits, labels),
             logits=logits,
@@ -185,13 +190,8 @@ class PrunedSeq2Seq(PrunedModel):
         )
 
 
-def translation_loss(
-    logits: Tensor | None, labels: Tensor | None, label_smoothing: float = 0.0
-) -> Tensor | None:
+def translation_loss(logits: Tensor | None, labels: Tensor | None) -> Tensor | None:
     """Cross-entropy per target token of logits [B, N, V] and labels [B, N]; None without any."""
     if logits is None or labels is None:
         return None
-    flat = logits.flatten(0, 1).float()
-    return F.cross_entropy(
-        flat, labels.flatten(), ignore_index=IGNORED, label_smoothing=label_smoothing
-    )
+    return F.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORED)

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from methods import METHODS, build_pruner, options_of
@@ -131,6 +132,13 @@ def test_layers_may_be_a_range(tmp_path):
     layers = range(1, 3)
     model = tsdtp.prune(make_model("bert"), "topk", layers=layers, special_ids=[SPECIAL])
     assert tsdtp.from_pretrained(model.save_pretrained(tmp_path)).pruner.layers == [1, 2]
+
+
+def test_arguments_may_be_numpys(tmp_path):
+    arguments = {"layers": np.arange(1, 3), "fraction": np.float32(0.5)}
+    model = tsdtp.prune(make_model("bert"), "topk", **arguments, special_ids=[SPECIAL])
+    again = tsdtp.from_pretrained(model.save_pretrained(tmp_path))
+    assert again.pruner.layers == [1, 2] and again.pruner.arguments["fraction"] == 0.5
 
 
 def test_unprune_gives_the_plain_model_back(batch):

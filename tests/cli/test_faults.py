@@ -77,6 +77,10 @@ def test_a_killed_training_goes_on_from_its_last_whole_checkpoint(tsdtp, monkeyp
     [note] = [line for line in resumed.out.splitlines() if "going on from" in line]
     assert str(LAST) in note and note.endswith(str(PREVIOUS))
     assert "epoch 2/3" in resumed.out and "epoch 1/3" not in resumed.out
+    made = read_record(RUN).provenance
+    [first] = made["earlier"]
+    assert "ckpt_path" not in first["command"] and first["code"] == made["code"]
+    assert first["seconds"] > 0 and first["date"] <= made["date"]
     truncate(LAST)
     truncate(PREVIOUS)
     line = one_line(tsdtp("train", *TRAINED, "epochs=3", "ckpt_path=last"))

@@ -1,8 +1,8 @@
-"""Where a training goes on from: a whole checkpoint that is of this very training."""
+"""Where a training goes on from: a checkpoint that is of this very training; and who made it."""
 
 from __future__ import annotations
 
-from functools import partial
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from tsdtp.cli.identity import Settings, changed, lineage
 from tsdtp.tasks.checkpoints import damage, previous_of
 
 _TRAINING = "training"  # of a checkpoint: what it is of
+_PARTS = "parts"  # of a checkpoint: which runs have made it, one after the other
 # With which a training may go on otherwise: how long, where, and how it is measured.
 _FREE = (
     *("epochs", "max_steps", "hardware", "profiler"),
@@ -23,13 +24,32 @@ _FREE = (
 )
 
 
-def mark_checkpoints(config: DictConfig) -> Callback:
-    """A callback that has every checkpoint say which training it is of."""
-    return LambdaCallback(on_save_checkpoint=partial(_mark, _training(plain(config))))
+def mark_checkpoints(config: DictConfig, made: dict[str, Any], begun: float) -> Callback:
+    """A callback that has every checkpoint say which training it is of, and which runs made it.
+
+    Args:
+        config: of the run.
+        made: command, code, hardware and date of this run.
+        begun: when, as `time.time` says.
+    """
+    training, earlier = _training(plain(config)), earlier_parts(config.ckpt_path)
+
+    def mark(trainer: Trainer, task: LightningModule, checkpoint: dict) -> None:
+        own = {**made, "seconds": round(time.time() - begun, 1)}
+        checkpoint.update({_TRAINING: training, _PARTS: [*earlier, own]})
+
+    return LambdaCallback(on_save_checkpoint=mark)
 
 
-def _mark(training: Settings, trainer: Trainer, task: LightningModule, checkpoint: dict) -> None:
-    checkpoint[_TRAINING] = training
+def earlier_parts(path: str | None) -> list[dict[str, Any]]:
+    """The runs that made a checkpoint, the first one first, each up to where the next went on.
+
+    Each has what a record says of the run that made it: command, code, versions, hardware, date
+    (when it began) and seconds. None where there is no checkpoint, or one of an older version.
+    """
+    if path is None:
+        return []
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=True).get(_PARTS, [])
 
 
 def _training(settings: Settings) -> dict[str, Any]:

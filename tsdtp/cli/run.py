@@ -26,7 +26,7 @@ from tsdtp.cli.config import plain
 from tsdtp.cli.folder import alone, finished, put_aside
 from tsdtp.cli.identity import Settings, cell_identity, identity_hash, lineage
 from tsdtp.cli.loggers import log_record, open_loggers
-from tsdtp.cli.resume import resume_path
+from tsdtp.cli.resume import earlier_parts, mark_checkpoints, resume_path
 from tsdtp.cli.training import train
 from tsdtp.jobs.progress import enter_stage
 from tsdtp.models import PrunedModel
@@ -75,15 +75,17 @@ def _run(config: DictConfig, settings: Settings, method: str, overrides: list[st
     use_threads(config.hardware.threads)
     cell, origin, own_hash = build_cell(config), lineage(settings), identity_hash(settings)
     cell.check_answers()
+    command, earlier = shlex.join(["tsdtp", "train", *overrides]), earlier_parts(config.ckpt_path)
+    mark = mark_checkpoints(config, measured_by(command, code), begun)
     with open_loggers(config, {**settings, "method": method}) as loggers:
-        model = train(cell, loggers, own_hash)
+        model = train(cell, loggers, own_hash, mark)
         measured = measure_and_save(cell, model)
-        command = shlex.join(["tsdtp", "train", *overrides])
         record = RunRecord(
             identity=identity(config, method),
             provenance={
                 **provenance(command, code, settings, method, begun, startup),
                 **origin,
+                **({"earlier": earlier} if earlier else {}),
                 "config_hash": own_hash,
             },
             **measured,

@@ -13,7 +13,7 @@ from functools import partial
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import LambdaCallback
+from pytorch_lightning.callbacks import Callback, LambdaCallback
 from pytorch_lightning.loggers import Logger
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 from torch.utils.data import DataLoader
@@ -21,7 +21,6 @@ from torch.utils.data import DataLoader
 from tsdtp.cli import measure
 from tsdtp.cli.build import Cell, build_each
 from tsdtp.cli.config import instantiate
-from tsdtp.cli.resume import mark_checkpoints
 from tsdtp.cli.teaching import teach_pruner, to_be_taught
 from tsdtp.models import PrunedModel
 from tsdtp.models.budget import check_reachable
@@ -31,10 +30,16 @@ from tsdtp.tasks.non_finite import StopAtNonFiniteLoss
 from tsdtp.tasks.pruning_task import PruningTask
 
 
-def train(cell: Cell, loggers: list[Logger], config_hash: str) -> PrunedModel:
+def train(cell: Cell, loggers: list[Logger], config_hash: str, mark: Callback) -> PrunedModel:
     """Fits the cell's model, from the checkpoint `ckpt_path` on; 0 epochs leave it as it starts.
 
     Of several processes only the first one returns: the rest of a run is not theirs.
+
+    Args:
+        cell: what is trained.
+        loggers: of Lightning.
+        config_hash: of its settings, for the batch that a loss that is no number leaves.
+        mark: writes into checkpoints what they are of.
 
     Raises:
         NonFiniteLossError: the loss is no number; its batch is saved in the run's folder.
@@ -47,7 +52,7 @@ def train(cell: Cell, loggers: list[Logger], config_hash: str) -> PrunedModel:
     settings = {"mask_id": cell.mask_id, "label_smoothing": smoothing, **config.teacher}
     settings["others"] = cell.other_teachers()
     task = cell.task(model, optim, teacher, **settings)
-    with trainer_of(cell, loggers, config_hash) as trainer:
+    with trainer_of(cell, loggers, config_hash, mark) as trainer:
         batches = loaders(cell, trainer)
         if to_be_taught(cell):
             if trainer.is_global_zero:  # the task passes on what was learnt
@@ -98,7 +103,9 @@ def part(trainer: pl.Trainer) -> None:
 
 
 @contextmanager
-def trainer_of(cell: Cell, loggers: list[Logger], config_hash: str) -> Iterator[pl.Trainer]:
+def trainer_of(
+    cell: Cell, loggers: list[Logger], config_hash: str, mark: Callback
+) -> Iterator[pl.Trainer]:
     """The Lightning trainer; where the run fails, its other processes end."""
     config, hardware = cell.config, cell.config.hardware
     on_terminal = sys.stdout.isatty()
@@ -125,7 +132,7 @@ def trainer_of(cell: Cell, loggers: list[Logger], config_hash: str) -> Iterator[
             *([] if on_terminal else [EpochLine()]),
             ReportProgress(config.output_dir),
             LambdaCallback(on_train_start=end_when_told),
-            mark_checkpoints(config),
+            mark,
         ],
         enable_checkpointing="checkpoint" in config.callbacks,
         enable_progress_bar=on_terminal,

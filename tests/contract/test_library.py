@@ -11,6 +11,7 @@ from tiny import make_lm, make_model, make_seq2seq
 from transformers import (
     DataCollatorForSeq2Seq,
     DataCollatorWithPadding,
+    GenerationConfig,
     Seq2SeqTrainer,
     Seq2SeqTrainingArguments,
     Trainer,
@@ -95,6 +96,8 @@ def test_the_trainer_trains_a_translator_and_writes_with_it(tokenizer, tmp_path,
     written = trainer.predict(rows, num_beams=2, max_new_tokens=4).predictions
     alone = model.generate(torch.tensor([ids[0]]), num_beams=2, max_new_tokens=4)[0].tolist()
     assert written[0].tolist()[: len(alone)] == alone
+    model.generation_config = GenerationConfig(max_new_tokens=2, decoder_start_token_id=1)
+    assert model.generate(torch.tensor([ids[0]])).shape[1] == 3
 
 
 def test_the_trainer_trains_it_pruned(model, tokenizer, examples, tmp_path):

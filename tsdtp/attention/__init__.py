@@ -48,9 +48,9 @@ def attend(
             one; a straight-through gate passes its gradient on to dropped tokens too.
         received: also return how much attention each token receives.
         dropout: probability of dropping an attention weight (training).
-        bias: [2P - 1, H] added to the score of a key d positions after its query, from row
-            P - 1 + d; P is more than the largest position. Positions are those of the layout, as
-            they were before any dropping.
+        bias: [2P - 1, H], or [2P - 1, 1] for all heads alike, added to the score of a key d
+            positions after its query, from row P - 1 + d; P is more than the largest position.
+            Positions are those of the layout, as they were before any dropping.
         backend: one of `SETTINGS`; "auto" takes what is fastest for these tensors.
 
     Returns:

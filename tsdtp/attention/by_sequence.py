@@ -43,7 +43,7 @@ def _one(
     dropout: float,
     bias: Tensor | None,
 ) -> Attention:
-    """Context [n, H, D] and received [n] of query, key, value [1, H, n, D]; bias [H, n, n]."""
+    """Context [n, H, D] and received [n] of query, key, value [1, H, n, D]; bias [H or 1, n, n]."""
     if not needs_weights(gate, received):
         row = None if gate is None else gate.expand(gate.shape[0], -1)
         added = added_to_scores(row, None if bias is None else bias[None], query.dtype)

@@ -18,8 +18,8 @@ Attention = tuple[Tensor, Tensor | None]
 def relative_bias(bias: Tensor, positions: Tensor) -> Tensor:
     """What is added to the scores of tokens at these positions.
 
-    Shapes: bias [2P - 1, H], row P - 1 + d for a key d positions after its query; positions
-    [..., n]; the result is [..., H, n, n].
+    Shapes: bias [2P - 1, H or 1], row P - 1 + d for a key d positions after its query; positions
+    [..., n]; the result is [..., H or 1, n, n].
     """
     distance = positions[..., None, :] - positions[..., :, None]
     return bias[distance + bias.shape[0] // 2].movedim(-1, -3)

@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from tsdtp.benchmark.speed import measure
 from tsdtp.models import PrunedModel
 from tsdtp.models.budget import packed_evaluation, spent_ratio
+from tsdtp.models.modes import uncompiled
 from tsdtp.models.texts import Batch, Text, batches_of, inputs_of
 
 
@@ -32,7 +33,7 @@ def measure_speed(
         model: any pruned model, calibrated; of a translator the encoder is measured.
         data: batches on the model's device, or texts (or pairs of them) with a tokenizer.
         tokenizer: of the model, where data are texts.
-        batch_size: of texts, in their order; recorded.
+        batch_size: of texts, in their order.
         rounds: measurements of each, at least 2.
         min_time: seconds of one measurement, at least.
         threads: of torch on a CPU; default: as they are set.
@@ -42,11 +43,14 @@ def measure_speed(
         and `memory` of `tsdtp.benchmark.measure`.
 
     Raises:
-        ValueError: for no data, texts without a tokenizer, or fewer than 2 rounds.
+        ValueError: for no data, texts without a tokenizer, fewer than 2 rounds, or a compiled
+            model, of which its parts would be timed as they were before.
 
     Example:
         >>> tsdtp.measure_speed(model, texts, tokenizer)["speed"]["vs_hf"]
     """
+    if uncompiled(model) is not model:
+        raise ValueError("a compiled model cannot be taken apart; valid: the model that it is of")
     given = batches_of(data, tokenizer, model, batch_size)
     batches = [inputs_of(batch) for batch in given]
     with packed_evaluation(model) as evaluated:
@@ -58,7 +62,7 @@ def measure_speed(
             rounds=rounds,
             min_time=min_time,
             threads=threads,
-            batch_size=batch_size,
+            batch_size=max(len(batch["input_ids"]) for batch in batches),
             module=evaluated,
         )
     return {"flops_ratio": spent_ratio(model, batches), "speed": speed, "memory": memory}

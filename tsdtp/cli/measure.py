@@ -15,7 +15,6 @@ from tsdtp.benchmark import measure
 from tsdtp.benchmark.candidates import candidates, forwards, unpacked
 from tsdtp.cli.build import Cell
 from tsdtp.models import PrunedModel, PrunedSeq2Seq, calibrate
-from tsdtp.models.budget import most_spent
 from tsdtp.models.texts import explained, inputs_of
 
 _SHORT = 0.02  # of a budget, worth a word
@@ -54,7 +53,7 @@ def fit_budget(model: PrunedModel, cell: Cell) -> float | None:
     spent = calibrate(model, batches)
     if pruner.budget - spent > max(_SHORT, pruner.resolution):
         said = f"{spent:.3f} is the nearest that texts of these lengths allow"
-        if spent >= most_spent(model, batches):
+        if float(pruner.strictness) == pruner.keep_all:
             said = (
                 f"more than {pruner.depth} blocks spend with every token; {spent:.3f} is spent "
                 "and nothing dropped"

@@ -86,11 +86,12 @@ def calibrate(
     batches = batches_of(data, tokenizer, model)
     if not 0 < budget <= 1:
         raise ValueError(f"budget={budget}: valid is a fraction in (0, 1]")
-    if budget >= 1:
-        return _spend(model, batches, pruner.keep_all)
     with _strictness_restored(pruner):
-        strict = _strict_end(model, batches, budget, tolerance)
-        strictness, spent = _bisect(model, batches, budget, strict, tolerance, max_steps)
+        if budget >= 1:
+            strictness, spent = pruner.keep_all, _spend(model, batches, pruner.keep_all)
+        else:
+            strict = _strict_end(model, batches, budget, tolerance)
+            strictness, spent = _bisect(model, batches, budget, strict, tolerance, max_steps)
     pruner.strictness.fill_(strictness)
     return spent
 
@@ -107,6 +108,8 @@ def _bisect(
     pruner, whole = model.pruner, model.shape.num_layers
     tolerance = max(tolerance, pruner.resolution * pruner.num_layers / whole)
     lenient = _end(model, batches, 0, lambda spent: spent >= budget - tolerance)
+    if lenient[1] <= budget and (whole := _spend(model, batches, pruner.keep_all)) <= budget:
+        return pruner.keep_all, whole  # nothing has to go
     tried = [(abs(spent - budget), strictness, spent) for strictness, spent in (strict, lenient)]
     (low, _), (high, _) = lenient, strict
     for _ in range(max_steps):
@@ -131,12 +134,6 @@ def check_reachable(
     """
     with _strictness_restored(model.pruner):
         _strict_end(model, list(batches), budget, tolerance)
-
-
-def most_spent(model: PrunedModel, batches: Iterable[Batch]) -> float:
-    """What is spent on these batches when nothing goes; changes nothing."""
-    with _strictness_restored(model.pruner):
-        return _spend(model, list(batches), model.pruner.keep_all)
 
 
 def _strict_end(

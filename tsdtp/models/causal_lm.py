@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from tsdtp.models.classifier import PrunedClassifier
-from tsdtp.models.encoder import Encoding
 from tsdtp.models.generation import check_decoding, mask_of, setting
 from tsdtp.models.prompt_cache import BY_BLOCK, Entering, prompt_cache
 from tsdtp.packing import pack
@@ -53,12 +52,6 @@ class PrunedCausalLM(PrunedClassifier):
     def read_mask(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """[B, S] as given: writing goes on from the last token, whichever it is."""
         return attention_mask
-
-    def classify(self, encoding: Encoding) -> Tensor:
-        """[B, V] logits of the token that follows."""
-        hidden = encoding.hidden
-        finished = hidden.like(self.family.finish(self.base_model, hidden.values))
-        return self._vocabulary(self._pool(finished, None))
 
     @torch.no_grad()
     def generate(
@@ -126,9 +119,9 @@ class PrunedCausalLM(PrunedClassifier):
     def _plain_logits(self, inputs: dict[str, Tensor]) -> Tensor:
         places = (inputs["attention_mask"].cumsum(1) - 1).clamp(min=0)
         states = self.base_model(**inputs, position_ids=places, use_cache=False).last_hidden_state
-        hidden = pack(states, inputs["attention_mask"])
-        return self._vocabulary(self._pool(hidden, None))
+        return self._head(self._pool(pack(states, inputs["attention_mask"]), None))
 
-    def _vocabulary(self, states: Tensor) -> Tensor:
+    def _head(self, features: Tensor) -> Tensor:
+        """[B, V] logits of the token that follows what is read [B, d]."""
         head: Any = self.hf_model.get_output_embeddings()
-        return head(states)
+        return head(features)

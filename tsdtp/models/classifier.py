@@ -104,7 +104,8 @@ class PrunedClassifier(PrunedModel):
             target: [B, S, L] float or None, a teacher's attributions (training).
 
         Raises:
-            ValueError: for a sequence without a token or beyond the model's positions.
+            ValueError: for a sequence without a token or beyond the model's positions, and for
+                labels that are not one each.
         """
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
@@ -113,8 +114,7 @@ class PrunedClassifier(PrunedModel):
         attention_mask = self.read_mask(input_ids, attention_mask)
         encoding = self.encode(input_ids, attention_mask, token_type_ids, target)
         logits = self.classify(encoding)
-        loss = None if labels is None else F.cross_entropy(logits, labels)
-        loss, auxiliary = self.add_auxiliary(loss, encoding)
+        loss, auxiliary = self.add_auxiliary(class_loss(logits, labels), encoding)
         return PrunedOutput(
             loss=loss,
             logits=logits,
@@ -133,7 +133,11 @@ class PrunedClassifier(PrunedModel):
         hidden = encoding.hidden
         weights = None if self.read else encoding.weights
         finished = hidden.like(self.family.finish(self.base_model, hidden.values))
-        return self.family.head(self.hf_model, self._pool(finished, weights)[:, None])
+        return self._head(self._pool(finished, weights))
+
+    def _head(self, features: Tensor) -> Tensor:
+        """[B, C] logits of what is read [B, d]."""
+        return self.family.head(self.hf_model, features[:, None])
 
     def _pool(self, hidden: Packed, weights: Tensor | None) -> Tensor:
         """[B, d] what the head reads."""
@@ -164,15 +168,31 @@ class PrunedClassifier(PrunedModel):
         if token_type_ids is not None and takes(self.hf_model, "token_type_ids"):
             inputs["token_type_ids"] = token_type_ids
         logits = self._plain_logits(inputs)
-        loss = None if labels is None else F.cross_entropy(logits, labels)
         full = full_counts(attention_mask, self.config.num_hidden_layers)
-        return PrunedOutput(loss=loss, logits=logits, **full)
+        return PrunedOutput(loss=class_loss(logits, labels), logits=logits, **full)
 
     def _plain_logits(self, inputs: dict[str, Tensor]) -> Tensor:
+        settings = {"use_cache": False} if takes(self.hf_model, "use_cache") else {}
         if self.pooling == self.own_pooling:
-            return self.hf_model(**inputs).logits
-        hidden = pack(self.base_model(**inputs).last_hidden_state, inputs["attention_mask"])
-        return self.family.head(self.hf_model, self._pool(hidden, None)[:, None])
+            return self.hf_model(**inputs, **settings).logits
+        states = self.base_model(**inputs, **settings).last_hidden_state
+        return self._head(self._pool(pack(states, inputs["attention_mask"]), None))
+
+
+def class_loss(logits: Tensor, labels: Tensor | None) -> Tensor | None:
+    """Cross-entropy of logits [B, C] and labels [B] or [B, 1]; None without any.
+
+    Raises:
+        ValueError: for labels of another shape.
+    """
+    if labels is None:
+        return None
+    if labels.numel() != len(logits):
+        raise ValueError(
+            f"labels of shape {list(labels.shape)}: valid is [{len(logits)}], one each (of a "
+            "language model the token that follows)"
+        )
+    return F.cross_entropy(logits, labels.view(-1))
 
 
 def _check_chooses(model: PreTrainedModel) -> None:

@@ -17,8 +17,7 @@ def _gpt2_attention_output(block, context, residual):
 
 
 def _gpt2_bias(base, longest):
-    bias = causal_bias(base.config.num_attention_heads, longest, base.ln_f.weight)
-    return [bias] * len(base.h)
+    return [causal_bias(longest, base.ln_f.weight)] * len(base.h)
 
 
 _GPT2 = ClassifierFamily(

@@ -55,7 +55,7 @@ def predict(
     """Classifies texts, packed, one prediction each in their order.
 
     Args:
-        model: as `tsdtp.from_pretrained` gives it.
+        model: as `tsdtp.from_pretrained` gives it; of a compiled one what it was before runs.
         tokenizer: of the model.
         texts: strings, or pairs of them for a pair task; read batch by batch.
         batch_size: texts in a batch; no prediction depends on it.

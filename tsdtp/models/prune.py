@@ -66,6 +66,8 @@ def prune(
     if special_ids is None:
         special_ids = special_of(hf_model, warn=method != "none")
     settings = {"special_ids": special_ids, "auxiliary_weight": auxiliary_weight}
+    if pooling is not None and hf_model.can_generate():
+        raise ValueError(f"pooling={pooling!r}: of a classifier; valid for what writes is None")
     if hf_model.config.is_encoder_decoder:
         return PrunedSeq2Seq(hf_model, pruner, execution, **settings)
     if hf_model.can_generate():
@@ -130,8 +132,10 @@ def build_pruner(
     cls: type[TokenPruner], model: PreTrainedModel, arguments: dict, blocks: int | None = None
 ) -> TokenPruner:
     """Builds a pruner that fits the model; an unknown argument is named with the valid ones."""
-    valid = [n for n in inspect.signature(cls).parameters if n not in ("num_layers", "hidden_size")]
-    if unknown := [name for name in arguments if name not in valid]:
+    parameters = inspect.signature(cls).parameters
+    valid = [n for n in parameters if n not in ("num_layers", "hidden_size")]
+    passes_on = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    if not passes_on and (unknown := [name for name in arguments if name not in valid]):
         valid_names = ", ".join(valid) or "none"
         raise ValueError(
             f"{name_of(cls)} has no argument {', '.join(unknown)}; valid: {valid_names}"

@@ -36,8 +36,9 @@ class PrunedModel(nn.Module, ABC):
         model: the Hugging Face model; its modules are shared, not copied, and whether it is in
             training or evaluation mode stays as it is.
         pruner: what decides; takes the device and the type of the model's weights.
-        execution: "masked", "packed", "hf" (the plain padded Hugging Face forward, unpruned), or
-            None: masked while the pruner learns, which needs its gates; packed otherwise.
+        execution: "masked", "packed", "hf" (the plain padded Hugging Face forward, unpruned; a
+            GPT-2 classifier counts padding on the left as positions there), or None: masked while
+            the pruner learns, which needs its gates; packed otherwise.
         special_ids: token ids that are never dropped; the first token never is.
         backend: of attention, see `tsdtp.attention.attend`.
         auxiliary_weight: of the pruner's auxiliary loss in `loss`.
@@ -132,8 +133,12 @@ class PrunedModel(nn.Module, ABC):
 
     @property
     def generation_config(self) -> GenerationConfig:
-        """The wrapped model's; a pipeline and the Trainer ask."""
+        """The wrapped model's; a pipeline and the Trainer ask, and may replace it."""
         return self.hf_model.generation_config
+
+    @generation_config.setter
+    def generation_config(self, config: GenerationConfig) -> None:
+        self.hf_model.generation_config = config
 
     @property
     def max_positions(self) -> int | None:

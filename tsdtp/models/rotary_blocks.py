@@ -26,15 +26,14 @@ def turned(query: Tensor, key: Tensor, angles: tuple[Tensor, Tensor]) -> tuple[T
     return torch.cat([pair[0], dead[0]]), torch.cat([pair[1], dead[1]])
 
 
-def causal_bias(heads: int, longest: int, like: Tensor) -> Tensor:
-    """[2 * longest - 1, heads] that hides every key behind its query, see `attend`."""
+def causal_bias(longest: int, like: Tensor) -> Tensor:
+    """[2 * longest - 1, 1] that hides every key behind its query, see `attend`."""
     distance = torch.arange(1 - longest, longest, device=like.device)
-    return _hidden(distance > 0, heads)
+    return _hidden(distance > 0)
 
 
-def _hidden(hide: Tensor, heads: int) -> Tensor:
-    bias = torch.zeros(hide.shape[0], device=hide.device).masked_fill(hide, float("-inf"))
-    return bias[:, None].expand(-1, heads)
+def _hidden(hide: Tensor) -> Tensor:
+    return torch.zeros(len(hide), 1, device=hide.device).masked_fill(hide[:, None], float("-inf"))
 
 
 def _modernbert_qkv(block, x):
@@ -45,7 +44,7 @@ def _modernbert_bias(base, longest):
     """Local blocks see so many tokens to each side."""
     config = base.config
     distance = torch.arange(1 - longest, longest, device=base.final_norm.weight.device)
-    local = _hidden(distance.abs() > config.sliding_window, config.num_attention_heads)
+    local = _hidden(distance.abs() > config.sliding_window)
     exporting = torch.compiler.is_exporting()  # a program for texts of any length
     near = not exporting and longest <= config.sliding_window + 1  # nothing is far
     kinds = [block.attention_type for block in base.layers]
@@ -78,8 +77,7 @@ def _llama_feed_forward(block, x):
 
 
 def _llama_bias(base: Module, longest: int) -> list[Tensor]:
-    bias = causal_bias(base.config.num_attention_heads, longest, base.norm.weight)
-    return [bias] * len(base.layers)
+    return [causal_bias(longest, base.norm.weight)] * len(base.layers)
 
 
 def _llama_rotary(base, block, x, positions):

@@ -81,7 +81,7 @@ def describe(model: PrunedModel) -> dict[str, Any]:
         "special_ids": model.special_ids.tolist(),
         "auxiliary_weight": model.auxiliary_weight,
         "blocks": pruner.num_layers,
-        "frozen": pruner.frozen,
+        "frozen": not pruner.trainable and any(True for _ in pruner.parameters()),
         "progress": pruner.progress,
     }
     pooling = getattr(model, "pooling", None)

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
-from tsdtp.models.blocks import find_family
+from tsdtp.models.blocks import Family, find_family
 from tsdtp.models.cross_attention import GATED
 from tsdtp.models.encoder import Encoding
 from tsdtp.models.output import PrunedOutput, counts, full_counts
 from tsdtp.models.pruned import PrunedModel
-from tsdtp.models.seq2seq_blocks import SEQ2SEQ_FAMILIES, Seq2SeqFamily
+from tsdtp.models.seq2seq_blocks import SEQ2SEQ_FAMILIES
 from tsdtp.packing import unpack
 from tsdtp.pruning import TokenPruner
 
@@ -56,7 +56,7 @@ class PrunedSeq2Seq(PrunedModel):
         model.set_attn_implementation(GATED)
 
     @property
-    def family(self) -> Seq2SeqFamily:
+    def family(self) -> Family:
         """How the encoder's blocks split."""
         return find_family(self.config, SEQ2SEQ_FAMILIES)
 

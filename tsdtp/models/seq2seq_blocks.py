@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 
 from tsdtp.models.blocks import Family
-
-
-@dataclass(frozen=True, kw_only=True)
-class Seq2SeqFamily(Family):
-    """A family whose encoder feeds a decoder."""
 
 
 def _marian_embed(encoder, input_ids, token_type_ids, positions):
@@ -52,8 +46,8 @@ def _bart_attention_output(block, context, residual):
 
 def _bart_family(
     embed: Callable, qkv: Callable, output: Callable, feed_forward: Callable, finish: Callable
-) -> Seq2SeqFamily:
-    return Seq2SeqFamily(
+) -> Family:
+    return Family(
         layers=lambda encoder: encoder.layers,
         embed=embed,
         qkv=qkv,
@@ -64,7 +58,7 @@ def _bart_family(
     )
 
 
-def _post_norm(embed: Callable) -> Seq2SeqFamily:
+def _post_norm(embed: Callable) -> Family:
     """Normalised after each residual sum: Marian, BART."""
     return _bart_family(
         embed,
@@ -77,7 +71,7 @@ def _post_norm(embed: Callable) -> Seq2SeqFamily:
     )
 
 
-def _pre_norm(embed: Callable) -> Seq2SeqFamily:
+def _pre_norm(embed: Callable) -> Family:
     """Normalised before each part, and once at the end: mBART."""
     return _bart_family(
         embed,
@@ -116,11 +110,11 @@ def _t5_relative_bias(encoder, longest):
     return [attention.relative_attention_bias(buckets)] * len(encoder.block)
 
 
-SEQ2SEQ_FAMILIES: dict[str, Seq2SeqFamily] = {
+SEQ2SEQ_FAMILIES: dict[str, Family] = {
     "marian": _post_norm(_marian_embed),
     "bart": _post_norm(_bart_embed),
     "mbart": _pre_norm(_bart_embed),
-    "t5": Seq2SeqFamily(
+    "t5": Family(
         layers=lambda encoder: encoder.block,
         embed=_t5_embed,
         qkv=_t5_qkv,

@@ -87,8 +87,8 @@ def teach(
             total = 0.0
             for i in torch.randperm(len(batches), generator=generator).tolist():
                 states = cache.get(i) or _states(model, batches[i], targets[i])
-                if i not in cache and room > 0:
-                    cache[i], room = states, room - sum(s.hidden.nbytes for s in states)
+                if i not in cache and (size := _nbytes(states)) <= room:
+                    cache[i], room = states, room - size
                 loss = _loss(pruner, states)
                 if not loss.isfinite():
                     raise ValueError(f"the loss of teaching is {loss.item()}; try float32")
@@ -156,6 +156,13 @@ def _states(model: PrunedModel, batch: Batch, target: Tensor) -> list[TokenState
     finally:
         hook.remove()
     return states
+
+
+def _nbytes(states: list[TokenState]) -> int:
+    """What they hold in memory; the layers share a part of it."""
+    tensors = [v for s in states for v in vars(s).values() if isinstance(v, Tensor)]
+    storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}
+    return sum(storages.values())
 
 
 def _loss(pruner: TokenPruner, states: list[TokenState]) -> Tensor:

@@ -45,8 +45,10 @@ def batches_of(
         batch_size: of texts.
 
     Raises:
-        ValueError: for no data, one batch alone, or texts without a tokenizer.
+        ValueError: for no data, one batch alone, batches of none, or texts without a tokenizer.
     """
+    if batch_size < 1:
+        raise ValueError(f"batch_size={batch_size}: valid is 1 or more")
     batches = list(several(data))
     if tokenizer is not None:
         texts = cast(list[Text], batches)
@@ -55,7 +57,7 @@ def batches_of(
         # A translator takes no token types, whatever its tokenizer gives.
         batches = [{k: v for k, v in batch.items() if takes(model, k)} for batch in given]
     if not batches:
-        raise ValueError("no data to learn from; valid: batches, or texts and a tokenizer")
+        raise ValueError("no data; valid: batches, or texts and a tokenizer")
     if not isinstance(batches[0], Mapping):
         raise ValueError("texts need their tokenizer: tokenizer=...")
     return cast(list[Batch], batches)

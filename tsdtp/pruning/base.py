@@ -6,6 +6,7 @@ import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
 from types import MappingProxyType
 from typing import Any
 
@@ -80,6 +81,9 @@ class TokenPruner(nn.Module, ABC):
             given.apply_defaults()  # they may be others in a later version
             sizes = ("self", "num_layers", "hidden_size")
             own = {name: value for name, value in given.arguments.items() if name not in sizes}
+            for name, parameter in given.signature.parameters.items():
+                if parameter.kind is parameter.VAR_KEYWORD:  # what a class passes on to its base
+                    own |= own.pop(name)
             if own.get("layers") is not None:
                 own["layers"] = list(own["layers"])  # json knows no range
             object.__setattr__(pruner, "arguments", own)
@@ -96,7 +100,7 @@ class TokenPruner(nn.Module, ABC):
     ) -> None:
         super().__init__()
         name = type(self).__name__
-        if budget is not None and not (isinstance(budget, int | float) and 0 < budget <= 1):
+        if budget is not None and not (isinstance(budget, Real) and 0 < budget <= 1):
             raise ValueError(f"pruning.budget={budget!r}: valid is a fraction in (0, 1], or null")
         if budget is not None and self.search is None:
             raise ValueError(f"{name} has no budget to set; valid: pruning.budget=null")
@@ -104,7 +108,7 @@ class TokenPruner(nn.Module, ABC):
             raise ValueError(f"pruning.soft_until={soft_until!r}: valid is 0 to 1")
         check_fuse(fuse)
         layers = range(num_layers - 1) if layers is None else layers
-        if wrong := [i for i in layers if not 0 <= i < num_layers]:
+        if wrong := [i for i in layers if not (isinstance(i, Integral) and 0 <= i < num_layers)]:
             raise ValueError(f"pruning.layers={wrong}: valid are 0 to {num_layers - 1}")
         self.num_layers, self.layers = num_layers, sorted(set(layers))
         self.budget, self.fuse, self.soft_until = budget, fuse, soft_until
@@ -168,3 +172,9 @@ class TokenPruner(nn.Module, ABC):
         if self.fuse != "similar":
             return torch.zeros_like(lengths)
         return similarity_flops(lengths, hidden_size)
+
+
+def check_positive(name: str, value: float) -> None:
+    """Raises ValueError for a setting that is not above 0."""
+    if not value > 0:
+        raise ValueError(f"pruning.{name}={value}: valid is > 0")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from tsdtp.pruning.base import TokenPruner
+from tsdtp.pruning.base import TokenPruner, check_positive
 from tsdtp.pruning.rules import (
     dynamic_threshold,
     logistic_noise,
@@ -42,8 +42,8 @@ class HybridPruner(TokenPruner):
         budget: see `TokenPruner`.
 
     Raises:
-        ValueError: for a gamma that is not positive, or one to be learned with nothing to weigh
-            against.
+        ValueError: for a gamma or temperature that is not positive, a gamma to be learned with
+            nothing to weigh against, or a decay that is none.
     """
 
     needs_target = True
@@ -69,6 +69,9 @@ class HybridPruner(TokenPruner):
     ) -> None:
         if gamma <= 0:
             raise ValueError(f"pruning.gamma={gamma}: valid is > 0 (without task attention: dtp)")
+        check_positive("temperature", temperature)
+        if not 0 <= decay <= 1:
+            raise ValueError(f"pruning.decay={decay}: valid is 0 to 1")
         if learn_gamma and not own_attention:
             raise ValueError(
                 "pruning.learn_gamma=true: valid with pruning.own_attention=true alone"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from tsdtp.pruning.base import TokenPruner
+from tsdtp.pruning.base import TokenPruner, check_positive
 from tsdtp.pruning.rules import mean_of
 from tsdtp.pruning.state import Decision, TokenState
 
@@ -35,7 +35,7 @@ class LearnedThreshold(TokenPruner):
         budget: see `TokenPruner`.
 
     Raises:
-        ValueError: for a threshold that is not positive.
+        ValueError: for a threshold or temperature that is not positive.
     """
 
     needs_attention = True
@@ -53,8 +53,8 @@ class LearnedThreshold(TokenPruner):
         layers: Sequence[int] | None = None,
         budget: float | None = None,
     ) -> None:
-        if threshold <= 0:
-            raise ValueError(f"pruning.threshold={threshold}: valid is > 0")
+        check_positive("threshold", threshold)
+        check_positive("temperature", temperature)
         super().__init__(num_layers, layers, budget, strictness=0.0, soft_until=soft_until)
         self.temperature, self.rate = temperature, rate
         depths = torch.tensor([(layer + 1) / num_layers for layer in self.layers])

@@ -7,7 +7,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from tsdtp.pruning.base import TokenPruner
+from tsdtp.pruning.base import TokenPruner, check_positive
 from tsdtp.pruning.rules import logistic_noise, mean_of, straight_through
 from tsdtp.pruning.state import Decision, TokenState
 
@@ -36,6 +36,9 @@ class Transkimmer(TokenPruner):
         soft_until: see `TokenPruner`.
         layers: see `TokenPruner`.
         budget: see `TokenPruner`.
+
+    Raises:
+        ValueError: for a temperature that is not positive.
     """
 
     search = (-16.0, 16.0)
@@ -50,6 +53,7 @@ class Transkimmer(TokenPruner):
         layers: Sequence[int] | None = None,
         budget: float | None = None,
     ) -> None:
+        check_positive("temperature", temperature)
         super().__init__(num_layers, layers, budget, strictness=0.0, soft_until=soft_until)
         self.temperature = temperature
         self.predictors = nn.ModuleDict(

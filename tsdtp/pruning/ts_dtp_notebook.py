@@ -41,7 +41,8 @@ class TsDtpNotebook(TokenPruner):
     ) -> None:
         super().__init__(num_layers, layers, budget, strictness=-k)
         self.gamma = gamma
-        self.feature_layer = nn.Linear(hidden_size, task_feature_dim).requires_grad_(False)
+        self.feature_layer = nn.Linear(hidden_size, task_feature_dim)
+        self.requires_grad_(False)
 
     def decide(self, state: TokenState) -> Decision:
         """Hard comparison with mean - k * std, as published."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from tiny import make_batch, make_model
 
 import tsdtp
@@ -21,6 +22,7 @@ def test_three_candidates_are_measured_and_the_model_stays_as_it_was(training):
     measured = tsdtp.measure_speed(model, batches, **QUICK)
     assert measured["flops_ratio"] == spent_ratio(model, batches)
     assert measured["speed"]["examples"] == 8 and measured["speed"]["vs_hf"] > 0
+    assert measured["speed"]["batch_size"] == 6, "of the larger batch"
     memory = measured["memory"]
     assert memory["peak_mib"] < memory["hf_peak_mib"] and memory["vs_packed"] > 1
     assert model.training is training and model.execution == "masked"
@@ -35,3 +37,7 @@ def test_texts_come_in_batches_of_the_size_asked_for():
     assert per_batch == pytest.approx(2), "two batches of two texts"
     with pytest.raises(ValueError, match="texts need their tokenizer"):
         tsdtp.measure_speed(model, TEXTS)
+    with pytest.raises(ValueError, match="batch_size=0: valid is 1 or more"):
+        tsdtp.measure_speed(model, TEXTS, tokenizer, batch_size=0)
+    with pytest.raises(ValueError, match="a compiled model cannot be taken apart"):
+        tsdtp.measure_speed(torch.compile(model), TEXTS, tokenizer)  # pyright: ignore

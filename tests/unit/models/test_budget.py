@@ -7,6 +7,7 @@ import torch
 from tiny import make_batch, make_model
 
 import tsdtp
+from tsdtp.models import budget as budgets
 from tsdtp.models.budget import packed_evaluation, spent_ratio
 
 BATCHES = [make_batch(seed=s) for s in range(4)]
@@ -52,6 +53,16 @@ def test_the_whole_budget_keeps_all(method):
     assert model.pruner.strictness.item() == model.pruner.keep_all
     out = model.eval()(**BATCHES[0])
     assert torch.equal(out.tokens_kept[-1], out.tokens_entered)
+
+
+@pytest.mark.parametrize("method", ["topk", "ltp"])
+def test_a_budget_above_what_the_whole_model_spends_keeps_all_at_once(method, monkeypatch):
+    model = pruned(method, budget=0.99)
+    passes = []
+    monkeypatch.setattr(budgets, "spent_ratio", lambda *a: passes.append(a) or spent_ratio(*a))
+    assert tsdtp.calibrate(model, BATCHES) < 0.99
+    assert model.pruner.strictness.item() == model.pruner.keep_all
+    assert len(passes) < 9, "no bisection of what cannot be had"
 
 
 def test_an_unreachable_budget_names_the_floor():
@@ -125,4 +136,6 @@ def test_the_strictness_survives_a_batch_that_fails():
     empty = {**BATCHES[0], "attention_mask": torch.zeros_like(BATCHES[0]["attention_mask"])}
     with pytest.raises(ValueError, match="needs at least one token"):
         tsdtp.calibrate(model, [*BATCHES, empty])
+    with pytest.raises(ValueError, match="needs at least one token"):
+        tsdtp.calibrate(model, [*BATCHES, empty], budget=1.0)
     assert torch.equal(model.pruner.strictness, before)

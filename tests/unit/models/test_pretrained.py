@@ -78,6 +78,28 @@ def test_a_method_of_another_package_comes_back(tmp_path, batch):
         tsdtp.prune(make_model("bert"), EveryOther, k=1)
 
 
+class Every(EveryOther):
+    """Passes on what it does not know itself."""
+
+    def __init__(self, num_layers: int, hidden_size: int, nth: int = 2, **others) -> None:
+        super().__init__(num_layers, hidden_size, **others)
+        self.nth = nth
+
+
+def test_a_method_that_passes_its_arguments_on_comes_back(tmp_path):
+    model = tsdtp.prune(make_model("bert"), Every, start=1)
+    again = tsdtp.from_pretrained(model.save_pretrained(tmp_path)).pruner
+    assert isinstance(again, Every) and (again.start, again.nth) == (1, 2)
+
+
+@pytest.mark.parametrize("method", ["ts_dtp", "ts_dtp_notebook"])
+def test_weights_frozen_one_by_one_come_back_frozen(method, tmp_path):
+    model = tsdtp.prune(make_model("bert"), method, special_ids=[SPECIAL])
+    for weight in model.pruner.parameters():
+        weight.requires_grad = False
+    assert not tsdtp.from_pretrained(model.save_pretrained(tmp_path)).pruner.trainable
+
+
 def test_how_far_a_pruner_has_learnt_comes_back(tmp_path):
     model = tsdtp.prune(make_model("bert"), "ts_dtp", soft_until=0.5)
     model.pruner.requires_grad_(False)

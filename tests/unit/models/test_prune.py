@@ -6,7 +6,16 @@ import warnings
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny import FAMILIES, LENGTHS, SPECIAL, make_batch, make_model, make_seq2seq, on_the_left
+from tiny import (
+    FAMILIES,
+    LENGTHS,
+    SPECIAL,
+    make_batch,
+    make_lm,
+    make_model,
+    make_seq2seq,
+    on_the_left,
+)
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -143,6 +152,43 @@ def test_labels_give_the_loss(batch):
     out = model(**batch, labels=LABELS)
     expected = F.cross_entropy(out.logits, LABELS) + 0.5 * out.auxiliary_loss
     torch.testing.assert_close(out.loss, expected)
+
+
+@pytest.mark.parametrize("execution", ["packed", "hf"])
+def test_labels_may_stand_in_a_column_but_are_one_each(batch, execution):
+    model = tsdtp.prune(make_model("bert"), "none", execution=execution)
+    expected = model(**batch, labels=LABELS).loss
+    assert torch.equal(model(**batch, labels=LABELS[:, None]).loss, expected)
+    with pytest.raises(ValueError, match=r"labels of shape \[6, 2\]: valid is \[6\], one each"):
+        model(**batch, labels=LABELS[:, None].expand(-1, 2))
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments", "message"),
+    [
+        ("ts_dtp", {"temperature": 0.0}, "pruning.temperature=0.0: valid is > 0"),
+        ("transkimmer", {"temperature": -1.0}, "pruning.temperature=-1.0: valid is > 0"),
+        ("ltp", {"temperature": 0}, "pruning.temperature=0: valid is > 0"),
+        ("ts_dtp", {"decay": 1.5}, "pruning.decay=1.5: valid is 0 to 1"),
+        ("topk", {"layers": [1.5]}, r"pruning.layers=\[1.5\]: valid are 0 to 3"),
+    ],
+)
+def test_arguments_without_sense_are_refused(method, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        tsdtp.prune(make_model("bert"), method, **arguments)
+
+
+def test_what_writes_has_no_pooling():
+    with pytest.raises(ValueError, match="pooling='mean': of a classifier"):
+        tsdtp.prune(make_lm("gpt2"), "topk", pooling="mean")
+
+
+def test_the_plain_forward_of_a_decoder_keeps_no_keys_and_values(batch):
+    model, kept = tsdtp.prune(make_model("gpt2"), "none", execution="hf"), []
+    base = model.base_model
+    base.register_forward_hook(lambda _, __, output: kept.append(output.past_key_values))
+    model(**batch)
+    assert kept == [None], "or the baseline's memory would be that of writing"
 
 
 def test_weights_are_shared():

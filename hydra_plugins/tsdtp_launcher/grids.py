@@ -21,14 +21,17 @@ from tsdtp.cli.launch import listing
 from tsdtp.cli.plan import Planned, check_code, is_dry, make_plan, starts_first, to_run
 from tsdtp.cli.sweep import expand, load_sweep
 from tsdtp.jobs.job import Job, State
-from tsdtp.report.frame import mark
-from tsdtp.report.sweep import SWEEP_NAME
+from tsdtp.report.sweep import SWEEP_NAME, trained
 from tsdtp.results import write_atomic
 
 
 @runtime_checkable
 class RunsPlans(Protocol):
     """A launcher that takes a plan as a whole. Hydra loads a plugin twice, so no class will do."""
+
+    def check_plan(self, cells: Sequence[Planned]) -> None:
+        """Raises ConfigError where the machine has no place for it."""
+        ...
 
     def run_plan(self, cells: Sequence[Planned]) -> list[Job]:
         """Runs it."""
@@ -62,6 +65,8 @@ class GridsSweeper(Sweeper):
             cells = make_plan(jobs, lambda o: loader.load_sweep_config(master, o))
             if not is_dry(cells):
                 check_code(cells)
+                if isinstance(self.launcher, RunsPlans):  # what is refused shall replace nothing
+                    self.launcher.check_plan(cells)
                 self._write_manifest(cells, arguments)
             failed = self._run(cells)
         except ConfigError as error:
@@ -73,7 +78,7 @@ class GridsSweeper(Sweeper):
         folder = self.config.hydra.sweep.dir
         words = ["tsdtp", "sweep", f"sweep={self.preset}", f"dir={folder}", *arguments]
         manifest: dict[str, Any] = {"name": Path(self.preset).stem, "command": shlex.join(words)}
-        old = {cell.name: mark(cell.record) for cell in to_run(cells) if cell.record}
+        old = {cell.name: trained(cell.record) for cell in to_run(cells) if cell.record}
         known = [{"replaces": old[cell.name]} if cell.name in old else {} for cell in cells]
         manifest["cells"] = [c.cell() | more for c, more in zip(cells, known, strict=True)]
         write_atomic(Path(folder) / SWEEP_NAME, json.dumps(manifest, indent=2) + "\n")

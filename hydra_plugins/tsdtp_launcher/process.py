@@ -14,8 +14,8 @@ from omegaconf import DictConfig
 
 from tsdtp.cli.check import exit_with
 from tsdtp.cli.config import ConfigError
-from tsdtp.cli.launch import launch
-from tsdtp.cli.plan import Planned, make_plan
+from tsdtp.cli.launch import launch, places_for
+from tsdtp.cli.plan import Planned, make_plan, to_run
 from tsdtp.jobs.job import Job, State
 from tsdtp.results import main_metric, read_record
 
@@ -43,6 +43,11 @@ class ProcessLauncher(Launcher):
         """What the jobs are and which of them have to run."""
         loader, master = self.context.config_loader, self.config
         return make_plan(job_overrides, lambda o: loader.load_sweep_config(master, o))
+
+    def check_plan(self, cells: Sequence[Planned]) -> None:
+        """Raises ConfigError where the machine has no place for what is to run."""
+        if chosen := to_run(cells):
+            places_for(chosen, self.slots)
 
     def run_plan(self, cells: Sequence[Planned]) -> list[Job]:
         """Runs a plan."""

@@ -53,6 +53,11 @@ BROKEN = {
         ["no such key: pruning.gama", "did you mean gamma?"],
     ),
     "sweep/empty": ("common: []\n", ["grids"]),
+    "sweep/comon": ("comon: []\ngrids: {seed: 0}\n", ["no such key: comon", "common?"]),
+    "experiment/maybe": (
+        "# @package _global_\noverwrite: maybe\n",
+        ["overwrite=maybe: valid are true and false"],
+    ),
 }
 
 

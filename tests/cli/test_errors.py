@@ -77,6 +77,28 @@ WRONG = {
         ["validate_every=null", "callbacks=early_stop"],
         ["validate_every=null", "early_stop"],
     ),
+    "no truth": (["overwrite=no"], ["overwrite=no: valid are true and false"]),
+    "no truth of a method's": (
+        ["pruning=ts_dtp", "pruning.embedding_features=off"],
+        ["pruning.embedding_features=off: valid are true and false"],
+    ),
+    "nothing to go on with": (["ckpt_path=last", "epochs=0"], ["nothing is trained", "above 0"]),
+    "taught by itself": (
+        ["model.init_from=unpruned"],
+        ["would start or learn from itself", "null"],
+    ),
+    "unknown part of generated data": (
+        ["task.data.evaluate_on=holdot"],
+        ["holdot", "validation, test, holdout"],
+    ),
+    "no beams": (
+        ["task=synthetic_translation", "model=tiny_marian", "task.generation.num_beams=0"],
+        ["num_beams=0", "1 or more"],
+    ),
+    "resampled by halves": (
+        ["task=synthetic_translation", "model=tiny_marian", "task.bootstrap=0.5"],
+        ["bootstrap=0.5", "0 or more"],
+    ),
     "mandatory value": (["task=text_classification"], ["no value given", "task.data.local_dir"]),
 }
 
@@ -92,6 +114,21 @@ def test_says_what_is_wrong_and_what_is_valid(tsdtp, name):
     assert 1 <= len(message) <= 2, outcome.err
     for words in expected:
         assert words in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("batchsize: 8", "no such key: batchsize (did you mean batch_size?)"),
+        ("teaching: {example: 10}", "no such key: teaching.example (did you mean examples?)"),
+        ("teacher: {sampled: 'no'}", "teacher.sampled=no: valid are true and false"),
+    ],
+)
+def test_an_experiment_that_would_change_nothing_is_refused(tsdtp, text, words):
+    Path("mine/experiment").mkdir(parents=True)
+    Path("mine/experiment/typo.yaml").write_text(f"# @package _global_\n{text}\n")
+    outcome = tsdtp("train", "--config-dir=mine", "experiment=typo", *FAST)
+    assert outcome.code == 2 and words in outcome.err
 
 
 def test_a_model_file_that_lacks_keys(tsdtp):

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
 from tiny import FAST
 
+from tsdtp.report.frame import to_frame
 from tsdtp.results import RECORD_NAME, read_record
 from tsdtp.tasks.classification import ClassificationTask
 
@@ -96,6 +99,19 @@ def test_another_training_is_not_gone_on_with(tsdtp, named):
     assert f"{LAST}: of a training with other settings (optim.lr: 5e-05 -> 0.5)" in line
     longer = tsdtp("train", *TRAINED, "epochs=2", "hardware=cpu_bf16", f"ckpt_path={named}")
     assert longer.code == 0 and "epoch 1/2" not in longer.out, "how long and where may change"
+
+
+def test_a_checkpoint_of_other_code_is_not_gone_on_with_unasked(tsdtp):
+    assert tsdtp("train", *TRAINED).code == 0
+    checkpoint = torch.load(LAST, weights_only=True)
+    checkpoint["parts"][-1] |= {"commit": "feedfacefeed", "code": "000000000000"}
+    torch.save(checkpoint, LAST)
+    longer = ("train", *TRAINED, "epochs=2", f"ckpt_path={LAST}")
+    line = one_line(tsdtp(*longer))
+    assert "made by other code (feedfacef" in line and "changed_code=keep goes on with it" in line
+    assert tsdtp(*longer, "changed_code=keep").code == 0
+    (row,) = to_frame([read_record(RUN)]).to_dict("records")
+    assert re.match(r"feedfacefe .*, then [0-9a-f]{10} ", row["trained_by"])
 
 
 def test_a_training_that_has_gone_further_is_not_gone_on_with(tsdtp):
@@ -200,6 +216,16 @@ def test_a_full_disk_at_the_record(tsdtp, monkeypatch, first):
     assert not list(RUN.glob("*metrics.json*")), "no half record, none of other weights"
     assert tsdtp("train", *FAST).code == 0
     assert read_record(RUN).provenance["config"]["batch_size"] == 32
+
+
+def test_a_full_disk_at_a_second_measurement_leaves_the_first(tsdtp, trained, monkeypatch):
+    folder = trained()
+    before = (folder / RECORD_NAME).read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr("tsdtp.cli.eval.write_record", Mock(side_effect=OSError("full")))
+        outcome = tsdtp("eval", f"run={folder}", "in_place=true")
+    assert outcome.code == 2 and "full" in outcome.err
+    assert (folder / RECORD_NAME).read_bytes() == before
 
 
 def test_a_damaged_record(tsdtp, trained):

@@ -137,6 +137,30 @@ def test_what_does_not_make_the_result_does_not_make_it_another_run():
     assert same["none"].status is Status.DONE
 
 
+def test_folders_that_are_not_read_make_no_other_run(tmp_path):
+    real = [*NONE, "task=sst2", "model=minilm_l6"]
+    finish(plan(real)["none"])
+    elsewhere = ("task.data.local_dir=x", "model.local_dir=y", "task.data.cache_dir=z")
+    assert plan(real, more=elsewhere)["none"].status is Status.DONE, "it comes from the hub"
+    local = [*real, "task.data.source=local", "task.data.local_dir=mine"]
+    finish(plan(local)["none"])
+    same = f"task.data.local_dir={tmp_path}/mine"
+    assert plan(local, more=(same,))["none"].status is Status.DONE
+    assert plan(local, more=("task.data.local_dir=other",))["none"].status is Status.CHANGED
+
+
+def test_a_seed_of_one_cell_is_not_anothers():
+    jobs = [["pruning=none", "seed=1"], ["pruning=none"]]
+    with initialize_config_dir(config_dir(), version_base=HYDRA_VERSION_BASE):
+        cells = make_plan(jobs, lambda job: compose("train", job, return_hydra_config=True))
+    assert sorted(cell.settings["seed"] for cell in cells) == [0, 1]
+
+
+def test_a_run_took_what_its_parts_took():
+    finish(plan(NONE)["none"], earlier=[{"seconds": 30.0}])
+    assert plan(NONE)["none"].seconds == 90.0
+
+
 def test_a_setting_that_is_younger_than_a_run_does_not_make_it_another():
     cell = plan([*NONE, "task=multi30k"])["none"]
     older = copy.deepcopy(dict(cell.settings))

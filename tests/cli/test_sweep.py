@@ -90,7 +90,18 @@ def test_what_was_to_be_replaced_and_failed_is_a_gap(tsdtp, tmp_path):
     assert sweep("optim.lr=1e38", "optim.warmup=0").code == 1
     assert "0 of 1 runs finished" in tables.read_text()
     assert "left out: this sweep was to replace it, and has not" in tables.read_text()
+    (old,) = Path("outputs/sweeps/one").rglob("metrics.json")
+    again = ("in_place=true", "quality=false", "hardware.threads=1")
+    assert tsdtp("eval", f"run={old.parent}", *again).code == 0
+    assert "this sweep was to replace it" in tsdtp("report", "outputs/sweeps/one").out
     assert sweep().code == 0 and "1 of 1 runs finished" in tables.read_text()
+
+
+def test_a_sweep_that_the_machine_has_no_place_for_replaces_nothing(sweep):
+    FOLDER.mkdir(parents=True)
+    outcome = sweep('hydra.launcher.slots=["999"]')
+    assert outcome.code == 2 and "hydra.launcher.slots" in outcome.err
+    assert not (FOLDER / "sweep.json").exists()
 
 
 def test_a_dry_run_is_dry_however_it_is_written_and_in_any_folder(tsdtp, monkeypatch):

@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 from tiny import FAST, REPOSITORY
 
-from tsdtp.cli import trials
+from tsdtp.cli import trials, tune
 from tsdtp.cli.check import user_folder
 from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, config_dir
 from tsdtp.cli.tune import Search
@@ -53,6 +53,7 @@ def test_draws_what_the_space_holds(study):
         ("trials: ten", "trials=ten: valid is 1 or more"),
         ("hopeless: -1", "hopeless=-1: valid is 0 or more"),
         ("sampler_seed: x", "sampler_seed=x"),
+        ("trails: 9", r"no such key: trails \(did you mean trials\?\)"),
     ],
 )
 def test_a_search_that_cannot_be_made_is_refused(tmp_path, wrong, words):
@@ -60,6 +61,20 @@ def test_a_search_that_cannot_be_made_is_refused(tmp_path, wrong, words):
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump({**preset, **yaml.safe_load(wrong)}))
     with pytest.raises(ConfigError, match=words):
         load_settings([f"hparams={tmp_path}/mine.yaml"])
+
+
+def test_a_search_that_lacks_a_key_is_refused(tmp_path):
+    (tmp_path / "mine.yaml").write_text("trials: 3\nspace: {}\n")
+    with pytest.raises(ConfigError, match="no value given for sampler, cost, hopeless"):
+        load_settings([f"hparams={tmp_path}/mine.yaml"])
+
+
+def test_another_file_behind_the_same_words_is_another_search(tmp_path, monkeypatch):
+    search = Search(load_settings([]), [])
+    before = search.searched
+    monkeypatch.setattr(tune, "compose", lambda *_: OmegaConf.create({"batch_size": 7}))
+    after = search.searched
+    assert [key for key in before if before[key] != after[key]] == ["configs"]
 
 
 def test_the_same_seed_draws_the_same(tmp_path):

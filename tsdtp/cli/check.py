@@ -20,7 +20,12 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from tsdtp.cli.check_measuring import check_measuring
-from tsdtp.cli.check_values import check_changed_code, check_threads, check_variant
+from tsdtp.cli.check_values import (
+    check_changed_code,
+    check_model_file,
+    check_threads,
+    check_variant,
+)
 from tsdtp.cli.config import (
     HYDRA_VERSION_BASE,
     ConfigError,
@@ -29,7 +34,7 @@ from tsdtp.cli.config import (
     missing_extra,
     quoted,
 )
-from tsdtp.cli.keys import check_targets, places_of, unknown_key
+from tsdtp.cli.keys import check_keys, check_targets, places_of, unknown_key
 
 
 class MissingExtraError(ConfigError):
@@ -58,7 +63,7 @@ def check_command(config_name: str, arguments: Sequence[str]) -> None:
         return
     own = user_folder(options.config_dir)
     with initialize_config_dir(config_dir(), version_base=HYDRA_VERSION_BASE):
-        variants = _variants(parse(options.overrides))
+        variants, defaults = _variants(parse(options.overrides)), composed(config_name, own)
         for variant in {tuple(seedless(each)[0]): each for each in variants}.values():
             config = composed(config_name, [*own, *variant])
             check_variant(config.get("variant"))
@@ -66,6 +71,9 @@ def check_command(config_name: str, arguments: Sequence[str]) -> None:
             check_changed_code(config.get("changed_code", "ask"))
             check_measuring(config)
             check_targets(config)
+            if "model" in config:
+                check_model_file(config)
+            check_keys(config, defaults)
 
 
 def user_folder(folder: str | Path | None) -> list[str]:

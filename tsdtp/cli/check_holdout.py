@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from tsdtp.cli.config import leaves
-from tsdtp.cli.identity import Settings, held_record, other_teachers, start_path
+from tsdtp.cli.identity import Settings, held_record, other_teachers, rows_of, start_path
 
 # By the source of the rows: where they are, and what says which of them are learnt. The run's own
 # seed does not: all take the same rows.
@@ -44,8 +43,5 @@ def holdout_faults(settings: Settings) -> Iterator[str]:
 
 
 def _data(settings: Settings) -> dict[str, Any]:
-    """The data's settings by their dotted keys, wherever the user is."""
-    data = dict(leaves(settings["task"]["data"], "."))
-    if data.get("local_dir"):
-        data["local_dir"] = str(Path(data["local_dir"]).resolve())
-    return data
+    """The data's settings by their dotted keys."""
+    return dict(leaves(rows_of(settings["task"]["data"]), "."))

@@ -12,6 +12,8 @@ _LEAST = {
     "benchmark.rounds": 2,  # or there is no spread
     **{f"budget_schedule.{key}": 1 for key in ("examples", "final_examples")},
     "eval_batch_size": 1,
+    **{f"task.generation.{key}": 1 for key in ("num_beams", "max_new_tokens")},
+    "task.bootstrap": 0,
 }
 _CHOICES = {
     "benchmark.order": ("plain", "sorted"),

@@ -51,9 +51,14 @@ def check_changed_code(word: object) -> None:
 
 
 def check_filled(config: DictConfig) -> None:
-    """Raises ConfigError for values, or keys of a model's file, that the user has not given."""
+    """Raises ConfigError for values that the user has not given."""
     if missing := sorted(OmegaConf.missing_keys(config)):
         raise ConfigError(f"no value given for {', '.join(missing)}")
+    check_model_file(config)
+
+
+def check_model_file(config: DictConfig) -> None:
+    """Raises ConfigError for keys that a model's file, perhaps the user's own, does not have."""
     example = OmegaConf.load(f"{config_dir()}/model/own.yaml")
     wanted = [f"model.{key}" for key in example if key not in config.model]
     if missing := [key for key in wanted if key not in LATER]:

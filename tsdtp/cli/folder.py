@@ -13,7 +13,7 @@ from tsdtp.cli.config import ConfigError
 from tsdtp.cli.identity import Settings, Status, changed, inspect_run
 from tsdtp.cli.other_code import other_code
 from tsdtp.provenance import code_digest, code_state
-from tsdtp.results import RECORD_NAME, RunRecord
+from tsdtp.results import RECORD_NAME, RunRecord, write_atomic
 
 LOCK_NAME = ".run.lock"
 PREVIOUS_NAME = "metrics.previous.json"
@@ -93,3 +93,9 @@ def put_aside(folder: Path) -> None:
     """Moves an old record to where no report looks: none may outlive the weights it tells of."""
     if (folder / RECORD_NAME).is_file():
         os.replace(folder / RECORD_NAME, folder / PREVIOUS_NAME)
+
+
+def copy_aside(folder: Path) -> None:
+    """Keeps an old record beside the one that is to replace it."""
+    if (folder / RECORD_NAME).is_file():
+        write_atomic(folder / PREVIOUS_NAME, (folder / RECORD_NAME).read_bytes())

@@ -34,10 +34,25 @@ def identity_hash(settings: Settings) -> str:
 
 
 def _own(settings: Settings) -> dict[str, Any]:
-    """The settings that make a run; of its callbacks those that do more than to keep its state."""
+    """The settings that make a run; of its callbacks those that do more than to keep its state.
+
+    Where a model's files lie is none: its name says which they are.
+    """
     own = {k: v for k, v in settings.items() if k not in NOT_IDENTITY}
+    if "local_dir" in own.get("model", {}):
+        own["model"] = {k: v for k, v in own["model"].items() if k != "local_dir"}
+    if "data" in own.get("task", {}):
+        own["task"] = {**own["task"], "data": rows_of(own["task"]["data"])}
     acting = {k: v for k, v in (settings.get("callbacks") or {}).items() if k != "checkpoint"}
     return {**own, "callbacks": acting} if acting else own
+
+
+def rows_of(data: Settings) -> dict[str, Any]:
+    """What says which rows are read: no cache, no folder that is not read, wherever the user is."""
+    own = {k: v for k, v in data.items() if k not in ("cache_dir", "local_dir")}
+    if data.get("source") == "local" and data.get("local_dir"):
+        own["local_dir"] = str(Path(data["local_dir"]).resolve())
+    return own
 
 
 def changed(recorded: Settings, settings: Settings, most: int = 4) -> str:

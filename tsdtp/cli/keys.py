@@ -1,4 +1,7 @@
-"""Whether a config's keys fit: those beside a `_target_` its signature, others the defaults."""
+"""Whether a config's keys fit: those beside a `_target_` its signature, others the defaults.
+
+And whether what is true or false there is so here.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeGuard
 
 from hydra._internal.utils import _locate  # `get_class` logs the error as well
-from omegaconf import DictConfig
+from omegaconf import DictConfig, Node
 
 from tsdtp.cli.config import LATER, ConfigError
 
@@ -46,6 +49,8 @@ def _mismatches(
     named = {
         name: p for name, p in parameters.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
     }
+    for key in (key for key in keys if key in named and named[key].annotation in (bool, "bool")):
+        yield from _no_truth(f"{path}.{key}", node._get_node(key))
     if all(p.kind is not p.VAR_KEYWORD for p in parameters.values()):
         valid = [name for name in named if name not in GIVEN]
         yield from (unknown_key(f"{path}.{key}", valid) for key in keys if key not in named)
@@ -70,9 +75,10 @@ def key_faults(config: DictConfig, defaults: DictConfig, path: str = "") -> Iter
 
     Hydra lets a file add any key at all: a misspelt one in an experiment would change nothing.
     """
-    for key in (str(key) for key in [*config, *(k for k in defaults if k not in config)]):
+    known = [*defaults]  # those without a value included
+    for key in (str(key) for key in [*config, *(k for k in known if k not in config)]):
         place = f"{path}.{key}".lstrip(".")
-        if key not in defaults:
+        if key not in known:
             yield unknown_key(place, defaults)
         elif key not in config:
             if place not in LATER:
@@ -81,6 +87,33 @@ def key_faults(config: DictConfig, defaults: DictConfig, path: str = "") -> Iter
             mine, theirs = config._get_node(key), defaults._get_node(key)
             if _is_plain(mine) and _is_plain(theirs):
                 yield from key_faults(mine, theirs, place)
+
+
+def check_keys(config: DictConfig, defaults: DictConfig) -> None:
+    """Every key must be one of the defaults', and what is a truth value there must be one.
+
+    Raises:
+        ConfigError: names the first key that is not, and what is valid.
+    """
+    for fault in (*key_faults(config, defaults), *truth_faults(config, defaults)):
+        raise ConfigError(fault)
+
+
+def truth_faults(config: DictConfig, defaults: DictConfig, path: str = "") -> Iterator[str]:
+    """A line for each word where the defaults have true or false: any word at all would be true."""
+    for key in (str(key) for key in config if key in defaults):
+        place = f"{path}.{key}".lstrip(".")
+        mine, theirs = config._get_node(key), defaults._get_node(key)
+        if _is_node(mine) and _is_node(theirs):
+            yield from truth_faults(mine, theirs, place)
+        elif isinstance(theirs, Node) and isinstance(theirs._value(), bool):
+            yield from _no_truth(place, mine)
+
+
+def _no_truth(place: str, node: Any) -> Iterator[str]:
+    value = node._value() if isinstance(node, Node) else node
+    if not isinstance(value, bool | None) and not node._is_interpolation():
+        yield f"{place}={value}: valid are true and false"
 
 
 def places_of(path: str, config: DictConfig) -> list[str]:

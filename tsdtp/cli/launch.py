@@ -75,7 +75,7 @@ def launch(
     _announce(cells, chosen)
     if not chosen:
         return jobs
-    places = choose_slots([cell.settings["hardware"] for cell in chosen], slots)
+    places = places_for(chosen, slots)
     pool = Pool(places, {"TSDTP_CODE": code_digest()}, grace, IMPORTS)
     try:
         with terminate_as_interrupt(), Board(jobs, log, len(places)) as board:
@@ -139,6 +139,11 @@ def run_job(
     return Job(name, folder, [*program, *arguments, *own], folder / RECORD_NAME, **known)
 
 
+def places_for(cells: Sequence[Planned], named: Sequence[str] | None) -> list[Slot]:
+    """Slots for cells that are to run, see `choose_slots`."""
+    return choose_slots([cell.settings["hardware"] for cell in cells], named)
+
+
 def choose_slots(hardware: Sequence[Mapping], named: Sequence[str] | None) -> list[Slot]:
     """The slots that the user names, else as many as there is room for.
 
@@ -188,7 +193,7 @@ def listing(cells: Sequence[Planned], slots: Sequence[str] | None = None) -> str
     if not chosen:
         return "\n".join(lines)
     try:
-        places = len(choose_slots([cell.settings["hardware"] for cell in chosen], slots))
+        places = len(places_for(chosen, slots))
     except ConfigError as error:  # this machine may not be the one that will run them
         return "\n".join([*lines, f"not on this machine: {error}"])
     known = [seconds for seconds in expected.values() if seconds is not None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import statistics
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -69,8 +70,11 @@ class Planned:
 
     @property
     def seconds(self) -> float | None:
-        """That it took when it ran; None before, or for older records."""
-        return self.record and self.record.provenance.get("seconds")
+        """That it took when it ran, in all its parts; None before, or for older records."""
+        made = self.record.provenance if self.record else {}
+        if made.get("seconds") is None:
+            return None
+        return sum(part["seconds"] for part in (*made.get("earlier", ()), made))
 
     def cell(self) -> dict[str, Any]:
         """What `sweep.json` says of it."""
@@ -93,7 +97,7 @@ def make_plan(
     planned: dict[str, Planned] = {}
     for overrides in jobs:
         rest, seed = seedless(overrides)
-        config = once(tuple(rest))
+        config = copy.deepcopy(once(tuple(rest)))
         if seed is not None:
             config.seed = seed
         settings, method = _resolve(config)

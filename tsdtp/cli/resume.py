@@ -13,6 +13,8 @@ from pytorch_lightning.callbacks import Callback, LambdaCallback
 
 from tsdtp.cli.config import ConfigError, plain
 from tsdtp.cli.identity import Settings, changed, lineage
+from tsdtp.cli.other_code import versions
+from tsdtp.provenance import code_state, same_code
 from tsdtp.tasks.checkpoints import damage, previous_of
 
 _TRAINING = "training"  # of a checkpoint: what it is of
@@ -61,17 +63,22 @@ def resume_path(config: DictConfig) -> str | None:
     """The checkpoint to go on from; `last` is the one in the run's own folder, or the one before.
 
     Raises:
-        ConfigError: if it is not there, damaged or of another training, and so is the one before.
+        ConfigError: if it is not there, damaged, of another training or other code, and so is the
+            one before; or if nothing is to be trained.
     """
     if config.ckpt_path is None:
         return None
+    if config.epochs == 0 or config.max_steps == 0:
+        raise ConfigError(
+            "ckpt_path: nothing is trained, so nothing goes on; valid: epochs above 0"
+        )
     named, training = config.ckpt_path, _training(plain(config))
     ends = (config.epochs or -1, config.max_steps or -1)  # -1: no end
     last = Path(config.output_dir) / "checkpoints" / "last.ckpt"
     candidates = [last, previous_of(last)] if named == "last" else [Path(named)]
     problems = []
     for path in candidates:
-        problem = _problem(path, training, *ends)
+        problem = _problem(path, training, *ends) or _code_problem(path, config.changed_code)
         if problem is None:
             if problems:
                 print(f"ckpt_path={named}: {'; '.join(problems)}; going on from {path}", flush=True)
@@ -95,3 +102,11 @@ def _problem(path: Path, training: Settings, epochs: int, steps: int) -> str | N
         return f"of a training with other settings{other}"
     again = any(made[key] != training[key] for key in ("start", "teachers"))
     return "its start or teachers have been run again since" if again else None
+
+
+def _code_problem(path: Path, changed_code: str) -> str | None:
+    """Whether another version of the code made a checkpoint, and nobody has agreed to mix them."""
+    made = earlier_parts(str(path))[-1:]  # one of an older version does not say
+    if changed_code == "keep" or all(same_code(part, code_state()) for part in made):
+        return None
+    return f"made by {versions(made[0])}: changed_code=keep goes on with it"

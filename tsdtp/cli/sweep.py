@@ -18,9 +18,11 @@ from omegaconf import DictConfig, OmegaConf
 from tsdtp.cli.check import check_command, exit_with, load_preset, parse, user_folder
 from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, as_text, config_dir, quoted
 from tsdtp.cli.folder import take_lock
+from tsdtp.cli.keys import unknown_key
 from tsdtp.cli.usage import described, wants_help
 
 LOCK_NAME = ".sweep.lock"
+_KEYS = ("command", "common", "grids")  # of a preset
 _USAGE = """\
 usage: tsdtp sweep sweep=NAME|FILE.yaml [dir=FOLDER] [KEY=VALUE ...]
 
@@ -38,6 +40,8 @@ def load_sweep(name: str) -> DictConfig:
         ConfigError: for an unknown name, with the valid ones, or a file of another form.
     """
     sweep: Any = OmegaConf.to_container(load_preset("sweep", name))
+    for key in (key for key in sweep if key not in _KEYS):
+        raise ConfigError(f"sweep={name}: {unknown_key(key, _KEYS)}")
     common, found = (_listed(sweep.get(key) or []) for key in ("common", "grids"))
     if not all(isinstance(override, str) for override in common):
         raise ConfigError(f"sweep={name}: common is {common}; valid: [KEY=VALUE, ...]")

@@ -46,7 +46,7 @@ def make_study(folder: Path, settings: Mapping[str, Any], searched: Mapping[str,
         load_if_exists=True,
     )
     before = study.user_attrs.get(SEARCHED, dict(searched))
-    if other := [key for key in searched if before.get(key) != searched[key]]:
+    if other := [key for key in searched if before.get(key, searched[key]) != searched[key]]:
         raise ConfigError(
             f"{folder} holds a search with another {', '.join(other)}; dir=FOLDER keeps both"
         )

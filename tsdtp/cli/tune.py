@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
 from tsdtp.cli.check import check_command, exit_with
 from tsdtp.cli.check_training import check_training
@@ -50,6 +51,7 @@ from tsdtp.jobs.board import describe
 from tsdtp.jobs.job import Job, State
 from tsdtp.jobs.pool import Pool, run_all
 from tsdtp.provenance import code_digest
+from tsdtp.results import config_hash
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -81,7 +83,8 @@ class Search:
     def searched(self) -> dict[str, Any]:
         """What makes it this search, whatever the number of trials and the sampler."""
         own = {key: self.settings[key] for key in ("space", "cost")}
-        return {"start": list(self.start), "trial": list(self.trial), **own}
+        configs = _written([self.start, self.trial])  # overrides alone say nothing of the files
+        return {"start": list(self.start), "trial": list(self.trial), "configs": configs, **own}
 
     def pool(self) -> Pool:
         """Slots for the trials' hardware.
@@ -164,6 +167,13 @@ class Search:
             state = TrialState.PRUNED if job.state is State.STOPPED else TrialState.FAIL
         study.tell(trial, values, state)
         print(f"trial {describe(job)}  {shlex.join(trial.user_attrs[OVERRIDES])}", flush=True)
+
+
+def _written(runs: Sequence[Sequence[str]]) -> str:
+    """A hash of the settings of several runs, as the files have them today."""
+    with initialize_config_dir(config_dir(), version_base=HYDRA_VERSION_BASE):
+        configs = [OmegaConf.to_container(compose("train", [*run])) for run in runs]
+    return config_hash({"runs": configs})
 
 
 def _first(item: tuple[str, dict[str, Any]]) -> str:

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from tsdtp.cli.check import load_preset
 from tsdtp.cli.check_values import check_whole
 from tsdtp.cli.config import ConfigError, plain
+from tsdtp.cli.keys import unknown_key
 
 OWN = (
     *("hparams", "trials", "sampler", "sampler_seed", "cost", "hopeless"),
@@ -34,6 +35,7 @@ _CHOICES = {
     "cost": ("flops_ratio", "seconds"),
     "changed_code": ("ask", "keep"),
 }
+_RUNS = ("start", "common", "trial", "space")  # what makes the runs of a search
 _LEAST = {"trials": 1, "hopeless": 0, "sampler_seed": 0}
 
 
@@ -48,6 +50,10 @@ def load_settings(own: Sequence[str]) -> dict[str, Any]:
     settings = plain(cast(DictConfig, OmegaConf.merge(load_preset("hparams", name), chosen)))
     folder = f"outputs/tune/{Path(name).stem}"
     settings = {"dir": folder, "slots": None, "changed_code": "ask", **settings}
+    for key in (key for key in settings if key not in (*OWN, *_RUNS)):
+        raise ConfigError(f"hparams={name}: {unknown_key(key, (*OWN, *_RUNS))}")
+    if missing := [key for key in (*_CHOICES, *_LEAST, *_RUNS) if key not in settings]:
+        raise ConfigError(f"hparams={name}: no value given for {', '.join(missing)}")
     for key, valid in _CHOICES.items():
         if settings[key] not in valid:
             raise ConfigError(f"no such {key}: {settings[key]}; valid: {', '.join(valid)}")

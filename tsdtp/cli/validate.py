@@ -16,7 +16,7 @@ from yaml import YAMLError
 
 from tsdtp.cli.check import MissingExtraError, composed, first_line, user_folder
 from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, config_dir
-from tsdtp.cli.keys import key_faults, target_faults
+from tsdtp.cli.keys import key_faults, target_faults, truth_faults
 from tsdtp.cli.sweep import command_of, expand, load_sweep
 from tsdtp.cli.tune import Search
 from tsdtp.cli.tune_settings import load_settings
@@ -111,6 +111,7 @@ def _faults(
         yield from target_faults(config)
         if defaults is not None:
             yield from key_faults(config, defaults)
+            yield from truth_faults(config, defaults)
         if folder in folders:
             yield f"two cells would be {folder}; give one a variant"
         folders.add(folder)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
     from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+_GENERATED = ("validation", "test", "holdout")  # what a synthetic task may be evaluated on
 NEEDS = {"hub": "hub_path", "local": "local_dir", "synthetic": "synthetic"}
 
 
@@ -79,6 +80,9 @@ class TextClassificationData(TaskData):
             )
         if not getattr(self, NEEDS[self.source]):
             raise ValueError(f"{self.name}: source={self.source} needs {NEEDS[self.source]}")
+        if self.source == "synthetic" and self.evaluate_on not in _GENERATED:
+            valid = ", ".join(_GENERATED)  # any word would make rows of its own
+            raise ValueError(f"{self.name}: evaluate_on={self.evaluate_on!r}; valid: {valid}")
         if isinstance(self.text_columns, str) or len(self.text_columns) not in (1, 2):
             raise ValueError(f"{self.name}: text_columns must list 1 or 2, not {self.text_columns}")
         if any(isinstance(name, bool) for name in self.label_names):

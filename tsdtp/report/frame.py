@@ -86,8 +86,9 @@ def _made(provenance: dict[str, Any]) -> dict[str, Any]:
     measured = provenance.get("measured") or provenance
     made = {key: measured.get(key) for key in ("command", "commit", "dirty", "date")}
     made["hardware"] = _hardware(measured.get("hardware"))
-    if measured is not provenance:
-        made["trained_by"] = _code(provenance)
+    trained = dict.fromkeys(map(_code, [*provenance.get("earlier", ()), provenance]))
+    if measured is not provenance or len(trained) > 1:
+        made["trained_by"] = ", then ".join(trained)
     if kept := measured.get("kept"):
         made["kept_by"] = f"{', '.join(kept['sections'])} by {_code(kept)}"
     return made

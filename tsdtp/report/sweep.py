@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from tsdtp.report.frame import FINE_TUNED, KEYS, Mark, comparable, mark
+from tsdtp.report.frame import FINE_TUNED, KEYS, Mark, comparable
 from tsdtp.results import RunRecord
 
 SWEEP_NAME = "sweep.json"
@@ -65,11 +65,17 @@ def _replaced(cells: list[dict[str, Any]]) -> frozenset[Mark]:
     return frozenset((run, execution, date) for run, execution, date in filter(None, found))
 
 
+def trained(record: RunRecord) -> Mark:
+    """A record's mark by its training: measured again, it is still what a sweep was to replace."""
+    made = record.provenance["date"]
+    return (record.identity.get("run_id"), record.identity.get("execution"), made)
+
+
 def without_replaced(
     records: list[RunRecord], sweep: Sweep | None
 ) -> tuple[list[RunRecord], list[str]]:
     """Leaves out what the sweep set out to replace and has not; a line names each of them."""
-    old = [r for r in records if sweep is not None and mark(r) in sweep.replaced]
+    old = [r for r in records if sweep is not None and trained(r) in sweep.replaced]
     warnings = [
         f"run {r.identity['run_id']} left out: this sweep was to replace it, and has not"
         for r in old

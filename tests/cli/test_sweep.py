@@ -93,7 +93,7 @@ def test_what_was_to_be_replaced_and_failed_is_a_gap(tsdtp, tmp_path):
     (old,) = Path("outputs/sweeps/one").rglob("metrics.json")
     again = ("in_place=true", "quality=false", "hardware.threads=1")
     assert tsdtp("eval", f"run={old.parent}", *again).code == 0
-    assert "this sweep was to replace it" in tsdtp("report", "outputs/sweeps/one").out
+    assert "this sweep was to replace it" in tsdtp("report", "outputs/sweeps/one").err
     assert sweep().code == 0 and "1 of 1 runs finished" in tables.read_text()
 
 

@@ -27,6 +27,7 @@ from tsdtp.cli.folder import alone, finished, put_aside
 from tsdtp.cli.identity import Settings, cell_identity, identity_hash, lineage
 from tsdtp.cli.loggers import log_record, open_loggers
 from tsdtp.cli.resume import earlier_parts, mark_checkpoints, resume_path
+from tsdtp.cli.start import check_not_itself
 from tsdtp.cli.training import train
 from tsdtp.jobs.progress import enter_stage
 from tsdtp.models import PrunedModel
@@ -58,6 +59,7 @@ def run(config: DictConfig, method: str, overrides: list[str]) -> RunRecord:
     check_filled(config)
     check_training(config)
     config.output_dir = os.path.relpath(config.output_dir)
+    check_not_itself(config)
     settings = plain(config)
     if done := finished(settings):
         return done

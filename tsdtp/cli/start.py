@@ -13,37 +13,41 @@ from tsdtp.models.saving import TOKENIZER, WEIGHTS
 from tsdtp.results import read_record
 
 
+def check_not_itself(config: DictConfig) -> None:
+    """Raises ConfigError for a training that would start from or learn from the run it makes."""
+    folders = filter(None, [start_path(config), *other_teachers(config)])
+    if Path(config.output_dir).resolve() in [folder.resolve() for folder in folders]:
+        raise ConfigError(
+            "the run would start or learn from itself; valid for model.init_from and "
+            "teacher.others: other runs (of an unpruned run: null)"
+        )
+
+
 def start_folder(config: DictConfig) -> Path | None:
     """The unpruned run to start from and learn from, or None.
 
     Raises:
-        ConfigError: if it is the run itself, not there or not finished.
+        ConfigError: if it is not there or not finished.
         ValueError: if its weights are damaged.
     """
     folder = start_path(config)
     if folder is None:
         return None
-    return _finished(folder, f"model.init_from={config.model.init_from}", config.output_dir)
+    return _finished(folder, f"model.init_from={config.model.init_from}")
 
 
 def other_folders(config: DictConfig) -> list[Path]:
     """The unpruned runs that teach beside that one.
 
     Raises:
-        ConfigError: if one is the run itself, not there or not finished.
+        ConfigError: if one is not there or not finished.
         ValueError: if its weights are damaged.
     """
-    own = config.output_dir
-    return [_finished(folder, f"teacher.others={folder}", own) for folder in other_teachers(config)]
+    return [_finished(folder, f"teacher.others={folder}") for folder in other_teachers(config)]
 
 
-def _finished(folder: Path, setting: str, own: str) -> Path:
+def _finished(folder: Path, setting: str) -> Path:
     """The folder of a finished run, or of a model of the user's own, whose weights are whole."""
-    if folder.resolve() == Path(own).resolve():
-        raise ConfigError(
-            f"{setting}: the run would start or learn from itself; valid are other runs, and of an "
-            "unpruned run null"
-        )
     if not (folder / WEIGHTS).is_file():
         raise ConfigError(f"{setting}: no finished run in {folder} (no {WEIGHTS})")
     if (folder / TOKENIZER).is_dir():  # of a run; a user's model has the files of one beside it

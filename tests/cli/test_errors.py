@@ -8,8 +8,9 @@ import pytest
 import torch
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
-from tiny import FAST
+from tiny import FAST, REPOSITORY
 
+from tsdtp.cli.check import ConfigError, check_command
 from tsdtp.cli.folder import LOCK_NAME, take_lock
 from tsdtp.results import RECORD_NAME
 
@@ -114,6 +115,32 @@ def test_says_what_is_wrong_and_what_is_valid(tsdtp, name):
     assert 1 <= len(message) <= 2, outcome.err
     for words in expected:
         assert words in outcome.err
+
+
+def test_what_says_so_otherwise_or_nothing_at_all_is_let_through(tsdtp):
+    Path("mine/hardware").mkdir(parents=True)
+    older = (REPOSITORY / "configs/hardware/cpu.yaml").read_text() + "num_workers: 0\n"
+    Path("mine/hardware/older.yaml").write_text(older)
+    words = ["overwrite=1", "benchmark.enabled=0", "hydra.verbose=tsdtp", "dropout=null"]
+    check_command("train", ["--config-dir=mine", "hardware=older", *words])
+    writes = ["task=synthetic_translation", "model=tiny_marian"]
+    check_command("train", [*writes, "task.generation.max_new_tokens=null"])
+    Path("mine/hardware/older.yaml").write_text(older.replace("num_workers: 0", "num_workers: 4"))
+    with pytest.raises(ConfigError, match="no such key: hardware.num_workers"):
+        check_command("train", ["--config-dir=mine", "hardware=older"])
+
+
+def test_a_run_to_measure_has_to_be_named(tsdtp):
+    outcome = tsdtp("eval")
+    assert outcome.code == 2 and "which run? valid: run=FOLDER of a finished run" in outcome.err
+
+
+def test_a_value_that_a_model_file_leaves_open_is_asked_for(tsdtp):
+    Path("mine/model").mkdir(parents=True)
+    own = (REPOSITORY / "configs/model/tiny_bert.yaml").read_text()
+    Path("mine/model/open.yaml").write_text(own.replace("path: null", "path: ???"))
+    outcome = tsdtp("train", "--config-dir=mine", "model=open", *FAST)
+    assert outcome.code == 2 and "no value given for model.path" in outcome.err
 
 
 @pytest.mark.parametrize(

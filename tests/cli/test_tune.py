@@ -72,9 +72,18 @@ def test_a_search_that_lacks_a_key_is_refused(tmp_path):
 def test_another_file_behind_the_same_words_is_another_search(tmp_path, monkeypatch):
     search = Search(load_settings([]), [])
     before = search.searched
-    monkeypatch.setattr(tune, "compose", lambda *_: OmegaConf.create({"batch_size": 7}))
-    after = search.searched
-    assert [key for key in before if before[key] != after[key]] == ["configs"]
+    made = trials.make_study(tmp_path, SETTINGS, before)
+    assert made.user_attrs[trials.SEARCHED] == before
+    real = tune.compose
+    for more, other in (("log_every_n_steps=7", False), ("batch_size=7", True)):
+        monkeypatch.setattr(tune, "compose", lambda name, run, m=more: real(name, [*run, m]))
+        if not other:
+            trials.make_study(tmp_path, SETTINGS, search.searched)
+            continue
+        with pytest.raises(
+            ConfigError, match=r"config of start \(batch_size: 32 -> 7\), config of"
+        ):
+            trials.make_study(tmp_path, SETTINGS, search.searched)
 
 
 def test_the_same_seed_draws_the_same(tmp_path):

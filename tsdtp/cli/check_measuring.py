@@ -12,7 +12,6 @@ _LEAST = {
     "benchmark.rounds": 2,  # or there is no spread
     **{f"budget_schedule.{key}": 1 for key in ("examples", "final_examples")},
     "eval_batch_size": 1,
-    **{f"task.generation.{key}": 1 for key in ("num_beams", "max_new_tokens")},
     "task.bootstrap": 0,
 }
 _CHOICES = {
@@ -31,6 +30,9 @@ def check_measuring(config: DictConfig) -> None:
     for key, least in _LEAST.items():
         if (value := OmegaConf.select(config, key, default=missing)) is not missing:
             check_whole(key, value, least)
+    for key in ("num_beams", "max_new_tokens"):
+        if (value := OmegaConf.select(config, f"task.generation.{key}")) is not None:
+            check_whole(f"task.generation.{key}", value)
     for key, valid in _CHOICES.items():
         if (value := OmegaConf.select(config, key, default=missing)) is not missing:
             check_choice(key, value, valid)

@@ -60,7 +60,7 @@ def check_filled(config: DictConfig) -> None:
 def check_model_file(config: DictConfig) -> None:
     """Raises ConfigError for keys that a model's file, perhaps the user's own, does not have."""
     example = OmegaConf.load(f"{config_dir()}/model/own.yaml")
-    wanted = [f"model.{key}" for key in example if key not in config.model]
+    wanted = [f"model.{key}" for key in example if key not in [*config.model]]
     if missing := [key for key in wanted if key not in LATER]:
         name = config.model.get("name", "?")
         raise ConfigError(

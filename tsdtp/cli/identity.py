@@ -50,7 +50,7 @@ def _own(settings: Settings) -> dict[str, Any]:
 def rows_of(data: Settings) -> dict[str, Any]:
     """What says which rows are read: no cache, no folder that is not read, wherever the user is."""
     own = {k: v for k, v in data.items() if k not in ("cache_dir", "local_dir")}
-    if data.get("source") == "local" and data.get("local_dir"):
+    if data.get("source") not in ("hub", "synthetic") and data.get("local_dir"):
         own["local_dir"] = str(Path(data["local_dir"]).resolve())
     return own
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeGuard
 
 from hydra._internal.utils import _locate  # `get_class` logs the error as well
-from omegaconf import DictConfig, Node
+from omegaconf import DictConfig, Node, OmegaConf
 
 from tsdtp.cli.config import LATER, ConfigError
 
@@ -79,9 +79,10 @@ def key_faults(config: DictConfig, defaults: DictConfig, path: str = "") -> Iter
     for key in (str(key) for key in [*config, *(k for k in known if k not in config)]):
         place = f"{path}.{key}".lstrip(".")
         if key not in known:
-            yield unknown_key(place, defaults)
+            if place not in LATER or config[key] != LATER[place]:  # which changes nothing
+                yield unknown_key(place, defaults)
         elif key not in config:
-            if place not in LATER:
+            if place not in LATER and not OmegaConf.is_missing(config, key):
                 yield f"no value given for {place}"
         elif place not in _FREE:
             mine, theirs = config._get_node(key), defaults._get_node(key)
@@ -101,7 +102,7 @@ def check_keys(config: DictConfig, defaults: DictConfig) -> None:
 
 def truth_faults(config: DictConfig, defaults: DictConfig, path: str = "") -> Iterator[str]:
     """A line for each word where the defaults have true or false: any word at all would be true."""
-    for key in (str(key) for key in config if key in defaults):
+    for key in (str(key) for key in config if key in defaults and key != "hydra"):
         place = f"{path}.{key}".lstrip(".")
         mine, theirs = config._get_node(key), defaults._get_node(key)
         if _is_node(mine) and _is_node(theirs):
@@ -112,7 +113,7 @@ def truth_faults(config: DictConfig, defaults: DictConfig, path: str = "") -> It
 
 def _no_truth(place: str, node: Any) -> Iterator[str]:
     value = node._value() if isinstance(node, Node) else node
-    if not isinstance(value, bool | None) and not node._is_interpolation():
+    if value not in (True, False, None) and not node._is_interpolation():  # 1 and 0 included
         yield f"{place}={value}: valid are true and false"
 
 

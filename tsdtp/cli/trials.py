@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tsdtp.cli.config import ConfigError, as_text, missing_extra
+from tsdtp.cli.identity import changed
 from tsdtp.cli.other_code import versions
 from tsdtp.provenance import code_state, same_code
 from tsdtp.results import main_metric, read_record
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 HISTORY, WHY, OVERRIDES = "history", "why", "overrides"  # user attributes of a trial
 SEARCHED, CODE = "searched", "code"  # of a study
+CONFIGS = "configs"  # of what is searched: the settings of its runs
 BUDGET = "pruning.budget"
 
 
@@ -45,8 +47,7 @@ def make_study(folder: Path, settings: Mapping[str, Any], searched: Mapping[str,
         directions=["maximize", "minimize"],
         load_if_exists=True,
     )
-    before = study.user_attrs.get(SEARCHED, dict(searched))
-    if other := [key for key in searched if before.get(key, searched[key]) != searched[key]]:
+    if other := _others(study.user_attrs.get(SEARCHED, {}), searched):
         raise ConfigError(
             f"{folder} holds a search with another {', '.join(other)}; dir=FOLDER keeps both"
         )
@@ -62,6 +63,18 @@ def make_study(folder: Path, settings: Mapping[str, Any], searched: Mapping[str,
     seed = settings["sampler_seed"] + len(study.trials)
     study.sampler = samplers[settings["sampler"]](seed=seed)
     return study
+
+
+def _others(before: Mapping[str, Any], searched: Mapping[str, Any]) -> list[str]:
+    """What a search has otherwise than before; an older one does not say how it was composed."""
+    known = {key: before.get(key, value) for key, value in searched.items()}
+    other = [key for key in searched if key != CONFIGS and known[key] != searched[key]]
+    runs = searched.get(CONFIGS, {})
+    return other + [
+        f"config of {name}{settings}"
+        for name, config in runs.items()
+        if name not in other and (settings := changed(known[CONFIGS][name], config))
+    ]
 
 
 def suggest(trial: Trial, space: Mapping[str, Mapping[str, Any]]) -> list[str]:

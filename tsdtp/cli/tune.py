@@ -33,6 +33,7 @@ from tsdtp.cli.launch import (
 from tsdtp.cli.sweep import sweep_lock
 from tsdtp.cli.trials import (
     BUDGET,
+    CONFIGS,
     HISTORY,
     OVERRIDES,
     WHY,
@@ -51,7 +52,6 @@ from tsdtp.jobs.board import describe
 from tsdtp.jobs.job import Job, State
 from tsdtp.jobs.pool import Pool, run_all
 from tsdtp.provenance import code_digest
-from tsdtp.results import config_hash
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -83,8 +83,8 @@ class Search:
     def searched(self) -> dict[str, Any]:
         """What makes it this search, whatever the number of trials and the sampler."""
         own = {key: self.settings[key] for key in ("space", "cost")}
-        configs = _written([self.start, self.trial])  # overrides alone say nothing of the files
-        return {"start": list(self.start), "trial": list(self.trial), "configs": configs, **own}
+        runs = {"start": list(self.start), "trial": list(self.trial)}
+        return {**runs, CONFIGS: {name: _composed(run) for name, run in runs.items()}, **own}
 
     def pool(self) -> Pool:
         """Slots for the trials' hardware.
@@ -169,11 +169,10 @@ class Search:
         print(f"trial {describe(job)}  {shlex.join(trial.user_attrs[OVERRIDES])}", flush=True)
 
 
-def _written(runs: Sequence[Sequence[str]]) -> str:
-    """A hash of the settings of several runs, as the files have them today."""
+def _composed(run: list[str]) -> Any:
+    """The settings of a run, as the files have them today: its overrides alone do not say."""
     with initialize_config_dir(config_dir(), version_base=HYDRA_VERSION_BASE):
-        configs = [OmegaConf.to_container(compose("train", [*run])) for run in runs]
-    return config_hash({"runs": configs})
+        return OmegaConf.to_container(compose("train", run))
 
 
 def _first(item: tuple[str, dict[str, Any]]) -> str:

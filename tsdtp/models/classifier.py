@@ -100,7 +100,7 @@ class PrunedClassifier(PrunedModel):
             input_ids: [B, S] int64.
             attention_mask: [B, S], 1 for tokens; default: all ones.
             token_type_ids: [B, S] or None.
-            labels: [B] int64 or None.
+            labels: [B] int64, [B, C] float, the probabilities of the classes, or None.
             target: [B, S, L] float or None, a teacher's attributions (training).
 
         Raises:
@@ -180,13 +180,17 @@ class PrunedClassifier(PrunedModel):
 
 
 def class_loss(logits: Tensor, labels: Tensor | None) -> Tensor | None:
-    """Cross-entropy of logits [B, C] and labels [B] or [B, 1]; None without any.
+    """Cross-entropy of logits [B, C] and labels [B] or [B, 1], or of probabilities [B, C].
+
+    None without any.
 
     Raises:
         ValueError: for labels of another shape.
     """
     if labels is None:
         return None
+    if labels.is_floating_point() and labels.shape == logits.shape:
+        return F.cross_entropy(logits, labels)
     if labels.numel() != len(logits):
         raise ValueError(
             f"labels of shape {list(labels.shape)}: valid is [{len(logits)}], one each (of a "

@@ -142,7 +142,12 @@ def build_pruner(
         )
     config = model.config
     blocks = check_blocks(blocks, config.num_hidden_layers)
-    return cls(blocks, config.hidden_size, **arguments)
+    try:
+        return cls(blocks, config.hidden_size, **arguments)
+    except TypeError as error:
+        if not passes_on:
+            raise
+        raise ValueError(f"{name_of(cls)}: {error}") from error
 
 
 def unprune(model: PrunedModel) -> PreTrainedModel:

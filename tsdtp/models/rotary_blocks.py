@@ -33,7 +33,9 @@ def causal_bias(longest: int, like: Tensor) -> Tensor:
 
 
 def _hidden(hide: Tensor) -> Tensor:
-    return torch.zeros(len(hide), 1, device=hide.device).masked_fill(hide[:, None], float("-inf"))
+    # The shape, not len(): of a text of any length an exporter knows no number.
+    bias = torch.zeros(hide.shape[0], 1, device=hide.device)
+    return bias.masked_fill(hide[:, None], float("-inf"))
 
 
 def _modernbert_qkv(block, x):

@@ -84,6 +84,8 @@ class TokenPruner(nn.Module, ABC):
             for name, parameter in given.signature.parameters.items():
                 if parameter.kind is parameter.VAR_KEYWORD:  # what a class passes on to its base
                     own |= own.pop(name)
+                if parameter.kind is parameter.VAR_POSITIONAL:  # the sizes
+                    own.pop(name)
             if own.get("layers") is not None:
                 own["layers"] = list(own["layers"])  # json knows no range
             object.__setattr__(pruner, "arguments", own)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from tsdtp.report.frame import FINE_TUNED, KEYS, Mark, comparable
+from tsdtp.report.frame import FINE_TUNED, KEYS, Mark, comparable, mark
 from tsdtp.results import RunRecord
 
 SWEEP_NAME = "sweep.json"
@@ -75,7 +75,8 @@ def without_replaced(
     records: list[RunRecord], sweep: Sweep | None
 ) -> tuple[list[RunRecord], list[str]]:
     """Leaves out what the sweep set out to replace and has not; a line names each of them."""
-    old = [r for r in records if sweep is not None and trained(r) in sweep.replaced]
+    replaced = sweep.replaced if sweep is not None else frozenset()
+    old = [r for r in records if {trained(r), mark(r)} & replaced]  # older sweeps note the latter
     warnings = [
         f"run {r.identity['run_id']} left out: this sweep was to replace it, and has not"
         for r in old

@@ -83,12 +83,18 @@ def test_what_writes_and_lengths_that_no_text_has_are_refused():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("method", "options"), [("ts_dtp", {}), ("ts_dtp", {"fuse": "similar"}), ("topk", {})]
+    ("family", "method", "options"),
+    [
+        ("bert", "ts_dtp", {}),
+        ("bert", "ts_dtp", {"fuse": "similar"}),
+        ("bert", "topk", {}),
+        ("llama", "topk", {}),  # whose attention has a bias
+    ],
 )
-def test_an_onnx_file_answers_as_the_model(tmp_path, method, options):
+def test_an_onnx_file_answers_as_the_model(tmp_path, family, method, options):
     runtime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
-    model = pruned(method=method, **options)
+    model = pruned(family, method, **options)
     path = export_onnx(model, tmp_path / "model.onnx", max_length=64)
     session = runtime.InferenceSession(str(path))
 

@@ -81,8 +81,8 @@ def test_a_method_of_another_package_comes_back(tmp_path, batch):
 class Every(EveryOther):
     """Passes on what it does not know itself."""
 
-    def __init__(self, num_layers: int, hidden_size: int, nth: int = 2, **others) -> None:
-        super().__init__(num_layers, hidden_size, **others)
+    def __init__(self, *sizes: int, nth: int = 2, **others) -> None:
+        super().__init__(*sizes, **others)
         self.nth = nth
 
 
@@ -90,6 +90,8 @@ def test_a_method_that_passes_its_arguments_on_comes_back(tmp_path):
     model = tsdtp.prune(make_model("bert"), Every, start=1)
     again = tsdtp.from_pretrained(model.save_pretrained(tmp_path)).pruner
     assert isinstance(again, Every) and (again.start, again.nth) == (1, 2)
+    with pytest.raises(ValueError, match="Every: .*unexpected keyword argument 'strat'"):
+        tsdtp.prune(make_model("bert"), Every, strat=1)
 
 
 @pytest.mark.parametrize("method", ["ts_dtp", "ts_dtp_notebook"])

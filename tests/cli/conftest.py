@@ -15,6 +15,7 @@ import pytest
 import torch
 from tiny import FAST, REPOSITORY, VOCABULARY, make_model
 
+from tsdtp.cli.config import register_resolvers
 from tsdtp.data.tokenizer import train_tokenizer
 from tsdtp.results import read_record
 
@@ -108,3 +109,10 @@ def wandb(monkeypatch, tmp_path):
     yield
     if module := sys.modules.get("wandb"):
         module.teardown()  # its service process keeps this test's folder and environment
+
+
+@pytest.fixture
+def empty_folder(monkeypatch, tmp_path):
+    """Where a plan finds no run yet."""
+    monkeypatch.chdir(tmp_path)
+    register_resolvers()

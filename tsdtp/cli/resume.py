@@ -26,15 +26,18 @@ _FREE = (
 )
 
 
-def mark_checkpoints(config: DictConfig, made: dict[str, Any], begun: float) -> Callback:
+def mark_checkpoints(
+    config: DictConfig, earlier: list[dict[str, Any]], made: dict[str, Any], begun: float
+) -> Callback:
     """A callback that has every checkpoint say which training it is of, and which runs made it.
 
     Args:
         config: of the run.
+        earlier: the runs that made the checkpoint it goes on from, see `earlier_parts`.
         made: command, code, hardware and date of this run.
         begun: when, as `time.time` says.
     """
-    training, earlier = _training(plain(config)), earlier_parts(config.ckpt_path)
+    training = _training(plain(config))
 
     def mark(trainer: Trainer, task: LightningModule, checkpoint: dict) -> None:
         own = {**made, "seconds": round(time.time() - begun, 1)}
@@ -78,7 +81,7 @@ def resume_path(config: DictConfig) -> str | None:
     candidates = [last, previous_of(last)] if named == "last" else [Path(named)]
     problems = []
     for path in candidates:
-        problem = _problem(path, training, *ends) or _code_problem(path, config.changed_code)
+        problem = _problem(path, training, *ends, config.changed_code)
         if problem is None:
             if problems:
                 print(f"ckpt_path={named}: {'; '.join(problems)}; going on from {path}", flush=True)
@@ -87,7 +90,9 @@ def resume_path(config: DictConfig) -> str | None:
     raise ConfigError(f"ckpt_path={named}: {'; '.join(problems)}; ckpt_path=null starts anew")
 
 
-def _problem(path: Path, training: Settings, epochs: int, steps: int) -> str | None:
+def _problem(
+    path: Path, training: Settings, epochs: int, steps: int, changed_code: str
+) -> str | None:
     """Why a training does not go on from a file; None if it does."""
     if not path.is_file():
         return "no such checkpoint"
@@ -100,13 +105,9 @@ def _problem(path: Path, training: Settings, epochs: int, steps: int) -> str | N
     made = checkpoint.get(_TRAINING, training)  # one of an older version does not say
     if other := changed(made["config"], training["config"]):
         return f"of a training with other settings{other}"
-    again = any(made[key] != training[key] for key in ("start", "teachers"))
-    return "its start or teachers have been run again since" if again else None
-
-
-def _code_problem(path: Path, changed_code: str) -> str | None:
-    """Whether another version of the code made a checkpoint, and nobody has agreed to mix them."""
-    made = earlier_parts(str(path))[-1:]  # one of an older version does not say
-    if changed_code == "keep" or all(same_code(part, code_state()) for part in made):
+    if any(made[key] != training[key] for key in ("start", "teachers")):
+        return "its start or teachers have been run again since"
+    parts = checkpoint.get(_PARTS, [])[-1:]  # one of an older version does not say
+    if changed_code == "keep" or all(same_code(part, code_state()) for part in parts):
         return None
-    return f"made by {versions(made[0])}: changed_code=keep goes on with it"
+    return f"made by {versions(parts[0])}: changed_code=keep goes on with it"

@@ -108,8 +108,8 @@ def _bisect(
     pruner, whole = model.pruner, model.shape.num_layers
     tolerance = max(tolerance, pruner.resolution * pruner.num_layers / whole)
     lenient = _end(model, batches, 0, lambda spent: spent >= budget - tolerance)
-    if lenient[1] <= budget and (whole := _spend(model, batches, pruner.keep_all)) <= budget:
-        return pruner.keep_all, whole  # nothing has to go
+    if lenient[1] <= budget and (most := _spend(model, batches, pruner.keep_all)) <= budget:
+        return pruner.keep_all, most  # nothing has to go
     tried = [(abs(spent - budget), strictness, spent) for strictness, spent in (strict, lenient)]
     (low, _), (high, _) = lenient, strict
     for _ in range(max_steps):

@@ -14,7 +14,7 @@ _FREE = (
     *NOT_IDENTITY,
     *("seed", "pruning.seed", "method", "profiler", "validate_every", "hardware", "benchmark"),
     *("eval_batch_size", "model.init_from", "model.path", "model.local_dir", "teacher.others"),
-    "task.data.local_dir",
+    *("task.data.local_dir", "task.data.cache_dir"),
 )
 
 

@@ -67,8 +67,7 @@ def _replaced(cells: list[dict[str, Any]]) -> frozenset[Mark]:
 
 def trained(record: RunRecord) -> Mark:
     """A record's mark by its training: measured again, it is still what a sweep was to replace."""
-    made = record.provenance["date"]
-    return (record.identity.get("run_id"), record.identity.get("execution"), made)
+    return (*mark(record)[:2], record.provenance["date"])
 
 
 def without_replaced(

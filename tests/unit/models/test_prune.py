@@ -1,28 +1,17 @@
 from __future__ import annotations
 
 import copy
-import warnings
 
 import pytest
 import torch
 import torch.nn.functional as F
 from tiny import (
-    FAMILIES,
     LENGTHS,
     SPECIAL,
     make_batch,
-    make_lm,
     make_model,
     make_seq2seq,
     on_the_left,
-)
-from transformers import (
-    AutoConfig,
-    AutoModel,
-    AutoModelForSequenceClassification,
-    AutoModelForTokenClassification,
-    BartForSequenceClassification,
-    BertForSequenceClassification,
 )
 
 import tsdtp
@@ -56,35 +45,6 @@ def test_an_encoder_decoder_translates(batch):
     assert out.tokens_kept[-1].sum() < sum(LENGTHS)
 
 
-def test_an_unknown_method_lists_the_valid_ones():
-    valid = "valid: cls_attention, depth, dtp, ltp, none, power_bert, random, tome, topk, .*ts_dtp"
-    with pytest.raises(ValueError, match=f"unknown pruning method 'tokpk'; {valid}"):
-        tsdtp.prune(make_model("bert"), "tokpk")
-
-
-def test_an_unknown_argument_lists_the_valid_ones():
-    valid = "topk has no argument gamma, kk; valid: fraction, layers, budget"
-    with pytest.raises(ValueError, match=valid):
-        tsdtp.prune(make_model("bert"), "topk", gamma=1, kk=2)
-    with pytest.raises(ValueError, match="none has no argument fraction; valid: budget"):
-        tsdtp.prune(make_model("bert"), "none", fraction=0.5)
-
-
-def test_what_is_no_model_with_a_head_is_refused():
-    with pytest.raises(ValueError, match="takes a model of transformers, not str"):
-        tsdtp.prune("textattack/bert-base-uncased-SST-2")  # pyright: ignore
-    valid = "neither classifies texts with an encoder nor writes; valid: .*SequenceClassification"
-    with pytest.raises(ValueError, match=f"BertModel {valid}"):
-        tsdtp.prune(make_model("bert", auto=AutoModel))
-    with pytest.raises(ValueError, match=f"RobertaForTokenClassification {valid}"):
-        tsdtp.prune(make_model("roberta", auto=AutoModelForTokenClassification))
-    with pytest.raises(ValueError, match=f"BartForSequenceClassification {valid}"):
-        tsdtp.prune(BartForSequenceClassification(make_seq2seq("bart").config))
-    for budget in ("0.5", 0, 2):
-        with pytest.raises(ValueError, match=rf"budget={budget!r}: valid is a fraction"):
-            tsdtp.prune(make_model("bert"), "topk", budget)  # pyright: ignore
-
-
 def test_the_tokenizer_says_what_is_never_dropped():
     tokenizer = train_tokenizer(["a b c"], 20)
     model = tsdtp.prune(make_model("bert"), "topk", tokenizer=tokenizer)
@@ -92,31 +52,6 @@ def test_the_tokenizer_says_what_is_never_dropped():
     assert model.special_ids.tolist() == sorted(set(tokenizer.all_special_ids) - words)
     with pytest.warns(UserWarning, match="which tokens are special"):
         tsdtp.prune(make_model("bert"), "topk")
-
-
-def test_an_unknown_architecture_lists_the_valid_ones():
-    config = AutoConfig.for_model("xlnet", d_model=8, n_layer=1, n_head=2, vocab_size=10)
-    model = AutoModelForSequenceClassification.from_config(config)
-    valid = "valid: bert, roberta, electra, distilbert, modernbert, llama, qwen2, gpt2"
-    with pytest.raises(ValueError, match=f"model type 'xlnet' cannot be pruned yet; {valid}"):
-        tsdtp.prune(model)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"execution": "fast"}, "model.execution='fast': valid are masked, packed, hf"),
-        ({"pooling": "max"}, "model.pooling='max': valid are cls, last, mean"),
-        (
-            {"backend": "flash"},
-            "model.attention='flash': valid are auto, reference, padded, by_sequence, varlen",
-        ),
-    ],
-)
-def test_other_settings_say_what_is_valid(arguments, message):
-    plain = tsdtp.prune(make_model("bert"), "none")
-    with pytest.raises(ValueError, match=message):
-        PrunedClassifier(plain.hf_model, plain.pruner, **arguments)
 
 
 @pytest.mark.parametrize("execution", ["packed", "masked", "hf"])
@@ -163,26 +98,6 @@ def test_labels_may_stand_in_a_column_but_are_one_each(batch, execution):
     torch.testing.assert_close(model(**batch, labels=soft).loss, expected)
     with pytest.raises(ValueError, match=r"labels of shape \[6, 2\]: valid is \[6\], one each"):
         model(**batch, labels=LABELS[:, None].expand(-1, 2))
-
-
-@pytest.mark.parametrize(
-    ("method", "arguments", "message"),
-    [
-        ("ts_dtp", {"temperature": 0.0}, "pruning.temperature=0.0: valid is > 0"),
-        ("transkimmer", {"temperature": -1.0}, "pruning.temperature=-1.0: valid is > 0"),
-        ("ltp", {"temperature": 0}, "pruning.temperature=0: valid is > 0"),
-        ("ts_dtp", {"decay": 1.5}, "pruning.decay=1.5: valid is 0 to 1"),
-        ("topk", {"layers": [1.5]}, r"pruning.layers=\[1.5\]: valid are 0 to 3"),
-    ],
-)
-def test_arguments_without_sense_are_refused(method, arguments, message):
-    with pytest.raises(ValueError, match=message):
-        tsdtp.prune(make_model("bert"), method, **arguments)
-
-
-def test_what_writes_has_no_pooling():
-    with pytest.raises(ValueError, match="pooling='mean': of a classifier"):
-        tsdtp.prune(make_lm("gpt2"), "topk", pooling="mean")
 
 
 def test_the_plain_forward_of_a_decoder_keeps_no_keys_and_values(batch):
@@ -232,20 +147,6 @@ def test_a_text_that_ends_with_the_padding_token_is_read_as_by_the_plain_model(f
         torch.testing.assert_close(model(**each).logits[rows], expected[rows], atol=1e-5, rtol=0)
         found = model(each["input_ids"], each["attention_mask"].bool()).logits
         torch.testing.assert_close(found[rows], expected[rows], atol=1e-5, rtol=0)
-
-
-def test_a_forward_of_ones_own_is_not_run_and_that_is_said():
-    class Mean(BertForSequenceClassification):
-        def forward(self, input_ids, attention_mask=None):
-            return self.classifier(self.bert(input_ids, attention_mask).last_hidden_state.mean(1))
-
-    plain = Mean(make_model("bert").config)
-    with pytest.warns(UserWarning, match="Mean has a forward of its own, which is not run"):
-        tsdtp.prune(plain, "none")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        for family in FAMILIES:
-            tsdtp.prune(make_model(family), "none")
 
 
 def test_special_tokens_come_from_the_config_unless_told(batch):
@@ -300,30 +201,6 @@ def test_a_mean_is_taken_in_half_precision_too(dtype, batch):
     logits = half(**batch).logits
     assert logits.dtype == dtype
     torch.testing.assert_close(logits.float(), whole(**batch).logits, atol=0.1, rtol=0.1)
-
-
-@pytest.mark.parametrize(
-    ("family", "setting", "value"),
-    [
-        ("gpt2", "scale_attn_by_inverse_layer_idx", True),
-        ("gpt2", "scale_attn_weights", False),
-        ("qwen2", "use_sliding_window", True),
-        ("bert", "is_decoder", True),
-    ],
-)
-def test_a_setting_that_blocks_do_not_follow_is_refused(family, setting, value):
-    message = f"{family} with {setting}={value} cannot be pruned yet; valid: {not value}"
-    with pytest.raises(ValueError, match=message):
-        tsdtp.prune(make_model(family, **{setting: value}))
-
-
-def test_what_does_not_choose_one_of_several_classes_is_refused():
-    with pytest.raises(
-        ValueError, match="problem_type=multi_label_classification: valid is single"
-    ):
-        tsdtp.prune(make_model("bert", problem_type="multi_label_classification"))
-    with pytest.raises(ValueError, match=r"problem_type=regression: .* of two labels or more"):
-        tsdtp.prune(make_model("bert", num_labels=1))
 
 
 def test_a_pruner_built_by_hand_is_saved_with_its_arguments(batch, tmp_path):

@@ -25,6 +25,7 @@ def test_seeds_of_other_settings_are_named(make_record):
 def test_what_seeds_may_differ_in_is_no_difference(make_record):
     settings = {"model": {"init_from": "a"}, "hardware": {"threads": 1}, "fuse": False}
     other = {"model": {"init_from": "b"}, "hardware": {"threads": 2}, "fuse": None, "seed": 2}
+    settings["task"], other["task"] = ({"data": {"cache_dir": folder}} for folder in "xy")
     teaching = [{"teaching": {"examples": examples}} for examples in (0, 8)]
     one = make_record("none", seed=1, provenance=config(**settings, **teaching[0]))
     two = make_record("none", seed=2, provenance=config(**other, **teaching[1], newer={"key": 1}))

@@ -141,6 +141,30 @@ def test_bfloat16(backend, gate):
     torch.testing.assert_close(received, receipts, atol=0.01, rtol=0.02)
 
 
+@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize("tokens", [6, 300])
+def test_half_precision_learns_on_a_grid(tokens, autocast):
+    """Short sequences as in single precision, but for the rounding of what goes in and out."""
+    torch.manual_seed(0)
+    mask = torch.arange(tokens) < torch.tensor([[tokens], [tokens // 2]])
+    layout = pack(torch.zeros(mask.shape), mask).layout
+    exact = [torch.randn(layout.size, HEADS, SIZE).bfloat16().float() for _ in range(3)]
+    half = [x.bfloat16().requires_grad_() for x in exact]
+    exact = [x.requires_grad_() for x in exact]
+    expected, _ = attend(*exact, layout, backend="padded")
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        context, _ = attend(*half, layout, backend="padded")
+    assert context.dtype == torch.bfloat16
+    torch.testing.assert_close(context.float(), expected, atol=0.02, rtol=0.02)
+    if tokens == 6:
+        assert torch.equal(context, expected.bfloat16())
+    weights = torch.randn_like(expected).bfloat16()
+    mine = torch.autograd.grad(context, half, weights)
+    theirs = torch.autograd.grad(expected, exact, weights.float())
+    for one, other in zip(mine, theirs, strict=True):
+        torch.testing.assert_close(one.float(), other, atol=0.03, rtol=0.03)
+
+
 def test_dropout_leaves_received_alone(backend):
     *qkv, layout = tensors()
     _, plain = attend(*qkv, layout, received=True, backend=backend)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -62,31 +62,6 @@ def cross_entropy(
         reduction="sum",
     )
     return losses / holds.sum().clamp(min=1)
-
-
-def answers(
-    teachers: Sequence[Callable], inputs: Mapping[str, Tensor], labels: Tensor, sampled: bool
-) -> list[Tensor]:
-    """Logits [B, ..., C] to learn: each teacher's of all rows, or one for which each row asks one.
-
-    The cross-entropy is linear in the probabilities that are learnt, so a teacher drawn evenly
-    gives on average the gradient of all of them, for the price of one.
-
-    Args:
-        teachers: models of one task.
-        inputs: of a batch, [B, ...] each.
-        labels: [B, ...].
-        sampled: each row asks one of them, drawn anew in every call.
-    """
-    if not sampled:
-        return [teacher(**inputs, labels=labels).logits for teacher in teachers]
-    drawn = torch.randint(len(teachers), labels.shape[:1], device=labels.device)
-    groups = {t: (drawn == t).nonzero().flatten() for t in drawn.unique().tolist()}
-    asked = [
-        teachers[t](**{k: v[rows] for k, v in inputs.items()}, labels=labels[rows]).logits
-        for t, rows in groups.items()
-    ]
-    return [torch.cat(asked)[torch.cat([*groups.values()]).argsort()]]
 
 
 def mean_prediction(logits: Sequence[Tensor], temperature: float) -> Tensor:

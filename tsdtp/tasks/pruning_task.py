@@ -16,16 +16,10 @@ from tsdtp.models import PrunedModel, PrunedOutput
 from tsdtp.models.attribution import layer_conductance
 from tsdtp.models.texts import explained, inputs_of
 from tsdtp.pruning import TokenPruner
-from tsdtp.tasks.distillation import (
-    TRUSTED,
-    altered,
-    answers,
-    cross_entropy,
-    divergence,
-    mean_prediction,
-)
+from tsdtp.tasks.distillation import TRUSTED, altered, cross_entropy, divergence
 from tsdtp.tasks.metrics import PruningCost
 from tsdtp.tasks.optim import AdamW, matrices
+from tsdtp.tasks.teachers import Teachers
 
 Model = TypeVar("Model", bound=PrunedModel)
 
@@ -43,7 +37,7 @@ class PruningTask(pl.LightningModule, Generic[Model]):
         others: further ones, whose probabilities are averaged with the teacher's.
         distillation: weight of the teachers' logits, 0 to 1.
         temperature: of the distillation.
-        sampled: each text asks one of the teachers, drawn anew in every step, instead of all.
+        sampled: what is asked anew is asked of one of the teachers instead of all, see `Teachers`.
         noise: share of the words that are exchanged in half of the training texts, which then
             only the teachers' logits are learnt of, see `tsdtp.tasks.distillation.altered`.
         attribution_every: compute the teacher's attributions in every n-th step, for methods that
@@ -59,7 +53,7 @@ class PruningTask(pl.LightningModule, Generic[Model]):
 
     model: Model
     teacher: Model | None
-    others: list[Model]
+    teachers: Teachers
     metric: str
 
     def __init__(
@@ -79,10 +73,11 @@ class PruningTask(pl.LightningModule, Generic[Model]):
     ) -> None:
         super().__init__()
         self.model, self.optim = model, optim
-        # Not submodules: they stay out of checkpoints.
-        self.__dict__["teacher"], self.__dict__["others"] = teacher, list(others)
-        self.distillation, self.temperature = distillation, temperature
-        self.sampled, self.noise = sampled, noise
+        self.__dict__["teacher"] = teacher  # no submodule: it stays out of checkpoints
+        self.teachers = Teachers(
+            [] if teacher is None else [teacher, *others], temperature, sampled
+        )
+        self.distillation, self.temperature, self.noise = distillation, temperature, noise
         self.attribution_every, self.attribution_steps = attribution_every, attribution_steps
         self.mask_id, self.label_smoothing = mask_id, label_smoothing
         self.matrices = matrices(model)  # to be known before a strategy flattens the weights
@@ -106,19 +101,18 @@ class PruningTask(pl.LightningModule, Generic[Model]):
 
     def on_fit_start(self) -> None:
         """The teachers follow the module to its device."""
-        for teacher in self._teachers:
-            teacher.to(self.device).eval().requires_grad_(False)
+        self.teachers.start(self.device)
 
     def training_step(self, batch: dict, batch_index: int) -> Tensor:
         """Loss of one batch."""
         self.model.pruner.progress = self.global_step / self.trainer.estimated_stepping_batches
-        if self.noise and self._teachers:
+        if self.noise and self.teachers:
             batch = altered(batch, self.model.special_ids, self.noise)
-        inputs, labels = inputs_of(batch), batch["labels"]
-        output = self.model(**inputs, labels=labels, target=self._target(batch))
+        labels = batch["labels"]
+        output = self.model(**inputs_of(batch), labels=labels, target=self._target(batch))
         assert output.logits is not None
         share = self._share(labels)
-        loss = self._task_loss(output.logits, labels, inputs, batch.get(TRUSTED))
+        loss = self._task_loss(output.logits.float(), batch)
         self.log("train/loss", share * loss.detach(), sync_dist=True)
         self.log("train/lr", self.trainer.optimizers[0].param_groups[0]["lr"])
         if output.auxiliary_loss is not None:
@@ -134,23 +128,15 @@ class PruningTask(pl.LightningModule, Generic[Model]):
         mean = self.trainer.strategy.reduce(count.clone())  # which works in place
         return float(count / mean)
 
-    def _task_loss(
-        self, logits: Tensor, labels: Tensor, inputs: dict, trusted: Tensor | None = None
-    ) -> Tensor:
+    def _task_loss(self, logits: Tensor, batch: dict) -> Tensor:
         """Of logits [B, ..., C] and labels [B, ...]; negative labels do not count."""
-        loss = cross_entropy(logits.float(), labels, trusted, self.label_smoothing)
-        if not self._teachers or self.distillation == 0:
+        labels, trusted = batch["labels"], batch.get(TRUSTED)
+        loss = cross_entropy(logits, labels, trusted, self.label_smoothing)
+        if not self.teachers or self.distillation == 0:
             return loss
-        valid = labels >= 0
-        with torch.no_grad():
-            given = answers(self._teachers, inputs, labels, self.sampled)
-            goal = mean_prediction([logits[valid] for logits in given], self.temperature)
-        match = divergence(logits[valid].float(), goal, self.temperature)
+        goal = self.teachers.goal(inputs_of(batch), labels, batch.get("index"), trusted)
+        match = divergence(logits[labels >= 0], goal, self.temperature)
         return (1 - self.distillation) * loss + self.distillation * match
-
-    @property
-    def _teachers(self) -> list[Model]:
-        return [] if self.teacher is None else [self.teacher, *self.others]
 
     def _target(self, batch: dict) -> Tensor | None:
         """[B, S] the teacher's attributions; zeros (no opinion) in the steps without any."""

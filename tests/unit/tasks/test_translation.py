@@ -142,7 +142,7 @@ def test_the_loss_is_smoothed_and_distilled_over_the_target_alone():
     smooth = F.cross_entropy(logits[valid], labels, label_smoothing=0.1)
     match = F.kl_div(logits[valid].log_softmax(-1), goal[valid].softmax(-1), reduction="batchmean")
     task = task_of(model, teacher, label_smoothing=0.1, distillation=0.25)
-    loss = task._task_loss(logits, batch["labels"], inputs(batch))
+    loss = task._task_loss(logits, batch)
     torch.testing.assert_close(loss, 0.75 * smooth + 0.25 * match)
 
 

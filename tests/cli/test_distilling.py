@@ -42,7 +42,7 @@ def test_those_that_teach_are_the_runs_that_were_named(tsdtp, teachers, monkeypa
     (task,) = tasks
     assert (task.distillation, task.noise) == (0.7, 0.3)
     batch = inputs_of(next(iter(load_run(str(teachers[0]))[0].data.loader("validation", 8))))
-    found = [teacher(**batch).logits for teacher in (task.teacher, *task.others)]
+    found = [teacher(**batch).logits for teacher in task.teachers.models]
     expected = [load_run(str(run))[1].unpruned()(**batch).logits for run in teachers]
     torch.testing.assert_close(found, expected)
     assert not torch.allclose(*found, atol=1e-3)

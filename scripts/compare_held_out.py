@@ -20,14 +20,20 @@ from tsdtp.report.answers import Run, read_runs
 from tsdtp.report.comparisons import compare
 
 HELD_OUT = "held_out_correct.csv.gz"
-COLUMNS = ["rows", "model", "first", "second", "seeds", "n", "difference", "low", "high", "p"]
+COLUMNS = [
+    *("rows", "model", "first", "second", "seeds", "n", "difference", "low", "high", "p"),
+    *("seed_sd", "seed_p"),
+]
 
 
 def sets_of_rows(folder: Path) -> dict[str, list[Run]]:
     """Every run once for each set of rows: held out, of its record, both."""
     held_out: Any = pd.read_csv(folder / HELD_OUT)
     sets: dict[str, list[Run]] = {"held out": [], "validation": [], "both": []}
-    for run in read_runs(folder):
+    runs, warnings = read_runs(folder)
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    for run in runs:
         known: Any = run.answers
         rows = [answers(known["index"], known["prediction"].eq(known["label"]).astype(int))]
         if (name := f"{run.name.replace(' ', '-')}_seed{run.identity['seed']}") in held_out:

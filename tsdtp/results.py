@@ -140,17 +140,18 @@ def write_record(folder: str | Path, record: RunRecord) -> Path:
     """
     path = Path(folder) / RECORD_NAME
     try:
-        text = json.dumps(_finite(record.to_dict()), indent=2, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(finite(record.to_dict()), indent=2, ensure_ascii=False, allow_nan=False)
     except TypeError as error:
         raise ValueError(f"{path}: {error}") from error
     return write_atomic(path, text + "\n")
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """The same with null in place of numbers that JSON does not know."""
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         report = load_report(options.folder)
         out = options.out or options.folder
-        runs = read_runs(options.folder, marks(report.runs))  # those that the tables show
+        runs, unread = read_runs(options.folder, marks(report.runs))  # those that the tables show
         reference = reference_of(runs, options.reference)
         pairs = compare(runs, reference)
         page = save_page(report, options.folder, out, runs, pairs, reference)
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (OSError, ValueError) as error:
         print(f"tsdtp report: {error}", file=sys.stderr)
         return 2
-    for warning in [*report.warnings, *_untested(runs, reference)]:
+    for warning in [*report.warnings, *unread, *_untested(runs, reference)]:
         print(f"warning: {warning}", file=sys.stderr)
     if not options.quiet:
         print_report(report)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections import Counter
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,7 @@ class Run:
     @property
     def cell(self) -> tuple:
         """What the seeds of one row of a table share."""
-        return tuple(self.identity.get(key) for key in CELL)
+        return tuple(self._key(key) for key in CELL)
 
     @property
     def name(self) -> str:
@@ -35,31 +37,63 @@ class Run:
         return self._words("pruning", "budget", "variant")
 
     @property
+    def examples(self) -> frozenset[tuple[int, int]]:
+        """Index and label of every example."""
+        return frozenset(zip(self.answers["index"], self.answers["label"], strict=True))
+
+    @property
     def names(self) -> tuple[str, str]:
         """What it may be called: of its budget, or of any."""
         return self.name, self._words("pruning", "variant")
 
     def _words(self, *keys: str) -> str:
-        parts = (self.identity.get(key) for key in keys)
-        return " ".join(str(part) for part in parts if part is not None)
+        return " ".join(str(part) for part in map(self._key, keys) if part is not None)
+
+    def _key(self, name: str) -> Any:
+        value = self.identity.get(name)
+        return round(value, 9) if isinstance(value, float) else value  # 0.1 + 0.2 and 0.3 are equal
 
 
-def read_runs(folder: str | Path, among: Container[Mark] | None = None) -> list[Run]:
-    """Runs under a folder that left their answers, sorted by path; damaged ones are left out.
+def read_runs(
+    folder: str | Path, among: Container[Mark] | None = None
+) -> tuple[list[Run], list[str]]:
+    """Runs under a folder that left their answers, sorted by path.
 
     Args:
         folder: searched at any depth.
         among: the marks of the records that count; None: all do.
+
+    Returns:
+        The runs, and a line for each whose answers cannot be read or are of other examples than
+        most of its task's, so that it is not compared with them.
     """
-    runs = []
+    runs, warnings = [], []
     for path, record in _beside(folder, PREDICTIONS, among):
         try:
             answers = pd.read_csv(path)
-        except (OSError, ValueError, EOFError, zlib.error):
+            answers = answers.astype({"index": int, "label": int, "prediction": int})
+        except (OSError, ValueError, KeyError, EOFError, zlib.error) as error:
+            warnings.append(f"{path.relative_to(folder)}: no answers can be read ({error})")
             continue
-        if {"index", "label", "prediction"} <= set(answers):
-            runs.append(Run(record.identity, answers))
-    return runs
+        runs.append(Run(record.identity, answers))
+    return runs, [*warnings, *_of_other_examples(runs)]
+
+
+def _of_other_examples(runs: list[Run]) -> Iterator[str]:
+    """A line for each run that did not answer what most of its task and model did."""
+    for _, several in groupby(sorted(runs, key=_place), key=_place):
+        asked = [(run, run.examples) for run in several]
+        (most, _), *_ = Counter(examples for _, examples in asked).most_common()
+        for run, examples in asked:
+            if examples != most:
+                yield (
+                    f"{run.identity.get('run_id')}: answered other examples ({len(examples)}) than "
+                    f"most runs of its task and model ({len(most)}), and is not compared with those"
+                )
+
+
+def _place(run: Run) -> tuple[str, str]:
+    return run.identity["task"], run.identity["model"]
 
 
 def read_examples(folder: str | Path, among: Container[Mark] | None = None) -> list[dict[str, Any]]:

@@ -14,7 +14,8 @@ LEGEND = (
     "same: a test holds the two to equal outputs. Speed above 1× is faster, in memory smaller, "
     "against unpruned packed execution (packed) or the plain padded Hugging Face forward (HF). "
     "Ex/s is examples per second, Kept the fraction of tokens that reach the end of the last "
-    "layer. – is missing or not measured."
+    "layer. A number in brackets says of how many of the seeds a mean is. – is missing or not "
+    "measured, or was measured on several machines, whose speeds have no mean."
 )
 
 TRANSLATION = (

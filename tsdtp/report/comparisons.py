@@ -15,6 +15,10 @@ from tsdtp.report.answers import Run
 from tsdtp.results import write_atomic
 
 REFERENCE = "ts_dtp"
+_COLUMNS = [
+    *("task", "model", "first", "second", "seeds", "n", "difference", "low", "high", "p"),
+    *("seed_sd", "seed_p"),
+]
 
 
 def reference_of(runs: Iterable[Run], asked: str | None = None) -> str | None:
@@ -51,8 +55,11 @@ def compare(
     Returns:
         task, model, first, second, seeds, n, difference (of accuracy, first - second), low and
         high (its 95 % interval, a percentile bootstrap over examples: Efron and Tibshirani, 1993),
-        p (two-sided: with one seed McNemar's exact test, with several a t-test over examples) and
-        holm (p, corrected for all tests of its task and model).
+        p (two-sided: with one seed McNemar's exact test, with several a t-test over examples),
+        seed_sd (sample deviation of the seeds' differences), seed_p (of a t-test over them) and
+        holm (p, corrected for all tests of its task and model). The interval and p say how these
+        trained models differ on further examples; whether others, trained anew, would, is what
+        seed_sd and seed_p tell as well as so few seeds can. NaN for one seed.
     """
     cells: dict[tuple, dict[int, Run]] = {}
     for run in runs:
@@ -62,8 +69,7 @@ def compare(
         pairs = [(ours[seed], others[seed]) for seed in sorted(ours.keys() & others.keys())]
         if pairs and _asked(*pairs[0], reference) and (each := _by_example(pairs)) is not None:
             rows.append(_difference(pairs, each, samples))
-    columns = ["task", "model", "first", "second", "seeds", "n", "difference", "low", "high", "p"]
-    table = pd.DataFrame(rows, columns=columns)
+    table = pd.DataFrame(rows, columns=_COLUMNS)
     return table.assign(holm=table.groupby(["task", "model"])["p"].transform(_holm))
 
 
@@ -78,10 +84,14 @@ def _asked(first: Run, second: Run, reference: str | None) -> bool:
         return False
     if second.identity["pruning"] == "none":
         return first.identity["pruning"] != "none" or first.name > second.name  # once, not twice
-    return reference in first.names and first.identity["budget"] == second.identity["budget"]
+    if first.identity["pruning"] == "none":
+        return False
+    return reference in first.names and first.cell[3] == second.cell[3]
 
 
-def _difference(pairs: list[tuple[Run, Run]], each: np.ndarray, samples: int) -> dict[str, Any]:
+def _difference(pairs: list[tuple[Run, Run]], found: np.ndarray, samples: int) -> dict[str, Any]:
+    """One row, of differences [seeds, n]."""
+    each = found.mean(0)
     generator = np.random.default_rng(0)
     means = [generator.choice(each, len(each)).mean() for _ in range(samples)]
     low, high = np.quantile(means, (0.025, 0.975))
@@ -90,12 +100,12 @@ def _difference(pairs: list[tuple[Run, Run]], each: np.ndarray, samples: int) ->
     return {
         **{"task": task, "model": model, "first": first.name, "second": second.name},
         **{"seeds": len(pairs), "n": len(each), "difference": each.mean(), "low": low},
-        **{"high": high, "p": _p_value(each, len(pairs))},
+        **{"high": high, "p": _p_value(each, len(pairs)), **_over_seeds(found.mean(1))},
     }
 
 
 def _by_example(pairs: list[tuple[Run, Run]]) -> np.ndarray | None:
-    """By how much the first is right where the second is not, a mean over the pairs.
+    """[pairs, n] 1 where the first alone is right, -1 where the second alone is.
 
     None where they do not all answer the same examples.
     """
@@ -110,7 +120,16 @@ def _by_example(pairs: list[tuple[Run, Run]]) -> np.ndarray | None:
         asked = both["index"]
         right = both["prediction"].eq(both["label"]).astype(int)
         differences.append(right - both["prediction_other"].eq(both["label"]).astype(int))
-    return np.mean(differences, axis=0)
+    return np.stack(differences)
+
+
+def _over_seeds(differences: np.ndarray) -> dict[str, float]:
+    """How the differences [seeds] vary, and whether they might be 0; NaN for one seed."""
+    if len(differences) == 1:
+        return {"seed_sd": np.nan, "seed_p": np.nan}
+    deviation = float(differences.std(ddof=1))
+    _, p = stats.ttest_1samp(differences, 0) if deviation else (np.nan, np.nan)
+    return {"seed_sd": deviation, "seed_p": float(np.asarray(p))}
 
 
 def _p_value(differences: np.ndarray, seeds: int) -> float:

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from tsdtp.report.frame import cell_name
 from tsdtp.report.render import Report
 from tsdtp.report.tables import Table
 
@@ -165,25 +166,22 @@ def _methods(rows: pd.DataFrame) -> Iterable[tuple[str, pd.DataFrame]]:
 def _kept(table: Table, runs: pd.DataFrame) -> dict[str, list[float]]:
     """Mean over seeds, in the blocks computed, of what drops any; of many lines one budget's."""
     here = runs.query("task == @table.task and model == @table.model")
-    runs = here.loc[here["tokens_kept"].map(lambda kept: isinstance(kept, list) and min(kept) < 1)]
+    runs = here.loc[
+        here["tokens_kept"].map(lambda kept: isinstance(kept, list) and any(k < 1 for k in kept))
+    ]
     lines = runs.groupby(["pruning", "budget", "variant"], dropna=False).ngroups
     methods = runs.groupby("budget")["pruning"].nunique()
     if lines > _CROWD and len(methods):
         runs = runs.loc[runs["budget"] == methods.idxmax()]
     records = runs.to_dict("records")
     kept = pd.Series([_computed(run) for run in records], dtype=object)
-    grouped = kept.groupby([_name(run) for run in records], sort=False)
+    grouped = kept.groupby([cell_name(run) for run in records], sort=False)
     return {str(k): pd.DataFrame(rows.tolist()).mean().tolist() for k, rows in grouped}
 
 
 def _computed(run: dict) -> list[float]:
     blocks = run["blocks"]
     return run["tokens_kept"][: None if pd.isna(blocks) else int(blocks)]
-
-
-def _name(run: dict) -> str:
-    budget = "" if pd.isna(run["budget"]) else f"{run['budget']:g}"
-    return " ".join(filter(None, (run["pruning"], budget, run["variant"])))
 
 
 def style(number: int) -> dict:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from functools import reduce
 from typing import Any
 
@@ -46,6 +46,9 @@ _NUMBERS = {
     "memory_vs_packed": "memory.vs_packed",
 }
 _SETTINGS = ["n", "batch_size", "threads", "hf_flops_per_example", "hf_peak_mib", "blocks"]
+# What depends on the machine: no mean is of several.
+TIMED = ("examples_per_second", "latency_ms", "tokens_per_second", "speed_vs_packed", "speed_vs_hf")
+TIMED += ("writing_vs_packed", "writing_vs_hf", "spread_vs_packed", "spread_vs_hf")
 METRICS = [name for name in _NUMBERS if name not in _SETTINGS] + ["tokens_kept_last"]
 
 
@@ -55,7 +58,16 @@ def to_frame(records: Iterable[RunRecord]) -> pd.DataFrame:
     Raises:
         ValueError: A value that should be a number is none; the run and the key are named.
     """
-    columns = [*KEYS, "seed", *_TEXT, *_MADE, *_NUMBERS, "tokens_kept_last", "tokens_kept"]
+    columns = [
+        *KEYS,
+        "seed",
+        *_TEXT,
+        *_MADE,
+        "machine",
+        *_NUMBERS,
+        "tokens_kept_last",
+        "tokens_kept",
+    ]
     frame = pd.DataFrame([_row(record) for record in records], columns=columns)
     numbers = dict.fromkeys(["budget", *_NUMBERS, "tokens_kept_last"], float)
     frame = frame.astype({"seed": int, **numbers})
@@ -76,6 +88,7 @@ def _row(record: RunRecord) -> dict[str, Any]:
         **{name: _get(record, place) for name, place in _TEXT.items()},
         **{name: _number(record, place) for name, place in _NUMBERS.items()},
         **_made(record.provenance),
+        "machine": timed_on(record),
         "tokens_kept_last": _kept_last(record),
         "tokens_kept": record.cost.get("tokens_kept"),
     }
@@ -92,6 +105,17 @@ def _made(provenance: dict[str, Any]) -> dict[str, Any]:
     if kept := measured.get("kept"):
         made["kept_by"] = f"{', '.join(kept['sections'])} by {_code(kept)}"
     return made
+
+
+def timed_on(record: RunRecord) -> str | None:
+    """The processor or GPU that the speed was measured on; None where it was not or nobody said."""
+    measured = record.provenance.get("measured") or record.provenance
+    kept = measured.get("kept")
+    hardware = (kept if kept and "speed" in kept["sections"] else measured).get("hardware")
+    if record.speed is None or not isinstance(hardware, dict):
+        return None
+    on_gpu = str(record.speed.get("device")).startswith("cuda")
+    return hardware.get("gpu") if on_gpu else hardware.get("cpu")
 
 
 def commit_of(made: Mapping[str, Any]) -> str:
@@ -114,6 +138,12 @@ def mark(record: RunRecord) -> Mark:
 def marks(frame: pd.DataFrame) -> set[Mark]:
     """Of every record in a frame."""
     return set(zip(frame["run_id"], frame["execution"], frame["date"], strict=True))
+
+
+def cell_name(run: Mapping[Hashable, Any]) -> str:
+    """Method, budget and variant of a row of a frame."""
+    budget = "" if pd.isna(run["budget"]) else f"{run['budget']:g}"
+    return " ".join(filter(None, (run["pruning"], budget, run["variant"])))
 
 
 def _get(record: RunRecord, place: str) -> Any:
@@ -197,10 +227,16 @@ def aggregate(frame: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         One row for each (task, model, pruning, budget, variant): ``runs``, and for every metric
-        ``<metric>_mean``, ``<metric>_std`` (NaN for one seed) and ``<metric>_count``.
+        ``<metric>_mean``, ``<metric>_std`` (NaN for one seed) and ``<metric>_count``, which is 0
+        of what was timed on several machines.
     """
     groups = frame.groupby(KEYS, dropna=False)
     numbers = groups[METRICS].agg(["mean", "std", "count"])
     numbers.columns = [f"{metric}_{statistic}" for metric, statistic in numbers.columns]
+    timed = frame["machine"].where(frame["examples_per_second"].notna())
+    mixed = timed.groupby([frame[key] for key in KEYS], dropna=False).nunique() > 1
+    for metric in TIMED:
+        numbers.loc[mixed, [f"{metric}_mean", f"{metric}_std"]] = float("nan")
+        numbers.loc[mixed, f"{metric}_count"] = 0
     numbers.insert(0, "runs", groups.size())
     return numbers.reset_index()

@@ -21,7 +21,7 @@ from tsdtp.report.figures import draw
 from tsdtp.report.frame import FINE_TUNED, KEYS, marks
 from tsdtp.report.render import Report
 from tsdtp.report.tables import Table
-from tsdtp.results import write_atomic
+from tsdtp.results import finite, write_atomic
 
 PAGE = "report.html"
 _FIGURES = {
@@ -114,12 +114,20 @@ def _pairs(table: pd.DataFrame) -> list[list[str]]:
             f"{row['first']} − {row['second']}",
             f"{100 * row['difference']:+.2f}",
             f"{100 * row['low']:+.2f} to {100 * row['high']:+.2f}",
-            *("< 0.0001" if row[name] < 0.0001 else f"{row[name]:.4f}" for name in ("p", "holm")),
+            *(_p(row[name]) for name in ("p", "holm")),
             f"{row['seeds']}",
+            "–" if pd.isna(row["seed_sd"]) else f"{100 * row['seed_sd']:.2f}",
+            _p(row["seed_p"]),
             f"{row['n']}",
         ]
         for row in table.to_dict("records")
     ]
+
+
+def _p(value: float) -> str:
+    if pd.isna(value):
+        return "–"
+    return "< 0.0001" if value < 0.0001 else f"{value:.4f}"
 
 
 def _kept(table: pd.DataFrame) -> list[list[str]]:
@@ -149,4 +157,8 @@ def _shown(found: dict[str, Any]) -> dict[str, Any]:
 
 def _json(value: Any) -> str:
     """JSON that no browser takes for the end of a script."""
-    return json.dumps(value, ensure_ascii=False).replace("<", "\\u003c").replace("&", "\\u0026")
+    return (
+        json.dumps(finite(value), ensure_ascii=False)
+        .replace("<", "\\u003c")
+        .replace("&", "\\u0026")
+    )

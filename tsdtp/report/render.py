@@ -18,6 +18,7 @@ from tsdtp.report.frame import mark, marks, to_frame, unique_runs
 from tsdtp.report.settings import differing_seeds
 from tsdtp.report.sweep import Sweep, finished, mark_missing, read_sweep, without_replaced
 from tsdtp.report.tables import Table, build_tables
+from tsdtp.report.unlike_rows import unlike_rows
 from tsdtp.results import RECORD_NAME, RunRecord, read_records, write_atomic
 
 WIDTH = 120
@@ -61,8 +62,8 @@ def load_report(folder: str | Path) -> Report:
     frame, repeated = unique_runs(to_frame(records))
     tables = build_tables(frame, sweep and sweep.cells)
     shown = marks(frame)
-    differing = differing_seeds(record for record in records if mark(record) in shown)
-    warnings += [*replaced, *repeated, *differing]
+    records = [record for record in records if mark(record) in shown]
+    warnings += [*replaced, *repeated, *differing_seeds(records), *unlike_rows(frame)]
     return Report(tables, _heading(sweep, frame), warnings, frame, records)
 
 

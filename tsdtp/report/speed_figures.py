@@ -14,14 +14,15 @@ from tsdtp.report.figures import blank, style
 _SERIES = {
     **{"method": "{}", "dtype": "{}", "batch": "batch {}", "order": "{} order"},
     **{"threads": "{} threads", "features": "{:.0f} features", "fuse": "fused ({})"},
-    "machine": "{}",
+    **{"machine": "{}", "keep": "kept {}", "layers": "blocks {} prune"},
 }
 _ALWAYS = ("method", "dtype", "batch")
 
 
 def draw_speedup(rows: pd.DataFrame) -> Figure:
     """Measured speed-up over the packed unpruned model against FLOPs saved, and the diagonal."""
-    figure, axes = blank(("FLOPs saved (×)", "speed-up over packed, unpruned (×)"))
+    label = "speed-up over packed, unpruned (×; bars: interquartile range)"
+    figure, axes = blank(("FLOPs saved (×)", label))
     end = 1.05 * float(rows[["flops", "vs_packed"]].to_numpy().max())
     axes.plot((1.0, end), (1.0, end), color="0.6", linestyle="--", label="all FLOPs saved are time")
     for number, (name, line) in enumerate(_lines(rows)):

@@ -155,7 +155,13 @@ def _number(value: float, pattern: str) -> str:
 
 
 def _mean(metric: str, pattern: str, factor: float = 1) -> Cell:
-    return lambda row: _number(row[f"{metric}_mean"] * factor, pattern)
+    """A mean, and of how many runs where it is not of all."""
+
+    def cell(row: Row) -> str:
+        text, count = _number(row[f"{metric}_mean"] * factor, pattern), row[f"{metric}_count"]
+        return f"{text} ({count})" if 0 < count < row["runs"] else text
+
+    return cell
 
 
 def _quality(metric: str, factor: float) -> Cell:

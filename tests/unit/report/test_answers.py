@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 
 import pandas as pd
 import pytest
@@ -52,6 +53,27 @@ def test_the_interval_holds_the_mean_of_95_in_100_draws():
     assert row["high"] == pytest.approx(0.15 + half, abs=half / 10)
 
 
+def test_how_seeds_differ_is_told_beside_the_examples():
+    # The second is right on 10, 8 and 9 of 20 examples, the first on all: means 0.5, 0.6, 0.55.
+    runs = [run("ts_dtp", [1] * 20, seed) for seed in range(3)]
+    runs += [run("dtp", [0] * (20 - n) + [1] * n, seed) for seed, n in enumerate((10, 8, 9))]
+    (row,) = compare(runs).to_dict("records")
+    assert row["seed_sd"] == pytest.approx(0.05)
+    # t = 0.55 / (0.05 / sqrt(3)) = 19.05 with 2 degrees of freedom
+    assert row["seed_p"] == pytest.approx(0.00274, abs=1e-5)
+    (alone,) = compare([runs[0], runs[3]]).to_dict("records")
+    assert math.isnan(alone["seed_sd"]) and math.isnan(alone["seed_p"])
+    (same,) = compare([*runs[:2], runs[3], run("dtp", [0] * 10 + [1] * 10, 1)]).to_dict("records")
+    assert same["seed_sd"] == 0 and math.isnan(same["seed_p"]), "no deviation to go by"
+
+
+def test_budgets_that_are_equal_but_for_rounding_are_compared():
+    (row,) = compare([run("ts_dtp", [1], budget=0.1 + 0.2), run("dtp", [0], budget=0.3)]).to_dict(
+        "records"
+    )
+    assert row["first"] == "ts_dtp 0.3"
+
+
 def test_a_part_taken_out_is_compared_with_the_whole():
     whole = run("ts_dtp", [1, 1, 1])
     parts = [run("ts_dtp", [1, 0, 1], variant=name) for name in ("no_embeddings", "decay_0")]
@@ -90,8 +112,8 @@ def test_any_method_can_be_what_the_others_are_compared_with():
 
 def test_unpruned_models_are_compared_with_each_other_once():
     runs = [run("none", [1, 0], budget=None), run("none", [1, 1], budget=None, variant="taught")]
-    runs += [run("topk", [0, 0])]
-    lost = [("topk 0.4", "none"), ("topk 0.4", "none taught")]
+    runs += [run("topk", [0, 0], budget=None)]
+    lost = [("topk", "none"), ("topk", "none taught")]
     for reference in (None, "none", "none taught"):
         assert sorted(compared(runs, reference)) == [("none taught", "none"), *lost]
 
@@ -141,8 +163,11 @@ def test_answers_are_found_beside_their_records(tmp_path, make_record):
     (tmp_path / "run0" / PREDICTIONS).write_bytes(gzip.compress(answers))
     (tmp_path / "run1" / PREDICTIONS).write_bytes(b"damaged")
     (tmp_path / "run2" / PREDICTIONS).write_bytes(gzip.compress(b"index,label\n0,1\n"))
-    (found,) = read_runs(tmp_path)
+    (found,), warnings = read_runs(tmp_path)
     assert found.identity["seed"] == 1 and len(found.answers) == 1
+    assert len(warnings) == 2
+    for name, warning in zip(("run1", "run2"), warnings, strict=True):
+        assert warning.startswith(f"{name}/{PREDICTIONS}: no answers can be read"), warning
     (tmp_path / "run0" / EXAMPLES).write_text('{"labels": ["a"], "layers": 2, "examples": []}')
     (tmp_path / "run1" / EXAMPLES).write_text('{"labels"')
     assert [each["layers"] for each in read_examples(tmp_path)] == [2]
@@ -156,6 +181,16 @@ def test_the_answers_are_those_of_the_records_that_the_tables_show(tmp_path, mak
         (tmp_path / name / PREDICTIONS).write_bytes(gzip.compress(answers))
         (tmp_path / name / EXAMPLES).write_text('{"labels": [], "layers": 1, "examples": []}')
     frame, _ = unique_runs(to_frame([packed, hf]))
-    (found,) = read_runs(tmp_path, marks(frame))
+    (found,), _ = read_runs(tmp_path, marks(frame))
     assert found.answers["prediction"].tolist() == [1]
-    assert len(read_examples(tmp_path, marks(frame))) == 1 and len(read_runs(tmp_path)) == 2
+    assert len(read_examples(tmp_path, marks(frame))) == 1 and len(read_runs(tmp_path)[0]) == 2
+
+
+def test_who_answered_other_examples_is_said(tmp_path, make_record):
+    for seed, rows in ((0, 3), (1, 3), (2, 2)):
+        write_record(tmp_path / f"run{seed}", make_record(seed=seed))
+        table = "index,label,prediction\n" + "".join(f"{i},1,1\n" for i in range(rows))
+        (tmp_path / f"run{seed}" / PREDICTIONS).write_bytes(gzip.compress(table.encode()))
+    runs, (warning,) = read_runs(tmp_path)
+    assert len(runs) == 3
+    assert f"{runs[2].identity['run_id']}: answered other examples (2) than most" in warning

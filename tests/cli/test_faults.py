@@ -121,6 +121,12 @@ def test_a_training_that_has_gone_further_is_not_gone_on_with(tsdtp):
         assert "after 2 epochs, 4 steps, more than this training is to have" in line
 
 
+def test_a_training_that_ended_within_an_epoch_is_not_gone_on_with(tsdtp):
+    assert tsdtp("train", *TRAINED, "epochs=2", "max_steps=3").code == 0
+    line = one_line(tsdtp("train", *TRAINED, "epochs=2", f"ckpt_path={LAST}"))
+    assert f"{LAST}: ended by max_steps within an epoch" in line
+
+
 def test_a_training_whose_start_has_run_again_is_not_gone_on_with(tsdtp, trained):
     record = trained() / RECORD_NAME
     pruned = [*TRAINED, "pruning=topk", "pruning.budget=0.6", "model.init_from=unpruned"]

@@ -40,7 +40,7 @@ def _fused(q: Tensor, k: Tensor, v: Tensor, allowed: Tensor | None, dropout: flo
     """Attention by torch's kernel; short sequences learn in single precision on a CPU.
 
     Its gradient in half precision takes three to eight times as long there with up to 64 tokens,
-    about as long with 256, and less with more.
+    about as long with 256, and less with more; with dropout another kernel is taken anyway.
     """
     if q.device.type != "cpu" or not q.requires_grad or q.shape[-2] > _SHORT or dropout:
         mask = None if allowed is None else allowed.to(q.dtype)

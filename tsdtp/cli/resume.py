@@ -102,6 +102,8 @@ def _problem(
     if 0 <= epochs <= checkpoint["epoch"] or 0 <= steps < checkpoint["global_step"]:
         done = f"{checkpoint['epoch'] + 1} epochs, {checkpoint['global_step']} steps"
         return f"after {done}, more than this training is to have"
+    if not checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"]:
+        return "ended by max_steps within an epoch, the rest of which would be left out"
     made = checkpoint.get(_TRAINING, training)  # one of an older version does not say
     if other := changed(made["config"], training["config"]):
         return f"of a training with other settings{other}"

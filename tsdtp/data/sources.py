@@ -1,6 +1,7 @@
 """Where rows come from: the hub, local files, or a generator; all end as the same columns."""
 
 import csv
+import gzip
 import warnings
 import zlib
 from collections.abc import Hashable, Mapping, Sequence
@@ -24,7 +25,7 @@ READERS = {
     ".tsv": lambda path: pd.read_csv(path, sep="\t", quoting=csv.QUOTE_NONE, **TEXT),
     ".csv": lambda path: pd.read_csv(path, **TEXT),
     ".jsonl": lambda path: pd.read_json(path, lines=True, **AS_WRITTEN),
-    ".parquet": pd.read_parquet,
+    ".parquet": lambda path: _parquet(path),
 }
 SPLIT_FILES = {
     "train": ("train",),
@@ -36,6 +37,14 @@ SPLIT_FILES = {
 def suffix_of(path: Path) -> str:
     """The suffix that tells the format: `.tsv` for `train.tsv` and for `train.tsv.gz`."""
     return path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
+
+
+def _parquet(path: Path) -> pd.DataFrame:
+    """Its own compression is inside the file; pandas looks for no other around it."""
+    if path.suffix != ".gz":
+        return pd.read_parquet(path)
+    with gzip.open(path) as file:
+        return pd.read_parquet(file)
 
 
 def read_file(path: Path) -> pd.DataFrame:

@@ -100,7 +100,8 @@ class Job:
         if code < 0:
             names = {number.value: number.name for number in signal.Signals}
             name = names.get(-code, f"signal {-code}")  # of the real-time ones few have a name
-            return f"killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
+            why = " (out of memory?)" if name == "SIGKILL" else ""
+            return f"killed by {name}{why}; its log ends: {self._last_words(1)}"
         last = self._last_words(code)
         return last if code else f"ended without a new {self.result.name}; {last}"
 

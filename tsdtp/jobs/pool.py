@@ -104,8 +104,14 @@ class Pool:
             _signal(process, signal.SIGINT)
         deadline = time.monotonic() + self.grace
         for job, _, process in chosen:
-            with contextlib.suppress(subprocess.TimeoutExpired):
+            try:
                 process.wait(max(deadline - time.monotonic(), 0.0))
+            except subprocess.TimeoutExpired:
+                pass
+            except BaseException:  # a second Ctrl-C waits for nobody
+                for _, _, each in chosen:
+                    _signal(each, signal.SIGKILL)
+                raise
             _signal(process, signal.SIGKILL)
             self._settle(job.name, process.wait())
             if job.state is not State.DONE:

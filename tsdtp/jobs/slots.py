@@ -6,6 +6,7 @@ import os
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,8 @@ def _own_cores() -> list[int]:
 def _gpu_ids() -> list[str]:
     """The GPUs that this process may use, without importing torch."""
     if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
-        return [part.strip() for part in visible.split(",") if part.strip()]
+        parts = (part.strip() for part in visible.split(","))
+        return [*takewhile(lambda part: part != "-1", filter(None, parts))]  # as CUDA reads it
     query = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
     try:
         found = subprocess.run(query, capture_output=True, text=True, check=True, timeout=30)

@@ -71,7 +71,7 @@ def mean_prediction(logits: Sequence[Tensor], temperature: float) -> Tensor:
 
 
 def divergence(logits: Tensor, goal: Tensor, temperature: float) -> Tensor:
-    """KL divergence of a student from its teachers, mean over rows.
+    """KL divergence of a student from its teachers, mean over rows; 0 of none.
 
     Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network", 2015: times the square
     of the temperature, so that gradients keep their size.
@@ -82,5 +82,5 @@ def divergence(logits: Tensor, goal: Tensor, temperature: float) -> Tensor:
         temperature: of both.
     """
     student = (logits / temperature).log_softmax(-1)
-    match = F.kl_div(student, goal, reduction="batchmean", log_target=True)
-    return temperature**2 * match
+    match = F.kl_div(student, goal, reduction="sum", log_target=True)
+    return temperature**2 * match / max(len(logits), 1)

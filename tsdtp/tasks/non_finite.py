@@ -20,6 +20,8 @@ class NonFiniteLossError(ValueError):
 class StopAtNonFiniteLoss(pl.Callback):
     """Saves the batch behind a loss that is NaN or infinite, before the weights take a step by it.
 
+    It is the batch as it was loaded: what `teacher.noise` altered in it is not kept.
+
     The file holds `batch` (its tensors, on the CPU), `loss`, `step`, `epoch` and `config_hash`, and
     loads by `torch.load(path, weights_only=True)`.
 

@@ -6,9 +6,15 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 import torch
-from transformers import SchedulerType, get_scheduler
+from transformers import get_scheduler
 
 from tsdtp.models import PrunedModel
+
+# Those of transformers that need nothing but the steps of a warm-up and of the training.
+SCHEDULES = (
+    *("linear", "cosine", "cosine_with_restarts", "polynomial", "inverse_sqrt"),
+    *("constant", "constant_with_warmup"),
+)
 
 
 def matrices(model: PrunedModel) -> set[str]:
@@ -25,7 +31,7 @@ class AdamW:
         pruner_lr: of the pruner's own weights, which start from nothing.
         weight_decay: of matrices; biases and normalisations have none.
         warmup: fraction of the steps over which the rates rise.
-        schedule: a name that transformers' `get_scheduler` knows: linear, cosine, constant, ...
+        schedule: one of `SCHEDULES`, as transformers' `get_scheduler` has them.
         betas: of Adam.
         eps: of Adam.
 
@@ -42,8 +48,8 @@ class AdamW:
     eps: float = 1e-8
 
     def __post_init__(self) -> None:
-        if self.schedule not in (valid := [each.value for each in SchedulerType]):
-            raise ValueError(f"optim.schedule={self.schedule}: valid are {', '.join(valid)}")
+        if self.schedule not in SCHEDULES:
+            raise ValueError(f"optim.schedule={self.schedule}: valid are {', '.join(SCHEDULES)}")
 
     def build(self, model: PrunedModel, total_steps: int, decayed: Collection[str] | None = None):
         """Optimizer and per-step scheduler.

@@ -28,7 +28,9 @@ class PruningTask(pl.LightningModule, Generic[Model]):
     """Trains; what it is judged by, a subclass measures.
 
     The loss is (1 - w) * cross-entropy + w * KL to the teachers' logits, plus the pruner's
-    auxiliary loss; w = distillation where there is a teacher, 0 otherwise.
+    auxiliary loss; w = distillation where there is a teacher, 0 otherwise. What teachers say of a
+    text is remembered under the batch's `index` [B], so that names one and the same text in every
+    epoch; a batch without has them asked each time.
 
     Args:
         model: the pruned model.
@@ -38,8 +40,8 @@ class PruningTask(pl.LightningModule, Generic[Model]):
         distillation: weight of the teachers' logits, 0 to 1.
         temperature: of the distillation.
         sampled: what is asked anew is asked of one of the teachers instead of all, see `Teachers`.
-        noise: share of the words that are exchanged in half of the training texts, which then
-            only the teachers' logits are learnt of, see `tsdtp.tasks.distillation.altered`.
+        noise: share of the words that are exchanged in half of the training texts, of which no
+            label is learnt then, see `tsdtp.tasks.distillation.altered`.
         attribution_every: compute the teacher's attributions in every n-th step, for methods that
             learn from them; 0: never.
         attribution_steps: see `layer_conductance`.
@@ -52,7 +54,6 @@ class PruningTask(pl.LightningModule, Generic[Model]):
     """
 
     model: Model
-    teacher: Model | None
     teachers: Teachers
     metric: str
 
@@ -73,16 +74,20 @@ class PruningTask(pl.LightningModule, Generic[Model]):
     ) -> None:
         super().__init__()
         self.model, self.optim = model, optim
-        self.__dict__["teacher"] = teacher  # no submodule: it stays out of checkpoints
-        self.teachers = Teachers(
-            [] if teacher is None else [teacher, *others], temperature, sampled
-        )
+        # No submodules: they stay out of checkpoints.
+        taught_by = [] if teacher is None else [teacher, *others]
+        self.teachers = Teachers(taught_by, temperature, sampled)
         self.distillation, self.temperature, self.noise = distillation, temperature, noise
         self.attribution_every, self.attribution_steps = attribution_every, attribution_steps
         self.mask_id, self.label_smoothing = mask_id, label_smoothing
         self.matrices = matrices(model)  # to be known before a strategy flattens the weights
         self.cost = PruningCost(model.shape, self.scoring)
         self.summary: dict = {}
+
+    @property
+    def teacher(self) -> PrunedModel | None:
+        """The first teacher, whose attributions are learnt; None where nobody teaches."""
+        return self.teachers.models[0] if self.teachers else None
 
     @property
     def scoring(self) -> TokenPruner | None:

@@ -77,8 +77,8 @@ class Teachers:
         """[B] bool, which texts are known; those that lie beyond the memory get a place in it."""
         if self._known is None:
             return torch.zeros_like(index, dtype=torch.bool)
-        lacking = max(0, int(index.max()) + 1 - len(self._known))
-        self._known = F.pad(self._known, (0, 0, 0, lacking), value=torch.nan)
+        if (lacking := int(index.max()) + 1 - len(self._known)) > 0:
+            self._known = F.pad(self._known, (0, 0, 0, lacking), value=torch.nan)
         return ~self._known[index].isnan().any(-1)
 
     def _gather(self, found: list[tuple[Tensor, Tensor]], index: Tensor, lasting: Tensor) -> Tensor:

@@ -11,8 +11,9 @@ FRAME = pd.DataFrame({"text": ["one", 'a lone " quote', "null"], "label": ["0", 
 
 
 def write(frame: pd.DataFrame, path, ending: str):
-    if ending == "parquet":
-        frame.to_parquet(path)
+    if ending.startswith("parquet"):
+        content = frame.to_parquet()
+        path.write_bytes(gzip.compress(content) if ending.endswith("gz") else content)
     elif ending.startswith("jsonl"):
         frame.to_json(path, orient="records", lines=True)
     elif ending.startswith("csv"):
@@ -25,7 +26,7 @@ def write(frame: pd.DataFrame, path, ending: str):
 
 
 @pytest.mark.parametrize(
-    "ending", ["tsv", "tsv.gz", "csv", "csv.gz", "jsonl", "jsonl.gz", "parquet"]
+    "ending", ["tsv", "tsv.gz", "csv", "csv.gz", "jsonl", "jsonl.gz", "parquet", "parquet.gz"]
 )
 def test_every_format_gives_back_what_was_written(tmp_path, ending):
     frame = read_file(write(FRAME, tmp_path / f"train.{ending}", ending))

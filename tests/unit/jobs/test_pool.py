@@ -205,7 +205,34 @@ def test_an_error_of_ours_ends_every_process(tmp_path):
 def test_a_signal_without_a_name_is_a_failure_like_others(tmp_path):
     number = signal.SIGRTMIN + 1
     ended = run([job(tmp_path, "killed", f"os.kill(os.getpid(), {number})")])["killed"]
-    assert (ended.state, ended.note) == (State.FAILED, f"killed by signal {number}")
+    assert ended.state is State.FAILED
+    assert ended.note == f"killed by signal {number}; its log ends: no output"
+
+
+def test_the_last_words_of_a_killed_job_are_told(tmp_path):
+    code = "print('the training loss is nan', flush=True); os.kill(os.getpid(), 9)"
+    ended = run([job(tmp_path, "killed", code)])["killed"]
+    assert ended.note == (
+        "killed by SIGKILL (out of memory?); its log ends: the training loss is nan"
+    )
+
+
+def test_a_second_interrupt_waits_for_nobody(tmp_path, interruptible):
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "open('pid', 'w').write(str(os.getpid())); time.sleep(60)"
+    )
+    pool, deaf = pool_of(grace=60), [job(tmp_path, name, code) for name in ("a", "b")]
+    for each in deaf:
+        pool.start(each)
+    while not all((tmp_path / name / "pid").exists() for name in "ab"):
+        time.sleep(0.01)
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        pool.stop(deaf, "stopped")
+    found = [psutil.Process(int((tmp_path / name / "pid").read_text())) for name in "ab"]
+    _, alive = psutil.wait_procs(found, timeout=5)
+    assert all(process.status() == psutil.STATUS_ZOMBIE for process in alive)
 
 
 def test_stopping_one_job_lets_the_others_go_on(tmp_path):

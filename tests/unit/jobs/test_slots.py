@@ -33,7 +33,7 @@ def test_cpu_cells_fill_the_machine_without_sharing_a_core():
 
 
 def test_each_gpu_cell_sees_its_own_gpus(monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5,7")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5,7,-1,9")  # CUDA reads no further than -1
     names = [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in free_slots(1, None)]
     assert names == ["2", "5", "7"]
     assert free_slots(2, None) == [gpu_slot("2,5")]

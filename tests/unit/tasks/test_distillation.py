@@ -76,6 +76,10 @@ def test_several_teachers_say_what_they_say_on_average():
     torch.testing.assert_close(mean.sum(-1), torch.ones(5))
 
 
+def test_there_is_no_divergence_of_nothing():
+    assert divergence(torch.zeros(0, 4), torch.zeros(0, 4), 2.0) == 0
+
+
 def test_there_is_no_divergence_from_oneself():
     logits = torch.randn(5, 4)
     assert divergence(logits, mean_prediction([logits], 2.0), 2.0) == pytest.approx(0, abs=1e-6)

@@ -5,7 +5,7 @@ import torch
 from tiny import make_model
 
 from tsdtp.models import prune
-from tsdtp.tasks.optim import AdamW
+from tsdtp.tasks.optim import SCHEDULES, AdamW
 
 OPTIM = AdamW(lr=1e-4, pruner_lr=1e-2, weight_decay=0.1, warmup=0.2)
 
@@ -58,6 +58,11 @@ def test_rates_rise_and_fall():
     assert rates("constant") == [1.0] * 10
     with pytest.raises(ValueError, match="zigzag"):
         rates("zigzag")
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_every_schedule_that_is_called_valid_runs(schedule):
+    assert max(rates(schedule)) == pytest.approx(1)
 
 
 def test_steps_move_the_pruner_faster(batch):

@@ -37,7 +37,7 @@ class Ratio:
     Attributes:
         median: ratio of the medians.
         spread: interquartile range over the rounds.
-        confidence: that the order of the two is real and no accident of the rounds, 0 to 1.
+        confidence: in the order of the two, 1 - p of a sign test over the rounds.
     """
 
     median: float

@@ -11,7 +11,7 @@ import pandas as pd
 
 from tsdtp.report.caption import caption
 from tsdtp.report.frame import timed_on, to_frame
-from tsdtp.report.speed_figures import draw_over_length, draw_speedup
+from tsdtp.report.speed_figures import draw_over_length, draw_speedup, of_several_lengths
 from tsdtp.report.tables import GAP, LABELS
 from tsdtp.results import RunRecord, flops_saved, write_atomic
 
@@ -110,7 +110,6 @@ def _shown(row: dict[str, Any]) -> dict[str, str]:
     peaks = (row["peak_mib"], row["hf_peak_mib"])
     return {
         "Method": row["method"],
-        "Variant": _known(row["variant"], "{}"),
         "Fused": _known(row["fuse"], "{}"),
         "Features": _known(row["features"], "{:.0f}"),
         "Machine": row["machine"],
@@ -158,7 +157,7 @@ def save_speed(records: Iterable[RunRecord], out: str | Path) -> list[Path]:
     for _, rows in frame.groupby(["task", "model"]):
         place = re.sub(r"[^\w.-]", "_", "_".join(rows[["task", "model"]].iloc[0]))
         figures = {"benchmark": draw_speedup(rows)}  # a report's figures are in this folder, too
-        if len(set(rows["length"].dropna().tolist())) > 1:
+        if len(rows := of_several_lengths(rows)):
             figures["latency"] = draw_over_length(rows, "latency_ms", "milliseconds a batch")
             figures["memory"] = draw_over_length(rows, "peak_mib", "peak MiB of the forward")
         for name, figure in figures.items():

@@ -14,7 +14,7 @@ from tsdtp.report.figures import blank, style
 _SERIES = {
     **{"method": "{}", "dtype": "{}", "batch": "batch {}", "order": "{} order"},
     **{"threads": "{} threads", "features": "{:.0f} features", "fuse": "fused ({})"},
-    **{"machine": "{}", "keep": "kept {}", "layers": "blocks {} prune"},
+    "machine": "{}",
 }
 _ALWAYS = ("method", "dtype", "batch")
 
@@ -34,8 +34,14 @@ def draw_speedup(rows: pd.DataFrame) -> Figure:
     return figure
 
 
+def of_several_lengths(rows: pd.DataFrame) -> pd.DataFrame:
+    """Those cells that there are at several lengths, and that differ in nothing else."""
+    alike = rows.groupby([*_SERIES, "keep", "layers"], dropna=False)
+    return alike.filter(lambda cells: cells["length"].nunique() > 1)
+
+
 def draw_over_length(rows: pd.DataFrame, key: str, label: str) -> Figure:
-    """A measured figure against the tokens of a sequence, both axes logarithmic."""
+    """A figure of cells `of_several_lengths` against the tokens of a sequence, both logarithmic."""
     figure, axes = blank(("tokens a sequence", label))
     for number, (name, line) in enumerate(_lines(rows.dropna(subset=["length"]))):
         line = line.sort_values("length")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tsdtp.report.speed import save_speed, speed_frame, to_markdown
-from tsdtp.report.speed_figures import draw_over_length, draw_speedup
+from tsdtp.report.speed_figures import draw_over_length, draw_speedup, of_several_lengths
 
 
 @pytest.fixture
@@ -130,4 +130,7 @@ def test_figures_over_length_are_there_where_lengths_are(benchmark, tmp_path):
     kinds = {path.name.split("_")[0] for path in save_speed(cells, tmp_path)}
     assert kinds == {"speed.md", "speed.csv", "benchmark", "latency", "memory"}
     assert {p.name for p in save_speed([benchmark()], tmp_path / "one")} >= {"speed.md"}
+    cells[0].provenance["config"]["keep_schedule"] = [0.5, 0.25]
+    found = of_several_lengths(speed_frame(cells))
+    assert set(found["length"]) == {32, 64}, "what keeps another share is on no line with them"
     assert not list((tmp_path / "one").glob("latency*"))

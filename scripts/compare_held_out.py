@@ -20,10 +20,6 @@ from tsdtp.report.answers import Run, read_runs
 from tsdtp.report.comparisons import compare
 
 HELD_OUT = "held_out_correct.csv.gz"
-COLUMNS = [
-    *("rows", "model", "first", "second", "seeds", "n", "difference", "low", "high", "p"),
-    *("seed_sd", "seed_p"),
-]
 
 
 def sets_of_rows(folder: Path) -> dict[str, list[Run]]:
@@ -77,7 +73,8 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(f"error: {folder}: no two methods answered the same rows")
     table = pd.concat(tables)
     table = table.sort_values(["first", "second"], kind="stable", ascending=False)
-    print(table.to_csv(index=False, columns=COLUMNS, float_format="%.4g"), end="")
+    columns = ["rows", *table.columns.drop(["rows", "task", "holm"])]
+    print(table.to_csv(index=False, columns=columns, float_format="%.4g"), end="")
 
 
 if __name__ == "__main__":

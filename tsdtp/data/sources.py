@@ -19,13 +19,23 @@ if TYPE_CHECKING:
 AS_WRITTEN: dict[str, Any] = {"dtype": False, "convert_dates": False, "encoding": "utf-8-sig"}
 # All as text; and with index_col=None a longer first row would shift the columns without a word.
 TEXT: dict[str, Any] = {"dtype": str, "keep_default_na": False, "index_col": False}
+
+
+def _parquet(path: Path) -> pd.DataFrame:
+    """Its own compression is inside the file; pandas looks for no other around it."""
+    if path.suffix != ".gz":
+        return pd.read_parquet(path)
+    with gzip.open(path) as file:
+        return pd.read_parquet(file)
+
+
 READERS = {
     # No quote handling in tsv: sentences hold lone quotes, and a reader that minds them swallows
     # the lines up to the next one.
     ".tsv": lambda path: pd.read_csv(path, sep="\t", quoting=csv.QUOTE_NONE, **TEXT),
     ".csv": lambda path: pd.read_csv(path, **TEXT),
     ".jsonl": lambda path: pd.read_json(path, lines=True, **AS_WRITTEN),
-    ".parquet": lambda path: _parquet(path),
+    ".parquet": _parquet,
 }
 SPLIT_FILES = {
     "train": ("train",),
@@ -37,14 +47,6 @@ SPLIT_FILES = {
 def suffix_of(path: Path) -> str:
     """The suffix that tells the format: `.tsv` for `train.tsv` and for `train.tsv.gz`."""
     return path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
-
-
-def _parquet(path: Path) -> pd.DataFrame:
-    """Its own compression is inside the file; pandas looks for no other around it."""
-    if path.suffix != ".gz":
-        return pd.read_parquet(path)
-    with gzip.open(path) as file:
-        return pd.read_parquet(file)
 
 
 def read_file(path: Path) -> pd.DataFrame:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,12 @@ class Run:
     @property
     def cell(self) -> tuple:
         """What the seeds of one row of a table share."""
-        return tuple(self._key(key) for key in CELL)
+        return tuple(map(self.key, CELL))
+
+    @property
+    def place(self) -> tuple:
+        """Task and model."""
+        return self.cell[:2]
 
     @property
     def name(self) -> str:
@@ -47,11 +53,12 @@ class Run:
         return self.name, self._words("pruning", "variant")
 
     def _words(self, *keys: str) -> str:
-        return " ".join(str(part) for part in map(self._key, keys) if part is not None)
+        return " ".join(str(part) for part in map(self.key, keys) if part is not None)
 
-    def _key(self, name: str) -> Any:
+    def key(self, name: str) -> Any:
+        """What its identity says, so that equal budgets meet: 0.1 + 0.2 and 0.3."""
         value = self.identity.get(name)
-        return round(value, 9) if isinstance(value, float) else value  # 0.1 + 0.2 and 0.3 are equal
+        return round(value, 9) if isinstance(value, float) else value
 
 
 def read_runs(
@@ -81,7 +88,8 @@ def read_runs(
 
 def _of_other_examples(runs: list[Run]) -> Iterator[str]:
     """A line for each run that did not answer what most of its task and model did."""
-    for _, several in groupby(sorted(runs, key=_place), key=_place):
+    by_place = attrgetter("place")
+    for _, several in groupby(sorted(runs, key=by_place), key=by_place):
         asked = [(run, run.examples) for run in several]
         (most, _), *_ = Counter(examples for _, examples in asked).most_common()
         for run, examples in asked:
@@ -90,10 +98,6 @@ def _of_other_examples(runs: list[Run]) -> Iterator[str]:
                     f"{run.identity.get('run_id')}: answered other examples ({len(examples)}) than "
                     f"most runs of its task and model ({len(most)}), and is not compared with those"
                 )
-
-
-def _place(run: Run) -> tuple[str, str]:
-    return run.identity["task"], run.identity["model"]
 
 
 def read_examples(folder: str | Path, among: Container[Mark] | None = None) -> list[dict[str, Any]]:

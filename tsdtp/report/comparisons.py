@@ -80,13 +80,12 @@ def save_comparisons(table: pd.DataFrame, out: str | Path) -> Path:
 
 def _asked(first: Run, second: Run, reference: str | None) -> bool:
     """Whether these two are compared, in this order."""
-    if first.cell[:2] != second.cell[:2] or first.cell == second.cell:
+    if first.place != second.place or first.cell == second.cell:
         return False
     if second.identity["pruning"] == "none":
         return first.identity["pruning"] != "none" or first.name > second.name  # once, not twice
-    if first.identity["pruning"] == "none":
-        return False
-    return reference in first.names and first.cell[3] == second.cell[3]
+    named = first.identity["pruning"] != "none" and reference in first.names
+    return named and first.key("budget") == second.key("budget")
 
 
 def _difference(pairs: list[tuple[Run, Run]], found: np.ndarray, samples: int) -> dict[str, Any]:
@@ -96,7 +95,7 @@ def _difference(pairs: list[tuple[Run, Run]], found: np.ndarray, samples: int) -
     means = [generator.choice(each, len(each)).mean() for _ in range(samples)]
     low, high = np.quantile(means, (0.025, 0.975))
     first, second = pairs[0]
-    task, model = first.cell[:2]
+    task, model = first.place
     return {
         **{"task": task, "model": model, "first": first.name, "second": second.name},
         **{"seeds": len(pairs), "n": len(each), "difference": each.mean(), "low": low},

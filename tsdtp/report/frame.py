@@ -47,8 +47,8 @@ _NUMBERS = {
 }
 _SETTINGS = ["n", "batch_size", "threads", "hf_flops_per_example", "hf_peak_mib", "blocks"]
 # What depends on the machine: no mean is of several.
-TIMED = ("examples_per_second", "latency_ms", "tokens_per_second", "speed_vs_packed", "speed_vs_hf")
-TIMED += ("writing_vs_packed", "writing_vs_hf", "spread_vs_packed", "spread_vs_hf")
+TIMED = ["examples_per_second", "latency_ms", "tokens_per_second", "speed_vs_packed", "speed_vs_hf"]
+TIMED += ["writing_vs_packed", "writing_vs_hf", "spread_vs_packed", "spread_vs_hf"]
 METRICS = [name for name in _NUMBERS if name not in _SETTINGS] + ["tokens_kept_last"]
 
 
@@ -58,16 +58,8 @@ def to_frame(records: Iterable[RunRecord]) -> pd.DataFrame:
     Raises:
         ValueError: A value that should be a number is none; the run and the key are named.
     """
-    columns = [
-        *KEYS,
-        "seed",
-        *_TEXT,
-        *_MADE,
-        "machine",
-        *_NUMBERS,
-        "tokens_kept_last",
-        "tokens_kept",
-    ]
+    columns = [*KEYS, "seed", *_TEXT, *_MADE, "machine", *_NUMBERS]
+    columns += ["tokens_kept_last", "tokens_kept"]
     frame = pd.DataFrame([_row(record) for record in records], columns=columns)
     numbers = dict.fromkeys(["budget", *_NUMBERS, "tokens_kept_last"], float)
     frame = frame.astype({"seed": int, **numbers})
@@ -230,13 +222,11 @@ def aggregate(frame: pd.DataFrame) -> pd.DataFrame:
         ``<metric>_mean``, ``<metric>_std`` (NaN for one seed) and ``<metric>_count``, which is 0
         of what was timed on several machines.
     """
+    frame = frame.assign(machine=frame["machine"].where(frame["examples_per_second"].notna()))
+    machines = frame.groupby(KEYS, dropna=False)["machine"].transform("nunique")
+    frame.loc[pd.Series(machines) > 1, TIMED] = float("nan")
     groups = frame.groupby(KEYS, dropna=False)
     numbers = groups[METRICS].agg(["mean", "std", "count"])
     numbers.columns = [f"{metric}_{statistic}" for metric, statistic in numbers.columns]
-    timed = frame["machine"].where(frame["examples_per_second"].notna())
-    mixed = timed.groupby([frame[key] for key in KEYS], dropna=False).nunique() > 1
-    for metric in TIMED:
-        numbers.loc[mixed, [f"{metric}_mean", f"{metric}_std"]] = float("nan")
-        numbers.loc[mixed, f"{metric}_count"] = 0
     numbers.insert(0, "runs", groups.size())
     return numbers.reset_index()

@@ -28,12 +28,12 @@ def unlike_rows(frame: pd.DataFrame) -> Iterator[str]:
 
 def _differing(runs: pd.DataFrame, column: str) -> str:
     """Which rows have which values, the commonest of them last; empty where all have the same."""
-    values: dict[str, set[str]] = defaultdict(set)
+    values: dict[str, set] = defaultdict(set)
     for run in runs.to_dict("records"):
-        values[cell_name(run)].add(str(run[column]))
+        values[cell_name(run)].add(run[column])
     rows: dict[str, list[str]] = defaultdict(list)
     for name, found in values.items():
-        rows[", ".join(sorted(found))].append(name)
+        rows[", ".join(map(str, sorted(found)))].append(name)
     if len(rows) < 2:
         return ""
     *others, most = sorted(rows.items(), key=lambda item: len(item[1]))

@@ -51,7 +51,7 @@ class Teachers:
         index: Tensor | None = None,
         trusted: Tensor | None = None,
     ) -> Tensor:
-        """Log-probabilities [N, C] to be learnt, a row for each of the N labels that are not -100.
+        """Log-probabilities [N, C] to be learnt, a row for each of the N labels not below 0.
 
         Args:
             inputs: of a batch, [B, ...] each.

@@ -12,7 +12,7 @@ from tiny import FAST
 from tsdtp.cli import training
 from tsdtp.cli.cells import load_run
 from tsdtp.models.texts import inputs_of
-from tsdtp.results import read_record
+from tsdtp.results import RECORD_NAME, read_record
 
 RUN = "outputs/runs/synthetic_sentence/tiny_bert"
 PRUNED = ("pruning=ts_dtp", "pruning.budget=0.7", "model.init_from=unpruned")
@@ -52,6 +52,17 @@ def test_a_teacher_that_is_not_there(tsdtp, teachers):
     for named, folder in (("nowhere", "nowhere"), ("7", f"{RUN}/none/seed7")):
         outcome = tsdtp("train", *FAST, *PRUNED, f"teacher.others=[{named}]")
         assert outcome.code == 2 and f"teacher.others={folder}: no finished run" in outcome.err
+
+
+def test_a_training_whose_teachers_have_changed_is_not_gone_on_with(tsdtp, teachers):
+    kept = ("debug=fast", "max_steps=-1", "logger=none", "hardware.threads=1", "overwrite=true")
+    pruned = ("pruning=topk", "pruning.budget=0.7", "model.init_from=unpruned")
+    given = (*kept, *pruned, "teacher.others=[1]", "benchmark.enabled=false")
+    assert tsdtp("train", *given).code == 0
+    record = teachers[1] / RECORD_NAME
+    record.write_text(record.read_text().replace('"date": "2', '"date": "3'))
+    outcome = tsdtp("train", *given, "ckpt_path=last")
+    assert outcome.code == 2 and "its start or teachers have been run again since" in outcome.err
 
 
 def test_nothing_is_validated_before_the_end_where_nobody_wants_it(tsdtp):

@@ -26,6 +26,7 @@ def test_eval_may_measure_speed_alone(tsdtp, monkeypatch):
     assert tsdtp("eval", "run=run", "in_place=true", "quality=false", *QUICK).code == 0
     after = read_record("run")
     assert before.speed is None and after.speed["vs_packed"] > 0
+    assert after.speed["examples"] == 8
     assert (after.quality, after.cost) == (before.quality, before.cost)
     assert after.speed["order"] == "plain"
     assert "quality=false" in after.provenance["measured"]["command"]

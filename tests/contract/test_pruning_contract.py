@@ -7,9 +7,9 @@ import inspect
 import pytest
 import torch
 from methods import BUDGET, METHODS, build_pruner, calibrated
-from tiny import FAMILIES, LENGTHS, PAD, SPECIAL, make_batch, make_model
+from tiny import CAUSAL_FAMILIES, FAMILIES, LENGTHS, PAD, SPECIAL, make_batch, make_model
 
-from tsdtp.models import PrunedClassifier, families
+from tsdtp.models import PrunedClassifier, families, prune
 from tsdtp.models.budget import spent_ratio
 
 
@@ -93,13 +93,16 @@ def test_types_of_tokens_mean_what_they_mean_to_the_plain_model(family, batch):
 
 
 def test_a_text_beyond_the_positions_is_refused_before_it_is_read(family):
-    model, n = build("topk", family), 70
-    batch = {"input_ids": torch.full((2, n), 7), "attention_mask": torch.ones(2, n).long()}
+    model = build("topk", family)
     if model.family.rotary is not None:
-        assert torch.isfinite(outputs(model, batch, "packed").logits).all(), "angles have no end"
+        logits = outputs(model, make_batch((70,)), "packed").logits
+        assert torch.isfinite(logits).all(), "angles have no end"
         return
-    with pytest.raises(ValueError, match=rf"70 tokens: valid are 1 to {model.max_positions}"):
-        outputs(model, batch, "packed")
+    n = 62 if family == "roberta" else 64  # which leaves two positions to padding
+    for execution in ("packed", "hf"):
+        assert torch.isfinite(outputs(model, make_batch((n,)), execution).logits).all()
+    with pytest.raises(ValueError, match=rf"{n + 1} tokens: valid are 1 to {n}"):
+        outputs(model, make_batch((n + 1,)), "packed")
 
 
 def test_what_must_stay_stays(method, family, batch):
@@ -114,6 +117,16 @@ def test_what_must_stay_stays(method, family, batch):
     assert (out.kept_layers[~batch["attention_mask"].bool()] == 0).all()
     recount = torch.stack([(out.kept_layers > layer).sum(1) for layer in range(4)])
     assert torch.equal(kept, recount)
+
+
+@pytest.mark.parametrize("execution", ["packed", "masked"])
+@pytest.mark.parametrize("causal", CAUSAL_FAMILIES)
+def test_the_token_that_a_decoders_head_reads_stays(causal, execution, batch):
+    """Whatever is strict, and whether a text ends with a special token or not."""
+    model = prune(make_model(causal), "topk", fraction=0.0, special_ids=[])
+    out, last = outputs(model, batch, execution), batch["attention_mask"].sum(1) - 1
+    assert (out.kept_layers[torch.arange(len(last)), last] == 4).all()
+    assert out.tokens_kept[-1].sum() < out.tokens_entered.sum()
 
 
 def test_deterministic_in_evaluation(method, family, batch):
@@ -181,6 +194,16 @@ def test_the_task_loss_alone_reaches_the_pruner(method, batch):
     assert total > 0
 
 
+def test_soft_gates_multiply_from_layer_to_layer(batch):
+    model, gates = build("ltp", "bert").train(), []
+    model.pruner.register_forward_hook(
+        lambda _, states, decision: gates.append(torch.where(states[0].protected, 1, decision.gate))
+    )
+    gate = model.encode(**batch).gate
+    assert len(gates) == 3 and all((each < 0.99).any() for each in gates)
+    torch.testing.assert_close(gate, torch.stack(gates).prod(0))
+
+
 @pytest.mark.parametrize("pooling", [None, "mean"])
 def test_full_keep_is_the_plain_model(method, family, batch, pooling):
     model = build(method, family)
@@ -193,6 +216,14 @@ def test_full_keep_is_the_plain_model(method, family, batch, pooling):
     for execution in ("packed", "masked"):
         logits = outputs(model, batch, execution).logits
         torch.testing.assert_close(logits, plain, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("length", range(4, 9))
+def test_a_window_as_long_as_the_text_is_the_plain_models(length):
+    """Of ModernBERT's local blocks, which see four tokens to either side here."""
+    model, batch = build("none", "modernbert"), make_batch((length,))
+    packed, plain = (outputs(model, batch, e).logits for e in ("packed", "hf"))
+    torch.testing.assert_close(packed, plain, atol=1e-5, rtol=0)
 
 
 def test_state_dict_round_trip(method, family, batch, tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from methods import BUDGET, METHODS, build_pruner, calibrated
@@ -153,10 +155,12 @@ def test_weights_keep_their_names(method, family):
 
 
 def test_a_copy_translates_alike_and_moves_whole(family, batch):
-    model = build("topk", family).double()
-    assert {b.dtype for b in model.hf_model.buffers() if b.is_floating_point()} <= {torch.float64}
-    assert {p.dtype for p in model.hf_model.parameters()} == {torch.float64}
-    model.generate(**batch, max_new_tokens=2)
+    model, settings = build("topk", family), {"do_sample": False, "max_new_tokens": 6}
+    copied = copy.deepcopy(model).double()
+    for tensors in (copied.hf_model.buffers(), copied.hf_model.parameters()):
+        assert {x.dtype for x in tensors if x.is_floating_point()} <= {torch.float64}
+    assert {p.dtype for p in model.parameters()} == {torch.float32}, "the other one stayed"
+    assert torch.equal(copied.generate(**batch, **settings), model.generate(**batch, **settings))
 
 
 def test_every_family_is_here():

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from tsdtp.attention import BACKENDS, attend, fastest, varlen
+from tsdtp.attention import BACKENDS, attend, fastest
 from tsdtp.packing import Layout, pack
 
 LENGTHS, HEADS, SIZE = (5, 1, 3), 2, 4
@@ -172,6 +172,19 @@ def test_dropout_leaves_received_alone(backend):
     assert torch.equal(plain, dropped)
 
 
+@pytest.mark.parametrize("learns", [False, True])
+@pytest.mark.parametrize("gated", [False, True])
+def test_dropout_doubles_the_half_that_it_leaves(backend, learns, gated):
+    """A text of one token has one weight, and its value is 1: what is left of it is 0 or 2."""
+    torch.manual_seed(0)
+    texts = 40
+    layout = pack(torch.zeros(texts, 1), torch.ones(texts, 1)).layout
+    qkv = (torch.ones(texts, HEADS, SIZE, requires_grad=learns) for _ in range(3))
+    gate = torch.ones(texts, requires_grad=learns) if gated else None
+    context, _ = attend(*qkv, layout, gate=gate, dropout=0.5, backend=backend)
+    assert context.unique().tolist() == [0, 2]
+
+
 def test_an_unknown_back_end_names_the_valid_ones():
     with pytest.raises(
         ValueError, match="attention backend 'flash'; valid: auto, reference, padded, by_seq"
@@ -214,34 +227,3 @@ def test_auto_takes_one_sequence_after_the_other_on_a_cpu_and_the_grid_to_train_
     assert fastest(query, GATE, True, 0.0) == "by_sequence"
     assert fastest(query.requires_grad_(), None, False, 0.0) == "padded"
     assert fastest(query, GATE, False, 0.0) == "padded"
-
-
-def test_varlen_hands_the_kernel_live_rows_and_offsets(monkeypatch):
-    """The kernel needs a GPU; a stand-in with its signature shows what it would be given."""
-
-    def kernel(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, *, num_splits):
-        assert cu_seq_q.dtype == cu_seq_k.dtype == torch.int32
-        assert (max_q, max_k, num_splits) == (5, 5, 1)
-        like = Layout(cu_seq_q.long(), max_q, layout.positions)
-        return attend(query, key, value, like, backend="reference")[0]
-
-    *qkv, layout = tensors()
-    expected, _ = attend(*qkv, layout, backend="reference")
-    monkeypatch.setattr(varlen, "varlen_attn", kernel)
-    monkeypatch.setattr(varlen, "obstacle", lambda *_: None)
-    more = [torch.cat([x, torch.zeros_like(x[:3])]) for x in qkv]
-    context, _ = attend(*more, layout, backend="varlen")
-    torch.testing.assert_close(context[:9], expected)
-    assert (context[9:] == 0).all()
-
-
-@pytest.mark.parametrize(
-    ("dtype", "size", "gate", "received", "dropout", "why"),
-    [
-        (torch.bfloat16, 64, None, False, 0.0, "on cpu"),
-        (torch.float32, 64, None, False, 0.0, "float32"),
-    ],
-)
-def test_what_varlen_cannot_serve_is_said(dtype, size, gate, received, dropout, why):
-    query = torch.zeros(4, 2, size, dtype=dtype)
-    assert why in str(varlen.obstacle(query, gate, received, dropout))

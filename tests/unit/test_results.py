@@ -55,6 +55,15 @@ def test_value_outside_json_is_one_clear_line(tmp_path, record):
     assert not list(tmp_path.iterdir())
 
 
+def test_what_is_renamed_lies_on_the_disk(tmp_path, monkeypatch):
+    done = []
+    for name in ("fsync", "replace"):
+        real = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda *a, n=name, r=real: done.append(n) or r(*a))
+    write_atomic(tmp_path / "text", "words")
+    assert done == ["fsync", "replace"] and (tmp_path / "text").read_text() == "words"
+
+
 def test_crash_before_the_rename_leaves_the_old_record(tmp_path, record, monkeypatch):
     write_record(tmp_path, record)
 

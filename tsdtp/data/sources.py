@@ -17,8 +17,18 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 AS_WRITTEN: dict[str, Any] = {"dtype": False, "convert_dates": False, "encoding": "utf-8-sig"}
-# All as text; and with index_col=None a longer first row would shift the columns without a word.
-TEXT: dict[str, Any] = {"dtype": str, "keep_default_na": False, "index_col": False}
+
+
+def _table(path: Path, **how: Any) -> pd.DataFrame:
+    """All cells as text; rows are as long as the header."""
+    csv.field_size_limit(2**31 - 1)  # a text may be a book
+    as_text: Any = {"dtype": str, "keep_default_na": False}
+    # With index_col=None a longer first row would shift the columns without a word, and the
+    # faster engine would fill a row that is too short with empty texts.
+    frame = pd.read_csv(path, index_col=False, engine="python", **as_text, **how)
+    if (short := frame.isna().any(axis=1)).any():
+        raise ValueError(f"row {int(short.argmax())} has fewer cells than its header")
+    return frame
 
 
 def _parquet(path: Path) -> pd.DataFrame:
@@ -32,8 +42,8 @@ def _parquet(path: Path) -> pd.DataFrame:
 READERS = {
     # No quote handling in tsv: sentences hold lone quotes, and a reader that minds them swallows
     # the lines up to the next one.
-    ".tsv": lambda path: pd.read_csv(path, sep="\t", quoting=csv.QUOTE_NONE, **TEXT),
-    ".csv": lambda path: pd.read_csv(path, **TEXT),
+    ".tsv": lambda path: _table(path, sep="\t", quoting=csv.QUOTE_NONE),
+    ".csv": _table,
     ".jsonl": lambda path: pd.read_json(path, lines=True, **AS_WRITTEN),
     ".parquet": _parquet,
 }

@@ -80,6 +80,22 @@ def test_an_unreadable_file_gives_one_line_that_names_it(tmp_path, name, content
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(("ending", "mark"), [("tsv", "\t"), ("csv", ",")])
+def test_a_row_that_is_too_short_is_no_empty_text(tmp_path, ending, mark):
+    path = tmp_path / f"train.{ending}"
+    path.write_text(f"label{mark}text\n1{mark}good\n0{mark}\n\n1{mark}fine\n")
+    assert read_file(path)["text"].tolist() == ["good", "", "fine"]
+    path.write_text(f"label{mark}text\n1{mark}good\n0\n1{mark}fine\n")
+    with pytest.raises(ValueError, match=rf"{path.name}.*: row 1 has fewer cells than its header"):
+        read_file(path)
+
+
+@pytest.mark.parametrize("ending", ["tsv", "csv"])
+def test_a_text_may_be_a_book(tmp_path, ending):
+    frame = pd.DataFrame({"text": ["word " * 40_000, "x"], "label": ["0", "1"]})
+    assert read_file(write(frame, tmp_path / f"train.{ending}", ending)).equals(frame)
+
+
 @pytest.mark.parametrize("labels", [[1, 0], ["1", "0"], ["yes", "no"], [1.0, "no"], [True, False]])
 def test_labels_may_be_numbers_or_names(labels):
     assert label_ids(labels, ["no", "yes"], "toy") == [1, 0]

@@ -152,7 +152,11 @@ def test_a_job_runs_where_and_as_it_is_told_and_ends_in_order(tmp_path, monkeypa
 
 def test_cores_bind_the_process(tmp_path):
     core = sorted(os.sched_getaffinity(0))[-1]
-    code = "time.sleep(0.2); open('cores', 'w').write(str(os.sched_getaffinity(0)))"
+    code = (
+        "end = time.time() + 20\n"
+        "while len(os.sched_getaffinity(0)) > 1 and time.time() < end: time.sleep(0.01)\n"
+        "open('cores', 'w').write(str(os.sched_getaffinity(0)))"
+    )
     run([job(tmp_path, "bound", code)], slots=[Slot("last", {}, (core,))])
     assert (tmp_path / "bound" / "cores").read_text() == str({core})
 
@@ -168,7 +172,8 @@ def interruptible():
 def test_an_interrupt_ends_every_process_and_grandchild(tmp_path, interruptible):
     code = (
         "import subprocess; child = subprocess.Popen(['sleep', '60'])\n"
-        "open('pids', 'w').write(f'{os.getpid()} {child.pid}'); time.sleep(60)"
+        "open('pids.tmp', 'w').write(f'{os.getpid()} {child.pid}')\n"
+        "os.rename('pids.tmp', 'pids'); time.sleep(60)"
     )
     jobs = [
         job(tmp_path, "long", code),
@@ -220,7 +225,7 @@ def test_the_last_words_of_a_killed_job_are_told(tmp_path):
 def test_a_second_interrupt_waits_for_nobody(tmp_path, interruptible):
     code = (
         "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
-        "open('pid', 'w').write(str(os.getpid())); time.sleep(60)"
+        "open('pid.tmp', 'w').write(str(os.getpid())); os.rename('pid.tmp', 'pid'); time.sleep(60)"
     )
     pool, deaf = pool_of(grace=60), [job(tmp_path, name, code) for name in ("a", "b")]
     for each in deaf:

@@ -65,6 +65,19 @@ def test_a_budget_above_what_the_whole_model_spends_keeps_all_at_once(method, mo
     assert len(passes) < 9, "no bisection of what cannot be had"
 
 
+@pytest.mark.parametrize("method", ["topk", "tome", "dtp"])
+def test_of_all_that_was_tried_the_nearest_to_the_budget_is_taken(method, monkeypatch):
+    """A few tokens are few steps: no strictness spends just the budget."""
+    model, tried = pruned(method, budget=0.6), []
+    monkeypatch.setattr(
+        budgets, "spent_ratio", lambda *a: tried.append(spent_ratio(*a)) or tried[-1]
+    )
+    batches = [make_batch((7, 5))]
+    spent = tsdtp.calibrate(model, batches, tolerance=0)
+    assert spent == spent_ratio(model, batches)
+    assert len(set(tried)) > 3 and abs(spent - 0.6) == min(abs(each - 0.6) for each in tried)
+
+
 def test_an_unreachable_budget_names_the_floor():
     model = pruned(budget=0.1, layers=[2])
     with pytest.raises(ValueError, match=r"pruning.budget=0.1: below .* TopK .* \[2\]") as error:

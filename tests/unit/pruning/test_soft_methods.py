@@ -57,6 +57,14 @@ def test_with_a_budget_ltp_learns_how_layers_differ(make, state_of):
     assert gradient.sum().item() == pytest.approx(0, abs=1e-6)
 
 
+def test_ltp_moves_by_its_rate(make, state_of):
+    """The shift is in units of 1 / rate: a little of it moves the threshold by much."""
+    pruner = make("ltp", threshold=0.2, rate=1.0).train()
+    pruner.shift.data += math.log(2)
+    gate = pruner(state_of([0.5, 0.1, 0.1, 0.1])).gate[1]
+    assert gate.item() == pytest.approx(0.5, abs=1e-3), "0.1 is the threshold now"
+
+
 @pytest.fixture
 def power_bert(make):
     """Two bins a layer, their retentions 0.9 and 0.3, 0.58 and 0.2, and 0.4 and 0."""
@@ -126,3 +134,14 @@ def test_transkimmer_draws_gumbel_noise_in_training(make, state_of):
     (gradient,) = torch.autograd.grad(one.gate[1], pruner.predictors["0"].logits)
     assert gradient[1] > 0
     assert 0 < one.loss < 1
+
+
+def test_a_cold_transkimmer_pays_for_what_it_keeps(make, state_of):
+    """Its loss is the mean of what its gates were before they were made hard."""
+    torch.manual_seed(0)
+    pruner = make("transkimmer", temperature=1e-3).train()
+    pruner.predictors["0"] = Logits([0.0, 1.0, -1.0, 0.5])
+    decisions = [pruner(state_of([0.25] * 4)) for _ in range(20)]
+    paid = [decision.loss.item() for decision in decisions]
+    kept_share = [decision.keep[1:].float().mean().item() for decision in decisions]
+    assert paid == pytest.approx(kept_share, abs=0.02) and len(set(kept_share)) > 1

@@ -94,6 +94,21 @@ def test_the_gate_is_the_hard_decision_and_has_a_gradient(state_of, taught, aliv
     assert gradient[1] > 0, "more task attention, more likely to stay"
 
 
+def test_equal_tokens_stay_or_go_together(state_of, taught):
+    """None of them lies below a threshold that is their mean."""
+    pruner = taught([0.25] * 4, k=0.0).eval()
+    assert pruner(state_of([0.25] * 4)).keep.all()
+
+
+def test_a_warmer_gate_learns_more_slowly(state_of, taught):
+    def gradient(temperature: float) -> float:
+        pruner = taught([0.1, 0.2, 0.3, 0.4], k=0.5, temperature=temperature)
+        gate = pruner(state_of([0.25] * 4)).gate[1]
+        return torch.autograd.grad(gate, pruner.task_attention["0"].logits)[0][1].item()
+
+    assert gradient(1e3) / gradient(2e3) == pytest.approx(2, abs=0.01)
+
+
 def test_no_gate_and_no_loss_in_evaluation(state_of, taught):
     decision = taught([0.25] * 4).eval()(state_of([0.25] * 4))
     assert decision.gate is None

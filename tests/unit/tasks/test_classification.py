@@ -1,48 +1,14 @@
-from __future__ import annotations
+"""Trainings by Lightning: what is learnt, spent, kept in checkpoints, and when the pruner rests."""
 
-from types import SimpleNamespace
+from __future__ import annotations
 
 import pytest
 import pytorch_lightning as pl
 import torch
-import torch.nn.functional as F
-from tiny import SPECIAL, make_batch, make_model
+from learning import examples, model_of, task_of
 from torch.utils.data import DataLoader
 
-from tsdtp.models import PrunedClassifier, prune
 from tsdtp.tasks.callbacks import BudgetSchedule
-from tsdtp.tasks.classification import ClassificationTask
-from tsdtp.tasks.distillation import TRUSTED, altered
-from tsdtp.tasks.optim import AdamW
-
-WORD = 50
-
-
-def examples(batches: int, seed: int) -> list[dict]:
-    """Batches whose label is whether WORD is there, and which token decides that."""
-    generator = torch.Generator().manual_seed(seed)
-    made = []
-    for i in range(batches):
-        batch = make_batch((8, 6) * 8, seed=seed * 1000 + i)
-        ids = batch["input_ids"]
-        ids[ids == WORD] = 51
-        labels = torch.randint(2, (len(ids),), generator=generator)
-        ids[labels == 1, 3] = WORD
-        made.append({**batch, "labels": labels, "decisive": (ids == WORD).long()})
-    return made
-
-
-def model_of(method: str = "ts_dtp", **arguments) -> PrunedClassifier:
-    model = make_model("bert")
-    for parameter in model.parameters():
-        parameter.data.mul_(0.4 if parameter.ndim > 1 else 1)
-    return prune(model, method, special_ids=[SPECIAL], **arguments).train()
-
-
-def task_of(model: PrunedClassifier, teacher=None, **arguments) -> ClassificationTask:
-    return ClassificationTask(
-        model, 2, AdamW(lr=3e-3, pruner_lr=1e-2), teacher, mask_id=3, **arguments
-    )
 
 
 def trainer_of(steps: int, **arguments) -> pl.Trainer:
@@ -102,122 +68,6 @@ def test_a_checkpoint_is_plain_and_goes_on(tmp_path):
     assert goes_on.global_step == 5
     steps = {s["step"].item() for s in goes_on.optimizers[0].state.values()}
     assert steps == {5}, "the optimizer went on, too"
-
-
-def loss_of(task: ClassificationTask, batch: dict) -> torch.Tensor:
-    """The training step without a trainer."""
-    task.log = lambda *args, **kwargs: None
-    optimizer = SimpleNamespace(param_groups=[{"lr": 0.0}])
-    trainer = {"optimizers": [optimizer], "global_step": 0, "world_size": 1}
-    task.trainer = SimpleNamespace(**trainer, estimated_stepping_batches=1)
-    return task.training_step(batch, 0)
-
-
-def test_the_loss_without_a_teacher():
-    model, batch = model_of("none"), examples(1, 4)[0]
-    model.eval()
-    logits = model(batch["input_ids"], batch["attention_mask"]).logits
-    expected = F.cross_entropy(logits, batch["labels"])
-    torch.testing.assert_close(loss_of(task_of(model), batch), expected)
-
-
-@pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
-def test_the_loss_with_a_teacher(weight):
-    model, batch = model_of("none").eval(), examples(1, 4)[0]
-    teacher = prune(make_model("bert", seed=3), "none").eval()
-    inputs = {k: batch[k] for k in ("input_ids", "attention_mask")}
-    student, goal = ((m(**inputs).logits / 2).softmax(-1) for m in (model, teacher))
-    divergence = (goal * (goal / student).log()).sum(-1).mean()
-    task_loss = F.cross_entropy(model(**inputs).logits, batch["labels"])
-    expected = (1 - weight) * task_loss + weight * 2**2 * divergence
-    task = task_of(model, teacher, distillation=weight, temperature=2.0)
-    torch.testing.assert_close(loss_of(task, batch), expected)
-
-
-def test_the_auxiliary_loss_is_weighted_in():
-    model, batch = model_of(budget=1.0).eval(), examples(1, 4)[0]
-    plain = loss_of(task_of(model), batch)
-    model.pruner.train()
-    model.auxiliary_weight = 0.0
-    torch.testing.assert_close(loss_of(task_of(model), batch), plain)
-    model.auxiliary_weight = 0.5
-    out = model(batch["input_ids"], batch["attention_mask"])
-    expected = plain + 0.5 * out.auxiliary_loss
-    torch.testing.assert_close(loss_of(task_of(model), batch), expected)
-
-
-def test_the_teachers_attributions_come_when_they_are_due():
-    batch = examples(1, 4)[0]
-    teacher = model_of("none").eval()
-    assert task_of(model_of(), None)._target(batch) is None
-    assert task_of(model_of("topk"), teacher)._target(batch) is None, "it does not ask"
-    assert task_of(model_of(), teacher, attribution_every=0)._target(batch) is None
-    due = task_of(model_of(), teacher)._target(batch)
-    torch.testing.assert_close(due[..., :3].sum(1), torch.ones(16, 3))
-    frozen = model_of()
-    frozen.pruner.requires_grad_(False)
-    assert task_of(frozen, teacher)._target(batch) is None, "it learns no more"
-
-
-def clippable(gradient: float, **plugin) -> ClassificationTask:
-    """A task whose gradients are one number, under a trainer with this precision plugin."""
-    task = task_of(model_of())
-    for parameter in task.model.parameters():
-        parameter.grad = torch.full_like(parameter, gradient)
-    task.trainer = SimpleNamespace(
-        strategy=SimpleNamespace(model=task), precision_plugin=SimpleNamespace(**plugin)
-    )
-    return task
-
-
-def norm_of(task: ClassificationTask) -> float:
-    return torch.stack([p.grad.norm() for p in task.model.parameters()]).norm().item()
-
-
-def test_clipping_bounds_the_norm():
-    task = clippable(1.0)
-    task.configure_gradient_clipping(None, None)
-    assert next(task.model.parameters()).grad.max() == 1
-    task.configure_gradient_clipping(None, 0.5)
-    assert norm_of(task) == pytest.approx(0.5, rel=1e-3)
-
-
-def test_what_is_clipped_is_not_the_scaled_gradient_of_float16():
-    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
-    scaler.scale(torch.ones(()))  # sets it up
-    task = clippable(1024.0, scaler=scaler)
-    optimizer = torch.optim.AdamW(task.model.parameters(), fused=True)
-    task.configure_gradient_clipping(optimizer, 0.5)
-    assert norm_of(task) == pytest.approx(0.5, rel=1e-3)
-    before = [p.clone() for p in task.model.parameters()]
-    scaler.step(optimizer)
-    assert norm_of(task) == pytest.approx(0.5, rel=1e-3), "and is not scaled down again"
-    assert any(not torch.equal(a, b) for a, b in zip(before, task.model.parameters(), strict=True))
-
-
-def test_several_teachers_are_averaged():
-    model, batch = model_of("none").eval(), examples(1, 4)[0]
-    teachers = [prune(make_model("bert", seed=s), "none").eval() for s in (3, 4)]
-    inputs = {k: batch[k] for k in ("input_ids", "attention_mask")}
-    goal = torch.stack([t(**inputs).logits.softmax(-1) for t in teachers]).mean(0)
-    student = model(**inputs).logits.softmax(-1)
-    expected = (goal * (goal / student).log()).sum(-1).mean()
-    task = task_of(model, teachers[0], others=teachers[1:], distillation=1.0)
-    torch.testing.assert_close(loss_of(task, batch), expected)
-
-
-def test_of_altered_texts_the_teacher_alone_is_learnt():
-    """With the student as its own teacher nothing is left but the labels of whole texts."""
-    model, batch = model_of("none").eval(), examples(1, 4)[0]
-    torch.manual_seed(0)
-    loss = loss_of(task_of(model, model, distillation=0.5, noise=0.5), batch)
-    torch.manual_seed(0)
-    out = altered(batch, model.special_ids, 0.5)
-    rows = out[TRUSTED]
-    assert 0 < rows.sum() < len(rows)
-    logits = model(batch["input_ids"][rows], batch["attention_mask"][rows]).logits
-    expected = F.cross_entropy(logits, batch["labels"][rows])
-    torch.testing.assert_close(loss, 0.5 * expected)
 
 
 class Watched(pl.Callback):

@@ -41,6 +41,11 @@ def test_frozen_parameters_are_left_out():
     assert not [name for name in settings if "embeddings" in name or name.startswith("pruner.")]
 
 
+def test_adam_is_as_told():
+    optimizer, _ = AdamW(betas=(0.8, 0.95), eps=1e-6).build(prune(make_model("bert"), "none"), 10)
+    assert (optimizer.defaults["betas"], optimizer.defaults["eps"]) == ((0.8, 0.95), 1e-6)
+
+
 def rates(schedule: str, steps: int = 10) -> list[float]:
     """Rates of the model over a training, as fractions of the highest."""
     optim = AdamW(lr=1e-4, warmup=0.2, schedule=schedule)

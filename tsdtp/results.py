@@ -23,7 +23,7 @@ PREDICTIONS, EXAMPLES = "predictions.csv.gz", "examples.json"  # beside it, of a
 # Settings of a config in which two runs of one cell may differ.
 NOT_IDENTITY = (
     *("output_dir", "run_id", "variant", "callbacks", "logger", "log_every_n_steps"),
-    *("overwrite", "ckpt_path", "changed_code", "dry_run"),
+    *("overwrite", "ckpt_path", "changed_settings", "changed_code", "dry_run"),
 )
 _REQUIRED = {
     "identity": ("task", "pruning", "model", "seed", "budget", "run_id", "execution"),

@@ -18,7 +18,7 @@ from omegaconf import DictConfig
 from tsdtp.cli.check import exit_with, first_line
 from tsdtp.cli.config import ConfigError
 from tsdtp.cli.launch import listing
-from tsdtp.cli.plan import Planned, check_code, is_dry, make_plan, starts_first, to_run
+from tsdtp.cli.plan import Planned, check_agreed, is_dry, make_plan, starts_first, to_run
 from tsdtp.cli.sweep import expand, load_sweep
 from tsdtp.jobs.job import Job, State
 from tsdtp.report.sweep import SWEEP_NAME, trained
@@ -64,7 +64,7 @@ class GridsSweeper(Sweeper):
             jobs = expand(load_sweep(self.preset), arguments)
             cells = make_plan(jobs, lambda o: loader.load_sweep_config(master, o))
             if not is_dry(cells):
-                check_code(cells)
+                check_agreed(cells)
                 if isinstance(self.launcher, RunsPlans):  # what is refused shall replace nothing
                     self.launcher.check_plan(cells)
                 self._write_manifest(cells, arguments)

@@ -52,6 +52,15 @@ WRONG = {
     "no threads": (["hardware.threads=0"], ["threads=0", "1 or more, or null"]),
     "unknown launcher": (["hydra/launcher=slurmy"], ["hydra/launcher=slurmy", "slurm"]),
     "no name of a variant": (["variant=a/b"], ["variant=a/b", "letters"]),
+    "an end before the budget's": (
+        ["callbacks=early_stop", "pruning=topk", "pruning.budget=0.6"],
+        ["callbacks=early_stop", "budget_schedule.ramp=0"],
+    ),
+    "tokens without buckets": (
+        ["task=synthetic_translation", "task.data.batch_tokens=512", "bucketed=false"],
+        ["bucketed=false", "task.data.batch_tokens=null"],
+    ),
+    "other settings treated anyhow": (["changed_settings=keep"], ["=keep", "ask, rerun"]),
     "other code treated anyhow": (["changed_code=rerunn"], ["rerunn", "ask, keep, rerun"]),
     "variant like a budget": (["variant=0.5"], ["variant=0.5", "letter"]),
     "noise beyond all words": (["teacher.noise=2"], ["teacher.noise=2", "0 to 1"]),

@@ -11,7 +11,7 @@ from planning import BESIDE, NONE, PRUNED, finish, plan
 from tsdtp.cli.config import ConfigError
 from tsdtp.cli.folder import finished
 from tsdtp.cli.identity import Status, other_teachers
-from tsdtp.cli.plan import check_code, to_run
+from tsdtp.cli.plan import check_agreed, to_run
 from tsdtp.results import RECORD_NAME
 
 pytestmark = pytest.mark.usefixtures("empty_folder")
@@ -84,10 +84,26 @@ def test_other_code_is_named_and_asked_for():
     cell = plan(NONE)["none"]
     assert cell.status is Status.OTHER_CODE
     with pytest.raises(ConfigError, match=r"feedface.*changed_code=keep.*changed_code=rerun"):
-        check_code([cell])
+        check_agreed([cell])
     kept, rerun = (plan(NONE, more=(f"changed_code={what}",))["none"] for what in ("keep", "rerun"))
-    check_code([kept, rerun])
+    check_agreed([kept, rerun])
     assert to_run([kept, rerun]) == [rerun]
+
+
+def test_finished_cells_of_other_settings_are_replaced_by_agreement_alone():
+    for cell in plan(PRUNED, NONE).values():
+        finish(cell)
+    other = [*PRUNED, "optim.lr=0.5"]
+    said = r"^1 finished cells .*topk-0.6/seed0 \(optim.lr: 5e-05 -> 0.5\): changed_settings=rerun"
+    with pytest.raises(ConfigError, match=said):
+        check_agreed(list(plan(other, NONE).values()))
+    for agreed in ("changed_settings=rerun", "overwrite=true"):
+        cells = plan(other, NONE, more=(agreed,))
+        check_agreed(list(cells.values()))
+        assert cells["topk"] in to_run(list(cells.values()))
+    agreed = plan(other, NONE, more=("changed_settings=rerun",))
+    assert to_run(list(agreed.values())) == [agreed["topk"]], "the other one is as it was"
+    assert finished(agreed["topk"].settings) is None
 
 
 def test_overwrite_runs_finished_cells_again():
@@ -96,7 +112,7 @@ def test_overwrite_runs_finished_cells_again():
     cells = list(plan(PRUNED, NONE, more=("overwrite=true",)).values())
     assert to_run(cells) == cells
     finish(plan(NONE)["none"], code="000000000000")
-    check_code(list(plan(NONE, more=("overwrite=true",)).values()))
+    check_agreed(list(plan(NONE, more=("overwrite=true",)).values()))
 
 
 def test_what_was_taught_by_a_cell_of_other_code_runs_again_with_it():

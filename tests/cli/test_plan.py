@@ -70,12 +70,20 @@ def test_the_start_run_comes_first_whatever_the_order():
     "jobs",
     [
         [[*NONE, "model.init_from=unpruned"]],
-        [[*NONE, "teacher.others=[1]"], ["pruning=none", "seed=1", "teacher.others=[0]"]],
+        [
+            [*NONE, f"model.init_from={BESIDE}/none/seed1"],
+            ["pruning=none", "seed=1", f"model.init_from={BESIDE}/none/seed0"],
+        ],
     ],
 )
 def test_a_cell_that_would_wait_for_itself_is_refused(jobs):
     with pytest.raises(ConfigError, match="none/seed0 would start or learn from itself"):
         plan(*jobs)
+
+
+def test_a_fault_of_a_cell_is_named_before_the_one_that_it_waits_for():
+    with pytest.raises(ConfigError, match="teacher.temperature=0"):
+        plan(NONE, [*PRUNED, "teacher.temperature=0"])
 
 
 def test_a_chain_of_starts_comes_in_its_order():

@@ -87,7 +87,11 @@ def test_what_was_to_be_replaced_and_failed_is_a_gap(tsdtp, tmp_path):
     assert outcome.code == 0, outcome.err
     tables = Path("outputs/sweeps/one/tables.md")
     assert "1 of 1 runs finished" in tables.read_text()
-    assert sweep("optim.lr=1e38", "optim.warmup=0").code == 1
+    broken = ("optim.lr=1e38", "optim.warmup=0")
+    refused = sweep(*broken)
+    assert refused.code == 2 and "optim.warmup: 0.1 -> 0" in refused.err
+    assert "1 of 1 runs finished" in tables.read_text(), "as it was"
+    assert sweep(*broken, "changed_settings=rerun").code == 1
     assert "0 of 1 runs finished" in tables.read_text()
     assert "left out: this sweep was to replace it, and has not" in tables.read_text()
     (old,) = Path("outputs/sweeps/one").rglob("metrics.json")

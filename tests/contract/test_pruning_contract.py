@@ -11,6 +11,8 @@ from tiny import CAUSAL_FAMILIES, FAMILIES, LENGTHS, PAD, SPECIAL, make_batch, m
 
 from tsdtp.models import PrunedClassifier, families, prune
 from tsdtp.models.budget import spent_ratio
+from tsdtp.packing import pack
+from tsdtp.pruning import Decision, TokenPruner, TokenState
 
 
 def build(method: str, family: str, dtype=torch.float32, budget: float = BUDGET):
@@ -181,6 +183,38 @@ def test_trains_in_mixed_precision(method, family, batch, execution):
     loss.backward()
     grads = [p.grad for p in model.parameters() if p.grad is not None]
     assert loss.isfinite() and grads and all(g.isfinite().all() for g in grads)
+
+
+class DropsOnce(TokenPruner):
+    """Every third token goes in the first block that prunes, none later; notes its gates."""
+
+    def __init__(self, layers: list[int], fuse: str | None) -> None:
+        super().__init__(4, layers, fuse=fuse)
+        self.gates: list[torch.Tensor] = []
+
+    def decide(self, state: TokenState) -> Decision:
+        """By position."""
+        first = state.layer == self.layers[0]
+        keep = state.positions % 3 != 1 if first else state.alive
+        self.gates.append(keep.float().requires_grad_())
+        return Decision(keep=keep, gate=self.gates[-1])
+
+
+@pytest.mark.parametrize("fuse", [None, "similar"])
+def test_a_dropped_token_learns_from_every_later_block(fuse, batch):
+    """Whether further blocks prune or not: they cannot drop it a second time."""
+
+    def gradient(*layers: int) -> torch.Tensor:
+        pruner = DropsOnce([*layers], fuse)
+        model = PrunedClassifier(make_model("bert"), pruner, execution="masked").eval()
+        logits = model(**batch).logits
+        return torch.autograd.grad(logits.square().sum(), pruner.gates[0])[0]
+
+    once = gradient(0)
+    dropped = pack(batch["input_ids"], batch["attention_mask"]).layout.positions % 3 == 1
+    assert (once[dropped] != 0).all()
+    if fuse is None:  # which merges in each block that prunes
+        torch.testing.assert_close(gradient(0, 1, 2), once)
 
 
 def test_the_task_loss_alone_reaches_the_pruner(method, batch):

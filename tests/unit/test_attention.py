@@ -141,6 +141,19 @@ def test_bfloat16(backend, gate):
     torch.testing.assert_close(received, receipts, atol=0.01, rtol=0.02)
 
 
+@pytest.mark.parametrize("gate", [None, GATE])
+def test_received_stays_exact_under_autocast(backend, gate):
+    *qkv, layout = tensors()
+    _, receipts = textbook(*(x.bfloat16().float() for x in qkv), layout, gate)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = [x.bfloat16() for x in qkv]
+        _, received = attend(*half, layout, gate=gate, received=True, backend=backend)
+    assert received is not None and received.dtype == torch.float32
+    sums = [part.sum().item() for part in received.split(LENGTHS)]
+    assert sums == pytest.approx([1, 1, 1], abs=1e-5)
+    torch.testing.assert_close(received, receipts, atol=0.01, rtol=0.02)
+
+
 @pytest.mark.parametrize("autocast", [False, True])
 @pytest.mark.parametrize("tokens", [6, 300])
 def test_half_precision_learns_on_a_grid(tokens, autocast):

@@ -74,10 +74,10 @@ def _bench(config: DictConfig) -> float:
 def summary(record: RunRecord) -> str:
     """One line for a person."""
     speed, memory = record.speed or {}, record.memory or {}
-    sure, saved = speed["confidence"]["vs_packed"], flops_saved(record)
+    p, saved = 1 - speed["confidence"]["vs_packed"], flops_saved(record)
     return (
         f"{record.identity['run_id']}: {speed['latency_ms']:.1f} ms a batch, "
-        f"{speed['vs_packed']:.2f}× unpruned packed (order certain to {sure:.0%}) "
+        f"{speed['vs_packed']:.2f}× unpruned packed (sign test over the rounds: p = {p:.2g}) "
         f"with FLOPs reduced {saved:.2f}×, {speed['vs_hf']:.2f}× Hugging Face, at "
         f"{speed['roofline']['reached']:.0%} of the roofline; "
         f"memory {memory['vs_packed']:.2f}× smaller"

@@ -21,7 +21,7 @@ from yaml import YAMLError
 
 from tsdtp.cli.check_measuring import check_measuring
 from tsdtp.cli.check_values import (
-    check_changed_code,
+    check_changed,
     check_model_file,
     check_threads,
     check_variant,
@@ -68,7 +68,7 @@ def check_command(config_name: str, arguments: Sequence[str]) -> None:
             config = composed(config_name, [*own, *variant])
             check_variant(config.get("variant"))
             check_threads(OmegaConf.select(config, "hardware.threads"))
-            check_changed_code(config.get("changed_code", "ask"))
+            check_changed(config)
             check_measuring(config)
             check_targets(config)
             if "model" in config:

@@ -51,7 +51,20 @@ def _faults(config: DictConfig) -> Iterator[str]:
         yield f"log_every_n_steps={config.log_every_n_steps}: valid is 1 or more"
     if every is None and "early_stop" in config.callbacks:
         yield "validate_every=null: callbacks=early_stop needs validations; valid is 1 or more"
+    if "early_stop" in config.callbacks and _falls(config):
+        yield (
+            "callbacks=early_stop: accuracy falls while pruning.budget does; valid with "
+            "budget_schedule.warmup=0 and budget_schedule.ramp=0, or without a budget"
+        )
+    if not config.bucketed and config.task.data.get("batch_tokens"):
+        yield "bucketed=false: valid with task.data.batch_tokens=null, which goes by length"
     yield from holdout_faults(config)
+
+
+def _falls(config: DictConfig) -> bool:
+    """Whether the budget comes down while the model trains."""
+    schedule = config.budget_schedule
+    return config.pruning.get("budget") is not None and bool(schedule.warmup or schedule.ramp)
 
 
 def _number_faults(config: DictConfig) -> Iterator[str]:

@@ -9,7 +9,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from tsdtp.cli.config import LATER, ConfigError, config_dir, device_count
 
-_CHANGED_CODE = ("ask", "keep", "rerun")
+# What becomes of finished runs of other settings and of other code, where this one would be.
+_CHANGED = {"changed_settings": ("ask", "rerun"), "changed_code": ("ask", "keep", "rerun")}
 
 
 def check_variant(name: object) -> None:
@@ -45,9 +46,10 @@ def check_threads(threads: object) -> None:
         raise ConfigError(f"hardware.threads={threads}: valid is 1 or more, or null")
 
 
-def check_changed_code(word: object) -> None:
-    """Raises ConfigError for what is no way to treat finished runs of other code."""
-    check_choice("changed_code", word, _CHANGED_CODE)
+def check_changed(config: DictConfig) -> None:
+    """Raises ConfigError for what is no way to treat finished runs of other settings or code."""
+    for key, valid in _CHANGED.items():
+        check_choice(key, config.get(key, "ask"), valid)
 
 
 def check_filled(config: DictConfig) -> None:

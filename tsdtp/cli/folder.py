@@ -37,6 +37,8 @@ def finished(settings: Settings) -> RunRecord | None:
     if settings["overwrite"]:
         return None
     status, record = inspect_run(settings, code_state())
+    if status is Status.CHANGED and settings["changed_settings"] == "rerun":
+        return None
     if status in _REFUSED:
         made = record.provenance["config"] if record else None
         which = changed(made or {}, settings) if status is Status.CHANGED else ""

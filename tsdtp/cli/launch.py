@@ -12,7 +12,7 @@ from typing import Any
 
 from tsdtp.cli.config import ConfigError, device_count, quoted
 from tsdtp.cli.identity import Status
-from tsdtp.cli.plan import Planned, check_code, expected_seconds, is_dry, to_run
+from tsdtp.cli.plan import Planned, check_agreed, expected_seconds, is_dry, to_run
 from tsdtp.jobs.board import Board, clock
 from tsdtp.jobs.job import Job, State
 from tsdtp.jobs.pool import Pool, run_all
@@ -71,7 +71,7 @@ def launch(
     if is_dry(cells):
         print(listing(cells, slots), flush=True)
         return jobs
-    check_code(cells)
+    check_agreed(cells)
     _announce(cells, chosen)
     if not chosen:
         return jobs

@@ -6,6 +6,7 @@ import os
 import time
 from functools import partial
 
+import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
 
@@ -39,6 +40,7 @@ def measure_speed(config: DictConfig) -> dict:
         raise ConfigError(f"model.execution={execution}: valid for tsdtp bench is packed")
     if threads := config.hardware.threads:  # the tokenizer's own, before it has any
         os.environ["RAYON_NUM_THREADS"] = str(threads)
+    pl.seed_everything(config.seed, workers=True, verbose=False)
     cell = build_cell(config)
     if config.keep_schedule is not None:
         if config.pruning.get("budget") is not None:

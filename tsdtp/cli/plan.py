@@ -16,12 +16,14 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from tsdtp.cli.check import seedless
+from tsdtp.cli.check_training import check_training
 from tsdtp.cli.check_values import check_filled
 from tsdtp.cli.config import ConfigError, plain
 from tsdtp.cli.identity import (
     Settings,
     Status,
     cell_identity,
+    changed,
     inspect_run,
     other_teachers,
     start_path,
@@ -124,6 +126,8 @@ def _resolve(config: DictConfig) -> tuple[Settings, str]:
     method = config.hydra.runtime.choices.pruning
     task = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     check_filled(task)
+    if "teacher" in task:
+        check_training(task)
     return plain(task), method
 
 
@@ -185,12 +189,21 @@ def is_dry(cells: Sequence[Planned]) -> bool:
     return any(cell.settings["dry_run"] for cell in cells)
 
 
-def check_code(cells: Sequence[Planned]) -> None:
-    """Stops where results of other code would be mixed with new ones and nobody has agreed.
+def check_agreed(cells: Sequence[Planned]) -> None:
+    """Stops where nobody has agreed to what becomes of finished cells.
 
     Raises:
-        ConfigError: names both versions and the ways to go on.
+        ConfigError: where new ones of other settings would replace them, or of other code would be
+            mixed with them; names what differs and the ways to go on.
     """
+    if lost := [cell for cell in cells if cell.status is Status.CHANGED and not _agreed(cell)]:
+        first = lost[0]
+        made = first.record.provenance["config"] if first.record else None
+        raise ConfigError(
+            f"{len(lost)} finished cells have other settings, as {first.name}"
+            f"{changed(made or {}, first.settings)}: changed_settings=rerun replaces them, "
+            "variant=NAME or another folder keeps both"
+        )
     asking = [
         cell
         for cell in cells
@@ -200,6 +213,10 @@ def check_code(cells: Sequence[Planned]) -> None:
     ]
     if asking:
         raise ConfigError(other_code(asking[0].record, f"{len(asking)} finished cells come"))
+
+
+def _agreed(cell: Planned) -> bool:
+    return cell.settings["changed_settings"] == "rerun" or cell.settings["overwrite"]
 
 
 def expected_seconds(cell: Planned, cells: Sequence[Planned]) -> float | None:

@@ -46,8 +46,7 @@ def teach_pruner(cell: Cell, model: PrunedModel, teacher: PrunedModel | None) ->
     half = cell.config.hardware.precision.startswith("bf16")
     batches = measure.training_batches(cell, settings.examples, cell.device)
     model, teacher = model.to(cell.device), teacher.to(cell.device)
-    # Without autocast's cache, which would keep the weights of the first step until the last.
-    with torch.autocast(cell.device.type, torch.bfloat16, enabled=half, cache_enabled=False):
+    with torch.autocast(cell.device.type, torch.bfloat16, enabled=half):
         losses = teach(
             model,
             batches,

@@ -100,6 +100,8 @@ class Search:
             raise ConfigError("benchmark.enabled=false: valid with cost=seconds is true")
         check_training(config)
         places = choose_slots([plain(config.hardware)], self.settings["slots"])
+        if self.settings["cost"] == "seconds" and not self.settings["slots"]:
+            places = places[:1]  # neighbours would disturb the clock
         return Pool(places, {"TSDTP_CODE": code_digest()}, imports=IMPORTS)
 
     def run(self, study: Study, pool: Pool) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from tsdtp.models.classifier import PrunedClassifier
+from tsdtp.models.families import FAMILIES
 from tsdtp.models.generation import check_decoding, mask_of, setting
 from tsdtp.models.prompt_cache import BY_BLOCK, Entering, prompt_cache
 from tsdtp.packing import pack
@@ -47,6 +48,12 @@ class PrunedCausalLM(PrunedClassifier):
         auxiliary_weight: float = 0.1,
     ) -> None:
         super().__init__(model, pruner, execution, "last", special_ids, backend, auxiliary_weight)
+        if self.family.pooling != "last":
+            valid = [name for name, family in FAMILIES.items() if family.pooling == "last"]
+            raise ValueError(
+                f"{type(model).__name__} writes with blocks that read to both sides; valid: a "
+                f"language model of {', '.join(sorted(valid))}"
+            )
         model.set_attn_implementation(BY_BLOCK)
 
     def read_mask(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:

@@ -97,6 +97,14 @@ class PrunedModel(nn.Module, ABC):
         other.execution = execution
         return other
 
+    def _replicate_for_data_parallel(self):
+        """Replicas would go on with the weights of the first device, which `hf_model` holds."""
+        raise RuntimeError(
+            "a pruned model cannot be replicated by torch.nn.DataParallel, which transformers' "
+            "Trainer uses where one process sees several GPUs; valid: a process for each "
+            "(torchrun), or CUDA_VISIBLE_DEVICES=0"
+        )
+
     def _twin(self) -> Self:
         """A shallow copy; without the forward that Accelerate binds to the one it prepares."""
         other = copy.copy(self)
@@ -213,8 +221,15 @@ class PrunedModel(nn.Module, ABC):
             cache: gathers what each block attends to, where somebody asks for it.
 
         Raises:
-            ValueError: for a sequence without a token or beyond the model's positions.
+            ValueError: for a sequence without a token or beyond the model's positions, and for
+                attributions of another shape.
         """
+        expected = (*input_ids.shape, self.shape.num_layers)
+        if target is not None and target.shape != expected:
+            raise ValueError(
+                f"target [{', '.join(map(str, target.shape))}]: valid are a teacher's attributions "
+                f"[{', '.join(map(str, expected))}]; answers to learn are `labels`"
+            )
         ids = pack(input_ids, attention_mask)
         self._check_length(ids.layout.max_seqlen)
         valid = attention_mask.bool()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -12,7 +13,7 @@ from safetensors.torch import save_file
 from transformers import PreTrainedTokenizerBase
 
 from tsdtp.models.modes import uncompiled
-from tsdtp.pruning import name_of
+from tsdtp.pruning import TokenPruner, find_method, name_of
 
 if TYPE_CHECKING:
     from tsdtp.models.pruned import PrunedModel
@@ -75,7 +76,7 @@ def describe(model: PrunedModel) -> dict[str, Any]:
     """The arguments with which `prune` makes this model, and how far its pruner has learnt."""
     pruner = model.pruner
     settings = {
-        "method": name_of(type(pruner)),
+        "method": _findable(type(pruner)),
         "method_arguments": dict(pruner.arguments),
         "execution": model._execution,
         "special_ids": model.special_ids.tolist(),
@@ -86,6 +87,17 @@ def describe(model: PrunedModel) -> dict[str, Any]:
     }
     pooling = getattr(model, "pooling", None)
     return settings if pooling is None else {**settings, "pooling": pooling}
+
+
+def _findable(method: type[TokenPruner]) -> str:
+    """The name of a method; raises ValueError where it would not be found again by it."""
+    with contextlib.suppress(ValueError):
+        if find_method(name := name_of(method)) is method:
+            return name
+    raise ValueError(
+        f"{method.__qualname__} of {method.__module__} would not be found again by its name; "
+        "valid: a method at the top level of a module, in tsdtp.pruning the first of its file"
+    )
 
 
 def saved_blocks(folder: Path) -> int | None:

@@ -9,6 +9,8 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 from transformers import PreTrainedTokenizerBase
 
 from tsdtp.models.attribution import layer_conductance
@@ -81,24 +83,34 @@ def teach(
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.05, epochs * len(batches))
     optimizer.zero_grad()
     generator = torch.Generator().manual_seed(seed)
-    history, cache, room = [], {}, cache_gib * 2**30
-    with _frozen_and_whole(model):
+    history, seen = [], _Seen(model, batches, targets, cache_gib * 2**30)
+    with _frozen_and_whole(model), _without_cache(model.device.type):
         for _ in range(epochs):
-            total = 0.0
-            for i in torch.randperm(len(batches), generator=generator).tolist():
-                states = cache.get(i) or _states(model, batches[i], targets[i])
-                if i not in cache and (size := _nbytes(states)) <= room:
-                    cache[i], room = states, room - size
-                loss = _loss(pruner, states)
-                if not loss.isfinite():
-                    raise ValueError(f"the loss of teaching is {loss.item()}; try float32")
-                loss.backward()
-                optimizer.step()
-                optimizer.zero_grad()  # a training afterwards shall not find any
-                schedule.step()
-                total += loss.item()
-            history.append(total / len(batches))
+            order = torch.randperm(len(batches), generator=generator).tolist()
+            losses = [_learn(_loss(pruner, seen.batch(i)), optimizer, schedule) for i in order]
+            history.append(sum(losses) / len(batches))
     return history
+
+
+def _learn(loss: Tensor, optimizer: Optimizer, schedule: LRScheduler) -> float:
+    """One step by a loss; what it was."""
+    if not loss.isfinite():
+        raise ValueError(f"the loss of teaching is {loss.item()}; try float32")
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad()  # a training afterwards shall not find any
+    schedule.step()
+    return loss.item()
+
+
+def _without_cache(device: str) -> torch.autocast:
+    """Autocast as it is, but that it casts weights anew each time.
+
+    What it had cast under `no_grad`, where states are made, has no gradient, and it would keep that
+    for all steps.
+    """
+    dtype, enabled = torch.get_autocast_dtype(device), torch.is_autocast_enabled(device)
+    return torch.autocast(device, dtype, enabled, cache_enabled=False)
 
 
 def _check(model: PrunedModel, teacher: PrunedModel | None) -> None:
@@ -144,6 +156,25 @@ def attributions(
             )
             for batch in batches
         ]
+
+
+class _Seen:
+    """What the pruner sees of each batch, remembered while there is room (bytes)."""
+
+    def __init__(
+        self, model: PrunedModel, batches: list[Batch], targets: Sequence[Tensor], room: float
+    ) -> None:
+        self.model, self.batches, self.targets, self.room = model, batches, targets, room
+        self.known: dict[int, list[TokenState]] = {}
+
+    def batch(self, i: int) -> list[TokenState]:
+        """Of the i-th batch, layer by layer."""
+        if i in self.known:
+            return self.known[i]
+        states = _states(self.model, self.batches[i], self.targets[i])
+        if (size := _nbytes(states)) <= self.room:
+            self.known[i], self.room = states, self.room - size
+        return states
 
 
 def _states(model: PrunedModel, batch: Batch, target: Tensor) -> list[TokenState]:

@@ -102,7 +102,8 @@ class Tokens:
         """[T] weight of each token in a softmax or a mean; None: all weigh the same."""
         if not proportional or self.mass is None:
             return self.gate
-        return self.mass if self.gate is None else self.gate * self.mass
+        # Merged into another a token has mass 0, by which its gate would learn nothing.
+        return self.mass if self.gate is None else self.gate * self.mass.clamp(min=1)
 
     def drop(self, keep: Tensor) -> Tensor:
         """Packed execution: takes the tokens that are not kept out of memory; says which stay."""
@@ -117,7 +118,8 @@ class Tokens:
 
     def mask(self, decision: Decision) -> None:
         """Masked execution: dropped tokens stay, with weight 0 from here on."""
-        self.alive = self.alive & decision.keep
+        gone, self.alive = ~self.alive, self.alive & decision.keep
         gate = decision.keep.float() if decision.gate is None else decision.gate
-        gate = torch.where(self.protected, 1.0, gate)
+        # What went before has the gate of then, whose gradient a second zero would end.
+        gate = torch.where(self.protected | gone, 1.0, gate)
         self.gate = gate if self.gate is None else self.gate * gate

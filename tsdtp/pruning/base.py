@@ -161,7 +161,12 @@ class TokenPruner(nn.Module, ABC):
     def _apply(self, fn, recurse=True):
         """Moves and casts like any module, but strictness stays float64: bfloat16 would move it."""
         strictness = self.strictness
-        super()._apply(fn, recurse)
+        try:
+            super()._apply(fn, recurse)
+        except TypeError as error:
+            if "float64" not in str(error):
+                raise
+            raise ValueError(f"thresholds are float64; valid: cpu, cuda ({error})") from error
         self.strictness = strictness.to(self.strictness.device)
         return self
 

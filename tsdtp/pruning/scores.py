@@ -90,8 +90,8 @@ def share(importance: Tensor, alive: Tensor, segments: Tensor, cu_seqlens: Tenso
     Returns:
         [T] float32; 0 for dropped tokens.
     """
-    importance = torch.where(alive, importance, 0)
-    sums = segment_sum(torch.stack([importance, alive.to(importance.dtype)], 1), cu_seqlens)
+    importance = torch.where(alive, importance.float(), 0)
+    sums = segment_sum(torch.stack([importance, alive.float()], 1), cu_seqlens)
     total, count = sums.unbind(1)
     return importance * (count / total)[segments]
 

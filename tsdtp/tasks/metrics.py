@@ -12,7 +12,27 @@ from tsdtp.models.output import PrunedOutput
 from tsdtp.pruning import TokenPruner
 
 
-class PruningCost(Metric):
+class _Sums(Metric):
+    """Sums in float64, whatever the precision of the model that they are of."""
+
+    full_state_update = False
+
+    def _sum(self, *names: str, size: tuple[int, ...] = ()) -> None:
+        for name in names:
+            zero = torch.zeros(size, dtype=torch.float64)
+            self.add_state(name, default=zero, dist_reduce_fx="sum")
+
+    def _apply(self, fn, exclude_state=""):
+        """Keeps torchmetrics' guard against casts where `.to(dtype)` would get past it."""
+        super()._apply(fn, exclude_state)
+        for name, default in self._defaults.items():
+            assert isinstance(default, Tensor)
+            self._defaults[name] = default.double()
+            setattr(self, name, getattr(self, name).double())
+        return self
+
+
+class PruningCost(_Sums):
     """FLOPs spent, tokens kept per layer, and how well the kept tokens match a ground truth.
 
     Args:
@@ -20,7 +40,6 @@ class PruningCost(Metric):
         pruner: whose scoring is counted; None: the plain encoder, all blocks on all tokens.
     """
 
-    full_state_update = False
     pruner: TokenPruner | None
     examples: Tensor
     spent: Tensor
@@ -35,12 +54,8 @@ class PruningCost(Metric):
         super().__init__()
         self.shape = shape
         object.__setattr__(self, "pruner", pruner)  # the model's, not a submodule of the metric
-        for name in ("examples", "spent", "full", "tokens", "hits", "kept", "decisive"):
-            self._sum(name, torch.zeros((), dtype=torch.float64))
-        self._sum("kept_per_layer", torch.zeros(shape.num_layers, dtype=torch.float64))
-
-    def _sum(self, name: str, zero: Tensor) -> None:
-        self.add_state(name, default=zero, dist_reduce_fx="sum")
+        self._sum("examples", "spent", "full", "tokens", "hits", "kept", "decisive")
+        self._sum("kept_per_layer", size=(shape.num_layers,))
 
     def update(self, output: PrunedOutput, eligible: Tensor, decisive: Tensor | None) -> None:
         """Adds a batch.
@@ -78,7 +93,7 @@ class PruningCost(Metric):
         return cost
 
 
-class TranslationCost(Metric):
+class TranslationCost(_Sums):
     """FLOPs of encoder, cross-attention and decoder for reference targets, summed over examples.
 
     References and not translations: every method then writes the same number of tokens.
@@ -89,7 +104,6 @@ class TranslationCost(Metric):
         pruner: whose scoring is counted; None: the plain encoder, all blocks on all tokens.
     """
 
-    full_state_update = False
     pruner: TokenPruner | None
     spent: Tensor
     full: Tensor
@@ -102,9 +116,7 @@ class TranslationCost(Metric):
         super().__init__()
         self.shape, self.decoder = shape, decoder
         object.__setattr__(self, "pruner", pruner)  # the model's, not a submodule of the metric
-        for name in ("spent", "full", "cross_spent", "cross_full"):
-            zero = torch.zeros((), dtype=torch.float64)
-            self.add_state(name, default=zero, dist_reduce_fx="sum")
+        self._sum("spent", "full", "cross_spent", "cross_full")
 
     def update(self, output: PrunedOutput, labels: Tensor) -> None:
         """Adds a batch: of a pruned model's output, and labels [B, N], negative where none is."""

@@ -58,6 +58,15 @@ def test_a_saved_model_comes_back(method, tmp_path, batch):
     assert torch.equal(out.kept_layers, expected.kept_layers)
 
 
+def test_a_method_that_would_not_be_found_again_is_not_saved(tmp_path):
+    class Mine(EveryOther):
+        """A method of this function's own."""
+
+    model = tsdtp.prune(make_model("bert"), Mine, special_ids=[SPECIAL])
+    with pytest.raises(ValueError, match=r"Mine of .* not be found again .*top level of a module"):
+        model.save_pretrained(tmp_path)
+
+
 class EveryOther(TokenPruner):
     """A method of another package: its tests are no part of ours."""
 

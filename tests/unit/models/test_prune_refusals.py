@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 
 import pytest
+import torch
 from tiny import (
     FAMILIES,
     make_lm,
@@ -51,6 +52,33 @@ def test_what_is_no_model_with_a_head_is_refused():
     for budget in ("0.5", 0, 2):
         with pytest.raises(ValueError, match=rf"budget={budget!r}: valid is a fraction"):
             tsdtp.prune(make_model("bert"), "topk", budget)  # pyright: ignore
+
+
+def test_what_writes_with_an_encoder_is_refused():
+    with pytest.raises(ValueError, match="BertLMHeadModel .* both sides; valid: .* gpt2, llama"):
+        tsdtp.prune(make_lm("bert"), "topk")
+
+
+def test_what_is_no_attribution_is_no_target(batch):
+    model = tsdtp.prune(make_model("bert"), "none")
+    with pytest.raises(ValueError, match=r"target \[6\]: valid are .* \[6, 24, 4\]; .*`labels`"):
+        model(**batch, target=torch.zeros(6))
+
+
+def test_replicas_in_one_process_are_refused():
+    with pytest.raises(RuntimeError, match="DataParallel.*torchrun"):
+        tsdtp.prune(make_model("bert"), "none")._replicate_for_data_parallel()
+
+
+def test_a_device_without_float64_is_refused():
+    def to_a_small_device(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.dtype == torch.float64:
+            raise TypeError("the framework doesn't support float64")
+        return tensor
+
+    model = tsdtp.prune(make_model("bert"), "none")
+    with pytest.raises(ValueError, match="valid: cpu, cuda"):
+        model._apply(to_a_small_device)
 
 
 def test_an_unknown_architecture_lists_the_valid_ones():

@@ -29,6 +29,16 @@ def test_the_loss_falls_and_the_model_stays_as_it_is():
     assert moved == taught
 
 
+def test_all_of_it_learns_under_a_callers_autocast():
+    """Whose cache would give every step the first one's matrices, without a gradient."""
+    model, teacher = pair()
+    before = {name: p.clone() for name, p in model.pruner.named_parameters()}
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = teach(model, BATCHES, teacher, mask_id=3, epochs=6, lr=1e-2)
+    assert losses[-1] < losses[0] - 0.1
+    assert not [n for n, p in model.pruner.named_parameters() if torch.equal(p, before[n])]
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_everything_else_is_restored(training):
     model, teacher = pair(budget=0.5, execution="packed")

@@ -112,6 +112,12 @@ def test_reset_and_no_weights_of_its_own():
     cost = metric("ts_dtp")
     assert not list(cost.parameters())
     cost.update(OUTPUT, ELIGIBLE, None)
+    spent = cost.spent.clone()
     cost.reset()
     assert (cost.examples, cost.spent) == (0, 0)
-    assert cost.bfloat16().spent.dtype == torch.float64
+    for cast in (cost.bfloat16(), cost.to(torch.float16)):
+        assert cast.spent.dtype == torch.float64
+        cast.update(OUTPUT, ELIGIBLE, None)
+        assert cast.spent == spent
+        cast.reset()
+        assert cast.spent.dtype == torch.float64

@@ -163,6 +163,21 @@ def test_a_copy_translates_alike_and_moves_whole(family, batch):
     assert torch.equal(copied.generate(**batch, **settings), model.generate(**batch, **settings))
 
 
+@pytest.mark.parametrize("method", ["ts_dtp", "transkimmer", "ts_dtp_described"])
+def test_t5_in_half_precision_adds_in_single(method, batch):
+    """As transformers loads it in float16: some of its matrices stay float32."""
+    plain = make_seq2seq("t5").half()
+    for name, module in plain.named_modules():
+        if name.endswith(".wo"):
+            module.float()
+    pruner = build_pruner(method).eval()
+    pruner.strictness.fill_(0.0)
+    model = PrunedSeq2Seq(plain, pruner, special_ids=[SPECIAL]).eval()
+    assert model.generate(**batch, max_new_tokens=2).shape[0] == len(LENGTHS)
+    out = outputs(model, batch, "packed")
+    assert out.tokens_kept[-1].sum() < out.tokens_entered.sum()
+
+
 def test_every_family_is_here():
     assert sorted(KNOWN) == sorted(SEQ2SEQ_FAMILIES)
 

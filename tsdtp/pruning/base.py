@@ -6,6 +6,7 @@ import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from numbers import Integral, Real
 from types import MappingProxyType
 from typing import Any
@@ -148,6 +149,9 @@ class TokenPruner(nn.Module, ABC):
         Args:
             state: T tokens at a layer that this method prunes.
         """
+        own = next(self.parameters(), None)
+        if own is not None and own.dtype.itemsize == 2:  # T5's states may be float32 even then
+            state = replace(state, hidden=state.hidden.to(own.dtype))
         decision = self.decide(state)
         decision.keep = (decision.keep | state.protected) & state.alive
         if self.fuse:

@@ -46,7 +46,7 @@ _NUMBERS = {
     "memory_vs_packed": "memory.vs_packed",
 }
 _SETTINGS = ["n", "batch_size", "threads", "hf_flops_per_example", "hf_peak_mib", "blocks"]
-# What depends on the machine: no mean is of several.
+# What depends on the machine and on how it was timed: no mean is of several.
 TIMED = ["examples_per_second", "latency_ms", "tokens_per_second", "speed_vs_packed", "speed_vs_hf"]
 TIMED += ["writing_vs_packed", "writing_vs_hf", "spread_vs_packed", "spread_vs_hf"]
 METRICS = [name for name in _NUMBERS if name not in _SETTINGS] + ["tokens_kept_last"]
@@ -58,7 +58,7 @@ def to_frame(records: Iterable[RunRecord]) -> pd.DataFrame:
     Raises:
         ValueError: A value that should be a number is none; the run and the key are named.
     """
-    columns = [*KEYS, "seed", *_TEXT, *_MADE, "machine", *_NUMBERS]
+    columns = [*KEYS, "seed", *_TEXT, *_MADE, "timing", *_NUMBERS]
     columns += ["tokens_kept_last", "tokens_kept"]
     frame = pd.DataFrame([_row(record) for record in records], columns=columns)
     numbers = dict.fromkeys(["budget", *_NUMBERS, "tokens_kept_last"], float)
@@ -80,7 +80,7 @@ def _row(record: RunRecord) -> dict[str, Any]:
         **{name: _get(record, place) for name, place in _TEXT.items()},
         **{name: _number(record, place) for name, place in _NUMBERS.items()},
         **_made(record.provenance),
-        "machine": timed_on(record),
+        "timing": timing(record),
         "tokens_kept_last": _kept_last(record),
         "tokens_kept": record.cost.get("tokens_kept"),
     }
@@ -97,6 +97,14 @@ def _made(provenance: dict[str, Any]) -> dict[str, Any]:
     if kept := measured.get("kept"):
         made["kept_by"] = f"{', '.join(kept['sections'])} by {_code(kept)}"
     return made
+
+
+def timing(record: RunRecord) -> str | None:
+    """On what the speed was measured, and how; None where it was not or nobody said."""
+    speed, machine = record.speed or {}, timed_on(record)
+    batches = f"batches of {speed.get('batch_size')} {speed.get('order') or 'plain'}"
+    how = f"{speed.get('dtype')}, {batches}, {speed.get('threads')} threads"
+    return machine and f"{machine}, {how}"
 
 
 def timed_on(record: RunRecord) -> str | None:
@@ -220,11 +228,11 @@ def aggregate(frame: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row for each (task, model, pruning, budget, variant): ``runs``, and for every metric
         ``<metric>_mean``, ``<metric>_std`` (NaN for one seed) and ``<metric>_count``, which is 0
-        of what was timed on several machines.
+        of what was timed on several machines, or in several ways.
     """
-    frame = frame.assign(machine=frame["machine"].where(frame["examples_per_second"].notna()))
-    machines = frame.groupby(KEYS, dropna=False)["machine"].transform("nunique")
-    frame.loc[pd.Series(machines) > 1, TIMED] = float("nan")
+    frame = frame.assign(timing=frame["timing"].where(frame["examples_per_second"].notna()))
+    ways = frame.groupby(KEYS, dropna=False)["timing"].transform("nunique")
+    frame.loc[pd.Series(ways) > 1, TIMED] = float("nan")
     groups = frame.groupby(KEYS, dropna=False)
     numbers = groups[METRICS].agg(["mean", "std", "count"])
     numbers.columns = [f"{metric}_{statistic}" for metric, statistic in numbers.columns]

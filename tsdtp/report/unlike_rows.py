@@ -1,4 +1,4 @@
-"""Rows of a table that cannot be read side by side: of other seeds, or timed on other machines."""
+"""Rows of a table that cannot be read side by side: of other seeds, or timed in other ways."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def unlike_rows(frame: pd.DataFrame) -> Iterator[str]:
         if said := _differing(runs, "seed"):
             yield f"{place}: rows are means of different seeds ({said})"
         judged = runs[["accuracy", "bleu"]].notna().any(axis=1)  # a benchmark alone names its own
-        timed = runs.loc[judged].dropna(subset=["examples_per_second", "machine"])
-        if said := _differing(timed, "machine"):
-            yield f"{place}: rows were timed on different machines ({said})"
+        timed = runs.loc[judged].dropna(subset=["examples_per_second", "timing"])
+        if said := _differing(timed, "timing"):
+            yield f"{place}: rows were timed on different machines or otherwise ({said})"
 
 
 def _differing(runs: pd.DataFrame, column: str) -> str:

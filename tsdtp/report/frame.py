@@ -58,7 +58,7 @@ def to_frame(records: Iterable[RunRecord]) -> pd.DataFrame:
     Raises:
         ValueError: A value that should be a number is none; the run and the key are named.
     """
-    columns = [*KEYS, "seed", *_TEXT, *_MADE, "timing", *_NUMBERS]
+    columns = [*KEYS, "seed", *_TEXT, *_MADE, "machine", "timing", *_NUMBERS]
     columns += ["tokens_kept_last", "tokens_kept"]
     frame = pd.DataFrame([_row(record) for record in records], columns=columns)
     numbers = dict.fromkeys(["budget", *_NUMBERS, "tokens_kept_last"], float)
@@ -80,7 +80,8 @@ def _row(record: RunRecord) -> dict[str, Any]:
         **{name: _get(record, place) for name, place in _TEXT.items()},
         **{name: _number(record, place) for name, place in _NUMBERS.items()},
         **_made(record.provenance),
-        "timing": timing(record),
+        "machine": timed_on(record),
+        "timing": _timing(record.speed) if record.speed else None,
         "tokens_kept_last": _kept_last(record),
         "tokens_kept": record.cost.get("tokens_kept"),
     }
@@ -99,12 +100,10 @@ def _made(provenance: dict[str, Any]) -> dict[str, Any]:
     return made
 
 
-def timing(record: RunRecord) -> str | None:
-    """On what the speed was measured, and how; None where it was not or nobody said."""
-    speed, machine = record.speed or {}, timed_on(record)
+def _timing(speed: dict[str, Any]) -> str:
+    """How a speed was measured, beside the machine."""
     batches = f"batches of {speed.get('batch_size')} {speed.get('order') or 'plain'}"
-    how = f"{speed.get('dtype')}, {batches}, {speed.get('threads')} threads"
-    return machine and f"{machine}, {how}"
+    return f"{speed.get('dtype')}, {batches}, threads={speed.get('threads')}"
 
 
 def timed_on(record: RunRecord) -> str | None:
@@ -230,8 +229,9 @@ def aggregate(frame: pd.DataFrame) -> pd.DataFrame:
         ``<metric>_mean``, ``<metric>_std`` (NaN for one seed) and ``<metric>_count``, which is 0
         of what was timed on several machines, or in several ways.
     """
-    frame = frame.assign(timing=frame["timing"].where(frame["examples_per_second"].notna()))
-    ways = frame.groupby(KEYS, dropna=False)["timing"].transform("nunique")
+    way = frame["machine"].astype(str) + frame["timing"].astype(str)
+    frame = frame.assign(way=way.where(frame["examples_per_second"].notna()))
+    ways = frame.groupby(KEYS, dropna=False)["way"].transform("nunique")
     frame.loc[pd.Series(ways) > 1, TIMED] = float("nan")
     groups = frame.groupby(KEYS, dropna=False)
     numbers = groups[METRICS].agg(["mean", "std", "count"])

@@ -21,9 +21,11 @@ def unlike_rows(frame: pd.DataFrame) -> Iterator[str]:
         if said := _differing(runs, "seed"):
             yield f"{place}: rows are means of different seeds ({said})"
         judged = runs[["accuracy", "bleu"]].notna().any(axis=1)  # a benchmark alone names its own
-        timed = runs.loc[judged].dropna(subset=["examples_per_second", "timing"])
+        timed = runs.loc[judged].dropna(subset=["examples_per_second", "machine"])
+        if said := _differing(timed, "machine"):
+            yield f"{place}: rows were timed on different machines ({said})"
         if said := _differing(timed, "timing"):
-            yield f"{place}: rows were timed on different machines or otherwise ({said})"
+            yield f"{place}: rows were timed in different ways ({said})"
 
 
 def _differing(runs: pd.DataFrame, column: str) -> str:

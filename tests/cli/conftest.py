@@ -13,9 +13,11 @@ from unittest.mock import patch
 
 import pytest
 import torch
-from tiny import FAST, REPOSITORY, VOCABULARY, make_model
+from tiny import FAST, REPOSITORY, VOCABULARY, make_lm, make_model
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from tsdtp.cli.config import register_resolvers
+from tsdtp.data.synthetic import generate
 from tsdtp.data.tokenizer import train_tokenizer
 from tsdtp.results import read_record
 
@@ -97,6 +99,28 @@ def own(tmp_path):
     (tmp_path / "my_data").mkdir()
     for split in ("train", "validation"):
         (tmp_path / "my_data" / f"{split}.csv").write_text("text,label\n" + "".join(rows))
+
+
+@pytest.fixture
+def no_hub(monkeypatch, tmp_path) -> None:
+    """Tiny models in place of those that pages name on the hub, and `texts.txt` in the folder."""
+    texts = [row["text"] for row in generate("sentence", 32)]
+    (tmp_path / "texts.txt").write_text("\n".join(texts))
+    stand_ins = {
+        AutoModelForSequenceClassification: make_model("bert"),
+        AutoModelForCausalLM: make_lm("gpt2"),
+        AutoTokenizer: train_tokenizer(texts, 100, max_length=64),
+    }
+    for auto, tiny in stand_ins.items():
+        real = auto.from_pretrained
+        monkeypatch.setattr(
+            auto,
+            "from_pretrained",
+            lambda name, real=real, tiny=tiny, **k: (
+                real(name, **k) if Path(name).exists() else tiny
+            ),
+        )
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture

@@ -7,10 +7,7 @@ import shutil
 
 import pytest
 from shown import fast
-from tiny import REPOSITORY, make_lm, make_model
-
-from tsdtp.data.synthetic import generate
-from tsdtp.data.tokenizer import train_tokenizer
+from tiny import REPOSITORY
 
 # The cells of every sweep are composed by `tsdtp validate` already, which takes a minute.
 SWEEPS = ("sweep=smoke", "sweep=distilled")
@@ -21,31 +18,8 @@ def blocks(text: str, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
 
 
-def test_the_library_page_runs_from_top_to_bottom(monkeypatch, tmp_path):
-    """With a tiny model in place of the one on the hub."""
-    from transformers import (
-        AutoModelForCausalLM,
-        AutoModelForSequenceClassification,
-        AutoTokenizer,
-    )
-
-    texts = [row["text"] for row in generate("sentence", 32)]
-    (tmp_path / "texts.txt").write_text("\n".join(texts))
-    tokenizer, real = train_tokenizer(texts, 100, max_length=64), {}
-    for auto, tiny in (
-        (AutoModelForSequenceClassification, make_model("bert")),
-        (AutoModelForCausalLM, make_lm("gpt2")),
-        (AutoTokenizer, tokenizer),
-    ):
-        real[auto] = auto.from_pretrained
-        monkeypatch.setattr(
-            auto,
-            "from_pretrained",
-            lambda name, auto=auto, tiny=tiny, **k: (
-                tiny if "/" in str(name) and "pruned" not in str(name) else real[auto](name, **k)
-            ),
-        )
-    monkeypatch.chdir(tmp_path)
+@pytest.mark.usefixtures("no_hub")
+def test_the_library_page_runs_from_top_to_bottom():
     names: dict = {}
     for block in blocks((REPOSITORY / "docs" / "library.md").read_text(), "python"):
         exec(block, names)

@@ -104,6 +104,9 @@ def test_finished_cells_of_other_settings_are_replaced_by_agreement_alone():
     agreed = plan(other, NONE, more=("changed_settings=rerun",))
     assert to_run(list(agreed.values())) == [agreed["topk"]], "the other one is as it was"
     assert finished(agreed["topk"].settings) is None
+    dry = plan(other, NONE, more=("changed_settings=rerun", "dry_run=true"))
+    with pytest.raises(ConfigError, match=r"dry run: .*topk-0.6/seed0 is to run"):
+        finished(dry["topk"].settings)
 
 
 def test_overwrite_runs_finished_cells_again():

@@ -6,7 +6,7 @@ import re
 
 import pytest
 from shown import fast
-from tiny import REPOSITORY, make_model
+from tiny import REPOSITORY
 
 README = (REPOSITORY / "README.md").read_text()
 BLOCKS = re.findall(r"```bash\n(.*?)```", README, flags=re.DOTALL)
@@ -31,23 +31,14 @@ def test_make_knows_the_targets():
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
 
 
-def test_the_library_example_runs(monkeypatch, tmp_path):
-    """With a tiny model in place of the one on the hub."""
+@pytest.mark.usefixtures("no_hub")
+def test_the_library_example_runs():
     import torch
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     import tsdtp
-    from tsdtp.data.synthetic import generate
-    from tsdtp.data.tokenizer import train_tokenizer
 
     example = re.search(r"```python\n(.*?)```", README, flags=re.DOTALL)
     assert example is not None
-    texts = [row["text"] for row in generate("sentence", 32)]
-    tokenizer, model = train_tokenizer(texts, 100, max_length=64), make_model("bert")
-    monkeypatch.setattr(AutoModelForSequenceClassification, "from_pretrained", lambda _: model)
-    monkeypatch.setattr(AutoTokenizer, "from_pretrained", lambda _: tokenizer)
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "texts.txt").write_text("\n".join(texts))
     names: dict = {}
     with torch.inference_mode(False):
         exec(example[1], names)

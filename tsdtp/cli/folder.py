@@ -18,6 +18,8 @@ from tsdtp.results import RECORD_NAME, RunRecord, write_atomic
 LOCK_NAME = ".run.lock"
 PREVIOUS_NAME = "metrics.previous.json"
 
+# What is asked about finished runs that are not quite this one.
+_ASKED = {Status.CHANGED: "changed_settings", Status.OTHER_CODE: "changed_code"}
 _REFUSED = {
     Status.CHANGED: "holds a run with other settings",
     Status.RESTARTED: "holds a run whose start or teachers have been run again since",
@@ -37,9 +39,8 @@ def finished(settings: Settings) -> RunRecord | None:
     if settings["overwrite"]:
         return None
     status, record = inspect_run(settings, code_state())
-    if status is Status.CHANGED and settings["changed_settings"] == "rerun":
-        return None
-    if status in _REFUSED:
+    again = status in _ASKED and settings[_ASKED[status]] == "rerun"
+    if status in _REFUSED and not again:
         made = record.provenance["config"] if record else None
         which = changed(made or {}, settings) if status is Status.CHANGED else ""
         raise ConfigError(
@@ -48,7 +49,7 @@ def finished(settings: Settings) -> RunRecord | None:
         )
     if status is Status.OTHER_CODE and settings["changed_code"] == "ask":
         raise ConfigError(other_code(record, f"the run in {folder} comes"))
-    if status is Status.OTHER_CODE and settings["changed_code"] == "rerun":
+    if again:
         record = None
     if settings["dry_run"]:
         raise ConfigError(f"dry run: {folder} is {'done' if record else 'to run'}")

@@ -198,10 +198,10 @@ def check_agreed(cells: Sequence[Planned]) -> None:
     """
     if lost := [cell for cell in cells if cell.status is Status.CHANGED and not _agreed(cell)]:
         first = lost[0]
-        made = first.record.provenance["config"] if first.record else None
+        made = first.record.provenance["config"] if first.record else {}
         raise ConfigError(
             f"{len(lost)} finished cells have other settings, as {first.name}"
-            f"{changed(made or {}, first.settings)}: changed_settings=rerun replaces them, "
+            f"{changed(made, first.settings)}: changed_settings=rerun replaces them, "
             "variant=NAME or another folder keeps both"
         )
     asking = [

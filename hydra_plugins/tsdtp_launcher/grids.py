@@ -16,6 +16,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from tsdtp.cli.check import exit_with, first_line
+from tsdtp.cli.check_pruner import check_pruners
 from tsdtp.cli.config import ConfigError
 from tsdtp.cli.launch import listing
 from tsdtp.cli.plan import Planned, check_agreed, is_dry, make_plan, starts_first, to_run
@@ -65,6 +66,7 @@ class GridsSweeper(Sweeper):
             cells = make_plan(jobs, lambda o: loader.load_sweep_config(master, o))
             if not is_dry(cells):
                 check_agreed(cells)
+                check_pruners(cells)
                 if isinstance(self.launcher, RunsPlans):  # what is refused shall replace nothing
                     self.launcher.check_plan(cells)
                 self._write_manifest(cells, arguments)

@@ -11,8 +11,9 @@ from planning import BESIDE, NONE, PRUNED, finish, plan
 
 from hydra_plugins.tsdtp_launcher.grids import GridsSweeper
 from tsdtp.cli.check import check_command, seedless
+from tsdtp.cli.check_pruner import check_pruners
 from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, config_dir
-from tsdtp.cli.folder import finished
+from tsdtp.cli.folder import LOCK_NAME, finished, take_lock
 from tsdtp.cli.identity import Status
 from tsdtp.cli.launch import launch
 from tsdtp.cli.plan import expected_seconds, make_plan
@@ -187,3 +188,34 @@ def test_a_dry_run_submits_nothing_whatever_the_launcher(capsys):
     sweeper.launcher = Submits()
     assert not sweeper._run(list(plan(PRUNED, NONE, more=("dry_run=true",)).values()))
     assert "2 cells, 2 to run" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (["pruning.layers=[7]"], r"topk-0.6/seed0: pruning.layers=\[7\]: valid are 0 to 3"),
+        (["model.blocks=2", "pruning.layers=[2]"], r"pruning.layers=\[2\]: valid are 0 to 1"),
+        (["model.blocks=9"], "model.blocks=9: valid are 1 to 4"),
+        (["pruning=dtp", "pruning.k=-1", "pruning.fuse=glue"], "fuse=.*glue.*valid"),
+    ],
+)
+def test_what_a_method_refuses_is_said_before_the_run_that_it_would_wait_for(settings, said):
+    cells = list(plan(NONE, [*PRUNED, *settings]).values())
+    with pytest.raises(ConfigError, match=said):
+        launch(cells, Path("sweep.log"))
+    assert not list(Path().rglob("*")), "nothing has been begun"
+
+
+def test_a_model_that_is_not_here_and_a_cell_that_waits_for_nothing_say_it_themselves():
+    absent = ("model=minilm_l6", "model.path=nobody/nothing", "model.local_dir=null")
+    check_pruners(list(plan(NONE, [*PRUNED, "pruning.layers=[7]"], more=absent).values()))
+    check_pruners(list(plan([*PRUNED, "pruning.layers=[7]"]).values()))
+
+
+def test_a_cell_that_another_process_runs_is_left_alone_with_its_log():
+    cell = plan(NONE)["none"]
+    with take_lock(cell.folder / LOCK_NAME, "busy"):
+        (cell.folder / "run.log").write_text("epoch 2\n")
+        with pytest.raises(ConfigError, match="another process is at work in .*none/seed0"):
+            launch([cell], Path("sweep.log"))
+    assert (cell.folder / "run.log").read_text() == "epoch 2\n"

@@ -4,25 +4,19 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tsdtp.cli.config import ConfigError, instantiate
+from tsdtp.cli.pruner import build_pruner, load_shape
 from tsdtp.cli.start import other_folders, start_folder
 from tsdtp.data.task_data import TaskData
 from tsdtp.models import PrunedModel
 from tsdtp.models.cost import max_positions
-from tsdtp.models.loading import (
-    load_config,
-    load_model,
-    load_tokenizer,
-    load_weights,
-    set_dropout,
-)
-from tsdtp.models.prune import check_blocks
+from tsdtp.models.loading import load_model, load_tokenizer, load_weights, set_dropout
 from tsdtp.models.pruned import check_settings
 from tsdtp.models.saving import TOKENIZER, saved_blocks
 from tsdtp.models.texts import structural_ids
@@ -79,18 +73,15 @@ class Cell(ABC, Generic[Data]):
             raise ConfigError("warm_start=false: valid where model.init_from names a teacher")
         self.data: Data = instantiate(config.task.data)
         self.architecture = self._architecture()
-        self.pruner: TokenPruner = self._pruner()
+        most = None if self.start is None else saved_blocks(self.start)
+        self.pruner: TokenPruner = build_pruner(config, self.architecture, most)
         self.data.load()
         self.tokenizer = self._tokenizer()
         self.data.prepare(self.tokenizer, max_positions(self.architecture))
 
     def _architecture(self):
         model = self.config.model
-        settings = None
-        if model.config is not None:
-            settings = cast(dict[str, Any], OmegaConf.to_container(model.config))
-            settings["vocab_size"] = model.vocab_size
-        architecture = load_config(model.path, settings, self.num_labels, model.local_dir)
+        architecture = load_shape(model, self.num_labels)
         if architecture.is_encoder_decoder != self.writes:
             need = "an encoder-decoder" if self.writes else "an encoder"
             raise ConfigError(
@@ -100,22 +91,6 @@ class Cell(ABC, Generic[Data]):
         if (dropout := self.config.get("dropout")) is not None:
             set_dropout(architecture, dropout)
         return architecture
-
-    def _pruner(self) -> TokenPruner:
-        shape, wanted = self.architecture, self.config.model.get("blocks")
-        blocks, most = check_blocks(wanted, shape.num_hidden_layers), self._blocks_of_start
-        if blocks > most:
-            raise ConfigError(
-                f"model.blocks={wanted}: the run to start from computes {most} blocks; "
-                f"valid are 1 to {most}"
-            )
-        return instantiate(self.config.pruning, num_layers=blocks, hidden_size=shape.hidden_size)
-
-    @property
-    def _blocks_of_start(self) -> int:
-        """How many blocks the start run computes; all without one."""
-        saved = None if self.start is None else saved_blocks(self.start)
-        return saved or self.architecture.num_hidden_layers
 
     def _tokenizer(self) -> PreTrainedTokenizerBase:
         """The start run's, else the pretrained model's, else one trained on the task's texts."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -71,6 +71,18 @@ def alone(folder: Path) -> Iterator[None]:
     busy = f"another process is at work in {folder}; wait for it"
     with take_lock(folder / LOCK_NAME, busy):
         yield
+
+
+def check_idle(folders: Iterable[Path]) -> None:
+    """Says so before anything is written where another process is at work in one of the folders.
+
+    Raises:
+        ConfigError: for the first of them.
+    """
+    for folder in folders:
+        if (folder / LOCK_NAME).is_file():
+            with alone(folder):
+                pass
 
 
 def take_lock(path: Path, busy: str) -> FileLock:

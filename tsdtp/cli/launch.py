@@ -10,7 +10,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from tsdtp.cli.check_pruner import check_pruners
 from tsdtp.cli.config import ConfigError, device_count, quoted
+from tsdtp.cli.folder import check_idle
 from tsdtp.cli.identity import Status
 from tsdtp.cli.plan import Planned, check_agreed, expected_seconds, is_dry, to_run
 from tsdtp.jobs.board import Board, clock
@@ -72,6 +74,8 @@ def launch(
         print(listing(cells, slots), flush=True)
         return jobs
     check_agreed(cells)
+    check_pruners(cells)
+    check_idle(cell.folder for cell in chosen)
     _announce(cells, chosen)
     if not chosen:
         return jobs

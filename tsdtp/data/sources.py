@@ -4,7 +4,7 @@ import csv
 import gzip
 import warnings
 import zlib
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -192,8 +192,19 @@ def read_local(files: Sequence[Path], text_columns: Sequence[str], label_column:
     return {name: sum((frame[name].tolist() for frame in frames), []) for name in needed}
 
 
-def read_hub(path: str, name: str | None, split: str) -> dict[str, list]:
+def read_hub(
+    path: str,
+    name: str | None,
+    split: str,
+    draw: Callable[["Dataset"], "Dataset"] = lambda rows: rows,
+) -> dict[str, list]:
     """Loads one split from the Hugging Face hub, or offline from its cache.
+
+    Args:
+        path: of the data set.
+        name: of its configuration.
+        split: of its splits.
+        draw: takes some of the rows, before they become Python's lists; default: all.
 
     Raises:
         FileNotFoundError: if the hub cannot be reached or does not have it.
@@ -204,7 +215,7 @@ def read_hub(path: str, name: str | None, split: str) -> dict[str, list]:
     if not reach_hub():
         config.HF_HUB_OFFLINE = True
     try:
-        dataset = load_dataset(path, name, split=split)
+        dataset = draw(load_dataset(path, name, split=split))
     except (ConnectionError, FileNotFoundError) as error:
         reason = " ".join(str(error).split())
         raise FileNotFoundError(

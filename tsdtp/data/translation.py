@@ -62,7 +62,7 @@ class TranslationData(TaskData):
             `validation` alone.
         evaluate_file: other text to report on in place of that split: its files' path without the
             language.
-        train_limit: pairs to train on at most, drawn at random.
+        train_limit: pairs to train on at most, drawn at random; of a hub's twice as many are read.
         eval_limit: pairs of each other split at most, drawn at random.
         train_examples: pairs of a synthetic train split.
         eval_examples: pairs of any other synthetic split.
@@ -210,12 +210,19 @@ class TranslationData(TaskData):
             rows = generate_translation(count, f"{self.seed}-{split}")
             yield {name: [row[name] for row in rows] for name in rows[0]}
         elif self.source == "hub":
-            rows = read_hub(str(self.hub_path), self.hub_name, split)["translation"]
-            yield pairs_of(rows, self.languages, f"{self.name} {split}")
+            named = (str(self.hub_path), self.hub_name, split)
+            rows = read_hub(*named, lambda found: self.draw(found, self._enough(split)))
+            yield pairs_of(rows["translation"], self.languages, f"{self.name} {split}")
         else:
             named = (self.local_files or {}).get(split, split)
             for stem in [named] if isinstance(named, str) else named:
                 yield read_parallel(Path(str(self.local_dir)), stem, self.languages)
+
+    def _enough(self, split: str) -> int | None:
+        """Rows of a hub's millions among which `train_limit` are left when some are left out."""
+        if split != "train" or self.train_limit is None or self.lines_per_text > 1:
+            return None
+        return self.train_limit + max(self.train_limit, 0)
 
     def _tell(self) -> None:
         """One line where anything was left out or cut."""

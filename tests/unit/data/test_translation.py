@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import re
 
+import datasets
 import pytest
 from transformers import MBart50Tokenizer
 
-from tsdtp.data import TranslationData
+from tsdtp.data import TranslationData, sources, translation
+from tsdtp.data.parallel import pairs_of
 from tsdtp.data.synthetic_translation import ADJECTIVES, NOUNS, VERBS, generate_translation
 from tsdtp.data.tokenizer import train_bpe
 
@@ -107,6 +109,32 @@ def test_a_cut_source_keeps_its_end(files, make):
     for batch in data.loader("test", 2):
         assert batch["input_ids"].shape[1] == 4
         assert (batch["input_ids"][:, -1] == tokenizer.eos_token_id).all()
+
+
+def test_of_the_hubs_millions_no_more_are_read_than_a_limit_needs(make, monkeypatch):
+    def load_dataset(path, name, split):
+        count = 1000 if split == "train" else 3
+        pairs = [{"en": f"{split} {i}", "de": f"{split} {i}"} for i in range(count)]
+        return datasets.Dataset.from_dict({"translation": pairs})
+
+    def pairs_read(rows, languages, where):
+        read[where] = len(rows)
+        return pairs_of(rows, languages, where)
+
+    read: dict[str, int] = {}
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    monkeypatch.setattr(sources, "reach_hub", lambda: True)
+    monkeypatch.setattr(translation, "pairs_of", pairs_read)
+    hub = {"source": "hub", "hub_path": "org/pairs"}
+    drawn = [
+        make(**hub, train_limit=5, seed=seed).load()["train"]["source"][:] for seed in (0, 0, 1)
+    ]
+    assert read == {"pairs train": 10, "pairs validation": 3, "pairs test": 3}
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert [len(set(each)) for each in drawn] == [5, 5, 5]
+    assert len(make(**hub).load()["train"]) == 1000
+    assert len(make(**hub, train_limit=5, lines_per_text=10).load()["train"]) == 5
+    assert read["pairs train"] == 1000, "documents are lines that follow one another"
 
 
 def test_an_empty_line_of_a_measured_split_is_an_error(files, make):

@@ -1,23 +1,23 @@
-"""What pruned models share: a Hugging Face model's modules, a pruner, and the encoder's loop."""
+"""What pruned models share: a wrapped model, a pruner, and the encoder's loop."""
 
 from __future__ import annotations
 
-import copy
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import torch
 from torch import Tensor, nn
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tsdtp.attention import SETTINGS
 from tsdtp.models.blocks import Family
-from tsdtp.models.cost import EncoderShape, max_positions
+from tsdtp.models.cost import EncoderShape
 from tsdtp.models.encoder import Encoding, Entering, PackedEncoder
 from tsdtp.models.saving import save_pretrained
+from tsdtp.models.wrapped import WrappedModel
 from tsdtp.packing import Packed, pack
 from tsdtp.pruning import TokenPruner
 from tsdtp.pruning.none import NoPruning
@@ -26,15 +26,14 @@ EXECUTIONS = ("masked", "packed", "hf")
 POOLINGS = ("cls", "last", "mean")
 
 
-class PrunedModel(nn.Module, ABC):
+class PrunedModel(WrappedModel, ABC):
     """Wraps a Hugging Face model of a known family around a pruner.
 
-    The wrapped model's modules and buffers are registered here under their own names: `state_dict`
-    is the plain model's plus `pruner.*`, and loads into the plain model with `strict=False`.
+    `state_dict` is the plain model's plus `pruner.*`, and loads into the plain model with
+    `strict=False`.
 
     Args:
-        model: the Hugging Face model; its modules are shared, not copied, and whether it is in
-            training or evaluation mode stays as it is.
+        model: the Hugging Face model, see `WrappedModel`.
         pruner: what decides; takes the device and the type of the model's weights.
         execution: "masked", "packed", "hf" (the plain padded Hugging Face forward, unpruned; a
             GPT-2 classifier counts padding on the left as positions there), or None: masked while
@@ -47,7 +46,6 @@ class PrunedModel(nn.Module, ABC):
         ValueError: for an execution or back end that is not known.
     """
 
-    hf_model: PreTrainedModel
     pruner: TokenPruner
     special_ids: Tensor
 
@@ -60,26 +58,14 @@ class PrunedModel(nn.Module, ABC):
         backend: str,
         auxiliary_weight: float,
     ) -> None:
-        super().__init__()
         check_settings(execution, backend=backend)
-        for name, child in model.named_children():
-            self.add_module(name, child)
-        for name, buffer in model.named_buffers(recurse=False):
-            self.register_buffer(name, buffer)
+        super().__init__(model)
         self.pruner = pruner.to(model.device, model.dtype)
-        object.__setattr__(self, "hf_model", model)  # not a submodule: its children already are
-        self.config, self.backend = model.config, backend
-        self.auxiliary_weight = auxiliary_weight
+        self.backend, self.auxiliary_weight = backend, auxiliary_weight
         self.execution = execution
         ids = torch.tensor(sorted(set(special_ids)), dtype=torch.long, device=model.device)
         self.register_buffer("special_ids", ids, persistent=False)
         self.train(model.training)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        """A module that is replaced, as a head may be, is replaced in the wrapped model, too."""
-        super().__setattr__(name, value)
-        if "hf_model" in vars(self) and name in self.hf_model._modules:
-            setattr(self.hf_model, name, value)
 
     def save_pretrained(self, folder: str | Path, tokenizer: PreTrainedTokenizerBase | None = None):
         """Writes a folder for `tsdtp.from_pretrained`, see `tsdtp.save_pretrained`."""
@@ -97,20 +83,6 @@ class PrunedModel(nn.Module, ABC):
         other.execution = execution
         return other
 
-    def _replicate_for_data_parallel(self):
-        """Replicas would go on with the weights of the first device, which `hf_model` holds."""
-        raise RuntimeError(
-            "a pruned model cannot be replicated by torch.nn.DataParallel, which transformers' "
-            "Trainer uses where one process sees several GPUs; valid: a process for each "
-            "(torchrun), or CUDA_VISIBLE_DEVICES=0"
-        )
-
-    def _twin(self) -> Self:
-        """A shallow copy; without the forward that Accelerate binds to the one it prepares."""
-        other = copy.copy(self)
-        vars(other).pop("forward", None)
-        return other
-
     def unpruned(self) -> Self:
         """The same model that keeps every token; shares every weight."""
         return self.with_pruner(NoPruning(self.shape.num_layers, self.shape.hidden_size))
@@ -124,34 +96,6 @@ class PrunedModel(nn.Module, ABC):
     @abstractmethod
     def base_model(self) -> nn.Module:
         """The encoder with its embeddings."""
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return next(self.parameters()).device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of the weights."""
-        return next(self.parameters()).dtype
-
-    def can_generate(self) -> bool:
-        """Whether it writes text; a pipeline asks."""
-        return self.hf_model.can_generate()
-
-    @property
-    def generation_config(self) -> GenerationConfig:
-        """The wrapped model's; a pipeline and the Trainer ask, and may replace it."""
-        return self.hf_model.generation_config
-
-    @generation_config.setter
-    def generation_config(self, config: GenerationConfig) -> None:
-        self.hf_model.generation_config = config
-
-    @property
-    def max_positions(self) -> int | None:
-        """How long a sequence may be; None: T5's positions are relative, and do not end."""
-        return max_positions(self.config)
 
     @property
     def read(self) -> str | None:
@@ -174,34 +118,10 @@ class PrunedModel(nn.Module, ABC):
             check_settings(execution=value)
         self._execution = value
 
-    def train(self, mode: bool = True) -> Self:
-        """Sets the mode here and on the wrapped model, whose own flag no parent reaches."""
-        self.hf_model.training = mode
-        return super().train(mode)
-
     def requires_grad_(self, requires_grad: bool = True) -> Self:
         """As of any module; the pruner remembers it."""
         self.pruner.requires_grad_(requires_grad)
         return super().requires_grad_(requires_grad)
-
-    def _apply(self, fn, recurse=True):
-        """Moves and casts like any module; the wrapped model's own buffers follow.
-
-        But the frequencies of rotary positions are not cast: in half precision far tokens would
-        stand elsewhere.
-        """
-        turns = [
-            (module, name, buffer)
-            for module in self.modules()
-            for name, buffer in module.named_buffers(recurse=False)
-            if name.endswith("inv_freq")
-        ]
-        super()._apply(fn, recurse)
-        for module, name, buffer in turns:
-            setattr(module, name, buffer.to(getattr(module, name).device))
-        for name, _ in self.hf_model.named_buffers(recurse=False):
-            setattr(self.hf_model, name, getattr(self, name))
-        return self
 
     def encode(
         self,

@@ -11,7 +11,7 @@ import os
 import sys
 from pathlib import Path
 
-from tsdtp.data.sources import read_file
+from tsdtp.data.files import read_file
 from tsdtp.data.squad_pairs import positive_pairs, squad_pairs, without_leaks, write_pairs
 
 

@@ -9,8 +9,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from tsdtp.data.files import read_file
 from tsdtp.data.hold_out import hold_out_groups, hold_out_sentences, write_split
-from tsdtp.data.sources import read_file
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:

@@ -67,7 +67,7 @@ def _on_other_rows(record: RunRecord, file: str | None) -> tuple[dict, dict]:
     """Which task other rows make of a run's, with tables of its own, and how they are read."""
     if file is None:
         return {}, {}
-    from tsdtp.data.sources import READERS, suffix_of
+    from tsdtp.data.files import READERS, suffix_of
 
     path = Path(str(file))
     if not any(path.parent.glob(f"{escape(path.name)}*")):  # a translator's has a language behind

@@ -16,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from tsdtp.data.sources import read_file
+from tsdtp.data.files import read_file
 
 ENTAILMENT, NOT_ENTAILMENT = 0, 1
 COLUMNS = ("question", "sentence", "label", "idx", "source")
@@ -108,7 +108,7 @@ def positive_pairs(path: Path, window: int = 20) -> Iterator[Pair]:
     answer to the same question is no negative.
 
     Raises:
-        FileNotFoundError, ValueError: as `sources.read_file`.
+        FileNotFoundError, ValueError: as `files.read_file`.
     """
     frame = read_file(path)
     rows = [

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tsdtp.data.batching import Batch, collate
-from tsdtp.data.sources import find_files, read_hub, read_local, read_synthetic, standardise
+from tsdtp.data.files import find_files, read_local
+from tsdtp.data.sources import read_hub, read_synthetic, standardise
 from tsdtp.data.task_data import TaskData
 from tsdtp.data.tokenizer import train_tokenizer
 from tsdtp.data.tokenizing import encode, encode_batch

@@ -6,8 +6,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from tsdtp.data.files import read_file
 from tsdtp.data.hold_out import hold_out_groups, hold_out_sentences, sentences_of
-from tsdtp.data.sources import read_file
 
 SCRIPT = Path(__file__).parents[3] / "scripts" / "hold_out.py"
 TEXTS = [

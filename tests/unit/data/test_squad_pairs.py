@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tsdtp.data.sources import read_file
+from tsdtp.data.files import read_file
 from tsdtp.data.squad_pairs import (
     Pair,
     overlap,

@@ -19,7 +19,8 @@ from tsdtp.cli.check import exit_with, first_line
 from tsdtp.cli.check_pruner import check_pruners
 from tsdtp.cli.config import ConfigError
 from tsdtp.cli.launch import listing
-from tsdtp.cli.plan import Planned, check_agreed, is_dry, make_plan, starts_first, to_run
+from tsdtp.cli.plan import make_plan, starts_first
+from tsdtp.cli.planned import Planned, check_agreed, is_dry, to_run
 from tsdtp.cli.sweep import expand, load_sweep
 from tsdtp.jobs.job import Job, State
 from tsdtp.report.sweep import SWEEP_NAME, trained

@@ -15,7 +15,8 @@ from omegaconf import DictConfig
 from tsdtp.cli.check import exit_with
 from tsdtp.cli.config import ConfigError
 from tsdtp.cli.launch import launch, places_for
-from tsdtp.cli.plan import Planned, make_plan, to_run
+from tsdtp.cli.plan import make_plan
+from tsdtp.cli.planned import Planned, to_run
 from tsdtp.jobs.job import Job, State
 from tsdtp.results import main_metric, read_record
 

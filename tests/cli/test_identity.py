@@ -11,7 +11,7 @@ from planning import BESIDE, NONE, PRUNED, finish, plan
 from tsdtp.cli.config import ConfigError
 from tsdtp.cli.folder import finished
 from tsdtp.cli.identity import Status, other_teachers
-from tsdtp.cli.plan import check_agreed, to_run
+from tsdtp.cli.planned import check_agreed, to_run
 from tsdtp.results import RECORD_NAME
 
 pytestmark = pytest.mark.usefixtures("empty_folder")

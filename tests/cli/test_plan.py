@@ -16,7 +16,8 @@ from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, config_dir
 from tsdtp.cli.folder import LOCK_NAME, finished, take_lock
 from tsdtp.cli.identity import Status
 from tsdtp.cli.launch import launch
-from tsdtp.cli.plan import expected_seconds, make_plan
+from tsdtp.cli.plan import make_plan
+from tsdtp.cli.planned import expected_seconds
 
 pytestmark = pytest.mark.usefixtures("empty_folder")
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from omegaconf import OmegaConf
 
 from tsdtp.cli.config import ConfigError
-from tsdtp.cli.plan import Planned, to_run
+from tsdtp.cli.planned import Planned, to_run
 
 
 def check_pruners(cells: Sequence[Planned]) -> None:

@@ -14,7 +14,7 @@ from tsdtp.cli.check_pruner import check_pruners
 from tsdtp.cli.config import ConfigError, device_count, quoted
 from tsdtp.cli.folder import check_idle
 from tsdtp.cli.identity import Status
-from tsdtp.cli.plan import Planned, check_agreed, expected_seconds, is_dry, to_run
+from tsdtp.cli.planned import Planned, check_agreed, expected_seconds, is_dry, to_run
 from tsdtp.jobs.board import Board, clock
 from tsdtp.jobs.job import Job, State
 from tsdtp.jobs.pool import Pool, run_all

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import copy
-import os
-import statistics
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
@@ -19,68 +16,9 @@ from tsdtp.cli.check import seedless
 from tsdtp.cli.check_training import check_training
 from tsdtp.cli.check_values import check_filled
 from tsdtp.cli.config import ConfigError, plain
-from tsdtp.cli.identity import (
-    Settings,
-    Status,
-    cell_identity,
-    changed,
-    inspect_run,
-    other_teachers,
-    start_path,
-)
-from tsdtp.cli.other_code import other_code
+from tsdtp.cli.identity import Settings, Status, inspect_run, other_teachers, start_path
+from tsdtp.cli.planned import Planned
 from tsdtp.provenance import code_state
-from tsdtp.results import RunRecord
-
-
-@dataclass(frozen=True)
-class Planned:
-    """One cell.
-
-    Attributes:
-        overrides: that make it.
-        settings: the resolved config.
-        method: name of the pruning config.
-        status: of what lies in its folder.
-        record: that lies there, if it can be read.
-        after: names of the cells of this plan that it starts from or learns from.
-        twins: other overrides that make the same cell.
-    """
-
-    overrides: tuple[str, ...]
-    settings: Settings
-    method: str
-    status: Status
-    record: RunRecord | None = None
-    after: tuple[str, ...] = ()
-    twins: tuple[tuple[str, ...], ...] = ()
-
-    @property
-    def name(self) -> str:
-        """The run's place among all runs."""
-        return self.settings["run_id"]
-
-    @property
-    def folder(self) -> Path:
-        """Where its record goes."""
-        return Path(os.path.relpath(self.settings["output_dir"]))
-
-    @property
-    def command(self) -> list[str]:
-        """Arguments of its `tsdtp train`; what lies in its folder was looked at before."""
-        return [*self.overrides, *([] if self.status is Status.MISSING else ["overwrite=true"])]
-
-    @property
-    def seconds(self) -> float | None:
-        """That it took when it ran, in all its parts; None before, or for older records."""
-        made = self.record.provenance if self.record else {}
-        if made.get("seconds") is None:
-            return None
-        return sum(part["seconds"] for part in (*made.get("earlier", ()), made))
-
-    def cell(self) -> dict[str, Any]:
-        """What `sweep.json` says of it."""
-        return cell_identity(self.settings, self.method)
 
 
 def make_plan(
@@ -163,71 +101,9 @@ def _restart(cells: list[Planned]) -> list[Planned]:
     again: set[str] = set()
     followed = []
     for cell in cells:
-        if not _runs(cell) and again & set(cell.after):
+        if not cell.runs and again & set(cell.after):
             cell = replace(cell, status=Status.RESTARTED)
-        if _runs(cell):
+        if cell.runs:
             again.add(cell.name)
         followed.append(cell)
     return followed
-
-
-_TO_RUN = (Status.MISSING, Status.CHANGED, Status.RESTARTED, Status.DAMAGED)
-
-
-def to_run(cells: Sequence[Planned]) -> list[Planned]:
-    """The cells that have to run."""
-    return [cell for cell in cells if _runs(cell)]
-
-
-def _runs(cell: Planned) -> bool:
-    asked = cell.status is Status.OTHER_CODE and cell.settings["changed_code"] == "rerun"
-    return cell.status in _TO_RUN or asked or cell.settings["overwrite"]
-
-
-def is_dry(cells: Sequence[Planned]) -> bool:
-    """Whether the cells are only to be listed."""
-    return any(cell.settings["dry_run"] for cell in cells)
-
-
-def check_agreed(cells: Sequence[Planned]) -> None:
-    """Stops where nobody has agreed to what becomes of finished cells.
-
-    Raises:
-        ConfigError: where new ones of other settings would replace them, or of other code would be
-            mixed with them; names what differs and the ways to go on.
-    """
-    if lost := [cell for cell in cells if cell.status is Status.CHANGED and not _agreed(cell)]:
-        first = lost[0]
-        made = first.record.provenance["config"] if first.record else {}
-        raise ConfigError(
-            f"{len(lost)} finished cells have other settings, as {first.name}"
-            f"{changed(made, first.settings)}: changed_settings=rerun replaces them, "
-            "variant=NAME or another folder keeps both"
-        )
-    asking = [
-        cell
-        for cell in cells
-        if cell.status is Status.OTHER_CODE
-        and cell.settings["changed_code"] != "keep"
-        and not _runs(cell)
-    ]
-    if asking:
-        raise ConfigError(other_code(asking[0].record, f"{len(asking)} finished cells come"))
-
-
-def _agreed(cell: Planned) -> bool:
-    return cell.settings["changed_settings"] == "rerun" or cell.settings["overwrite"]
-
-
-def expected_seconds(cell: Planned, cells: Sequence[Planned]) -> float | None:
-    """Median duration of the most similar cells that have run; None if there are none."""
-    timed = [(other, other.seconds) for other in cells if other.seconds is not None]
-    for key in (lambda c: (_group(c), c.method), _group):
-        alike = [seconds for other, seconds in timed if key(other) == key(cell)]
-        if alike:
-            return statistics.median(alike)
-    return None
-
-
-def _group(cell: Planned) -> tuple[str, str]:
-    return cell.settings["task"]["name"], cell.settings["model"]["name"]

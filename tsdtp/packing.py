@@ -141,11 +141,15 @@ def unpack(packed: Packed) -> tuple[Tensor, Tensor]:
 
 
 def aligned(packed: Packed) -> Packed:
-    """The same tokens with dead rows (zeros) up to `rounded`."""
+    """The same tokens with dead rows up to `rounded`.
+
+    They repeat the first row: of zeros a layer norm has a gradient beyond half precision.
+    """
     missing = rounded(packed.layout.size) - packed.rows.shape[0]
     if missing <= 0:
         return packed
-    return packed.like(pad(packed.rows, (0, 0) * (packed.rows.dim() - 1) + (0, missing)))
+    dead = packed.rows[:1].expand(missing, *packed.rows.shape[1:])
+    return packed.like(torch.cat([packed.rows, dead]))
 
 
 def rounded(tokens: int) -> int:

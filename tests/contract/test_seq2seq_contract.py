@@ -178,6 +178,18 @@ def test_t5_in_half_precision_adds_in_single(method, batch):
     assert out.tokens_kept[-1].sum() < out.tokens_entered.sum()
 
 
+@pytest.mark.parametrize("family", ["t5", "mbart"])
+@pytest.mark.parametrize("execution", ["packed", "masked"])
+def test_sums_beyond_float16_are_cut_off_as_in_the_plain_model(family, batch, labels, execution):
+    plain = make_seq2seq(family)
+    for name, weight in plain.get_encoder().named_parameters():
+        if name.endswith(("wo.weight", "fc2.weight")):
+            weight.data.mul_(20000).clamp_(-6e4, 6e4)
+    model = PrunedSeq2Seq(plain.half(), build_pruner("none"), special_ids=[SPECIAL]).eval()
+    for each in ("hf", execution):
+        assert model.with_execution(each)(**batch, labels=labels).logits.isfinite().all(), each
+
+
 def test_every_family_is_here():
     assert sorted(KNOWN) == sorted(SEQ2SEQ_FAMILIES)
 

@@ -142,6 +142,19 @@ def test_bfloat16(backend, gate):
 
 
 @pytest.mark.parametrize("gate", [None, GATE])
+@pytest.mark.parametrize(("dtype", "offset"), [(torch.bfloat16, 30.0), (torch.float16, 200.0)])
+def test_scores_that_are_large_and_alike_are_told_apart_in_half_precision(
+    backend, gate, dtype, offset
+):
+    query, key, value, layout = tensors(dtype=dtype)
+    qkv = (query + offset, key + offset, value)
+    context, received = attend(*qkv, layout, gate=gate, received=True, backend=backend)
+    exact, receipts = textbook(*(x.float() for x in qkv), layout, gate)
+    torch.testing.assert_close(context.float(), exact, atol=0.03, rtol=0.03)
+    torch.testing.assert_close(received, receipts, atol=0.01, rtol=0.02)
+
+
+@pytest.mark.parametrize("gate", [None, GATE])
 def test_received_stays_exact_under_autocast(backend, gate):
     *qkv, layout = tensors()
     _, receipts = textbook(*(x.bfloat16().float() for x in qkv), layout, gate)

@@ -8,7 +8,7 @@ from torch import Tensor
 # A dropped key may score far above every live one; capped, its gate's gradient stays of the size of
 # theirs. Live keys never reach the cap, so the value is untouched.
 _MAX_EXCESS = 5.0
-_TINY = 1e-6  # below every sum with a live key: its best one adds 1
+_TINY = 1e-6  # below every sum with a live key: its best one adds its gate
 
 _NEVER = -1e4  # a logarithm of nothing that still sorts rows without any live key
 
@@ -32,7 +32,7 @@ def gated_softmax(
 
     Shapes: query, key [..., S, D]; gate and bias broadcast to [..., S, S]; the result is float32.
     """
-    scores = (query @ key.transpose(-1, -2)).float() * query.shape[-1] ** -0.5
+    scores = _products(query, key) * query.shape[-1] ** -0.5
     if bias is not None:
         scores = scores + bias
     if gate is None:
@@ -42,6 +42,16 @@ def gated_softmax(
     best = best.masked_fill(best.isinf(), 0)
     weights = (scores - best).clamp(max=_MAX_EXCESS).exp() * gate
     return weights / weights.sum(-1, keepdim=True).clamp(min=_TINY)
+
+
+def _products(query: Tensor, key: Tensor) -> Tensor:
+    """Float32. Rounded to half precision, large products that differ by little would be alike.
+
+    (Or overflow: Qwen2 adds to its queries and keys numbers beyond 100. Autocast has its way.)
+    """
+    if query.dtype.itemsize == 2 and not torch.is_autocast_enabled(query.device.type):
+        query, key = query.float(), key.float()
+    return (query @ key.transpose(-1, -2)).float()
 
 
 def needs_weights(gate: Tensor | None, received: bool) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from tsdtp.models.blocks import Family
 
@@ -58,6 +59,14 @@ def _bart_family(
     )
 
 
+def _within_range(x: Tensor) -> Tensor:
+    """In float16 sums that nothing normalises may overflow; transformers cuts them off as well."""
+    if x.dtype != torch.float16:
+        return x
+    limit = torch.finfo(x.dtype).max - 1000
+    return x.clamp(-limit, limit)
+
+
 def _post_norm(embed: Callable) -> Family:
     """Normalised after each residual sum: Marian, BART."""
     return _bart_family(
@@ -77,7 +86,9 @@ def _pre_norm(embed: Callable) -> Family:
         embed,
         lambda block, x: _bart_qkv(block, block.self_attn_layer_norm(x)),
         _bart_attention_output,
-        lambda block, x: _bart_residual(block, _bart_inner(block, block.final_layer_norm(x)), x),
+        lambda block, x: _within_range(
+            _bart_residual(block, _bart_inner(block, block.final_layer_norm(x)), x)
+        ),
         lambda encoder, x: encoder.layer_norm(x),
     )
 
@@ -95,7 +106,7 @@ def _t5_qkv(block, x):
 
 
 def _t5_attention_output(block, context, residual):
-    return residual + block.layer[0].dropout(_t5_attention(block).o(context))
+    return _within_range(residual + block.layer[0].dropout(_t5_attention(block).o(context)))
 
 
 def _t5_relative_bias(encoder, longest):
@@ -119,7 +130,7 @@ SEQ2SEQ_FAMILIES: dict[str, Family] = {
         embed=_t5_embed,
         qkv=_t5_qkv,
         attention_output=_t5_attention_output,
-        feed_forward=lambda block, x: block.layer[-1](x),
+        feed_forward=lambda block, x: _within_range(block.layer[-1](x)),
         attention_dropout=lambda block: _t5_attention(block).dropout,
         relative_bias=_t5_relative_bias,
         finish=lambda encoder, x: encoder.dropout(encoder.final_layer_norm(x)),

@@ -15,8 +15,10 @@ from tsdtp.models.cost import max_positions
 class WrappedModel(nn.Module):
     """Has a model's modules and buffers under their own names, and its answers to questions.
 
-    So `state_dict` is the plain model's and whatever a subclass adds; what becomes of either model
-    (device, type, mode, a replaced head) becomes of both.
+    So `state_dict` is the plain model's and whatever a subclass adds; what becomes of this one
+    (device, type, mode, a replaced head) becomes of the plain one, too. Not the other way round:
+    what is done to the plain model alone (a new head, larger embeddings, another type) is not
+    followed; wrap it afterwards.
 
     Args:
         model: the Hugging Face model; its modules are shared, not copied, and whether it is in

@@ -27,6 +27,10 @@ class Transkimmer(TokenPruner):
     - It sits between attention and feed-forward like every method here, and is as small as the
       task attention of `ts_dtp` instead of as wide as the model, so that scoring costs the same.
     - One strictness shifts all logits to meet the budget.
+    - The skim loss of a block is the mean probability to stay of the tokens that it may still drop;
+      the published code's is the hard mask so far over all of the sequence.
+    - Predictors begin as torch begins layers, about half of the tokens staying where no budget is
+      given; the published ones begin by keeping nearly all.
 
     Args:
         num_layers: blocks of the encoder.

@@ -93,6 +93,7 @@ def calibrate(
             strict = _strict_end(model, batches, budget, tolerance)
             strictness, spent = _bisect(model, batches, budget, strict, tolerance, max_steps)
     pruner.strictness.fill_(strictness)
+    pruner.calibrated = True
     return spent
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
@@ -150,6 +151,8 @@ class PrunedModel(WrappedModel, ABC):
                 f"target [{', '.join(map(str, target.shape))}]: valid are a teacher's attributions "
                 f"[{', '.join(map(str, expected))}]; answers to learn are `labels`"
             )
+        if self.pruner.learns and not self.pruner.calibrated:
+            self._warn_of_open_gates()
         ids = pack(input_ids, attention_mask)
         self._check_length(ids.layout.max_seqlen)
         valid = attention_mask.bool()
@@ -164,6 +167,16 @@ class PrunedModel(WrappedModel, ABC):
             target=None if target is None else target[valid].float(),
             cache=cache,
         )
+
+    def _warn_of_open_gates(self) -> None:
+        """Far from any threshold gates are flat, and their pruner learns nothing."""
+        budget, strictness = self.pruner.budget, self.pruner.strictness
+        if budget is not None and budget < 1 and strictness == self.pruner.keep_all:
+            warnings.warn(
+                f"{type(self.pruner).__name__} keeps every token until it is calibrated, and its "
+                "gates learn nothing; tsdtp.calibrate(model, data) before training, and after it",
+                stacklevel=2,
+            )
 
     def read_mask(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """[B, S] 1 for the tokens that are read: those that the caller names."""

@@ -36,6 +36,7 @@ class TokenPruner(nn.Module, ABC):
         arguments: what it was built with, beyond the sizes of the model.
         progress: the part of the training that is done, 0 to 1, for methods that anneal.
         frozen: what it has learnt stays as it is.
+        calibrated: whether a calibration has set its strictness, in this process.
         resolution: half the step between the FLOPs ratios that it can spend, of the blocks that it
             knows of; 0: any can be met.
         ramps: a training may come down to the budget little by little; False: it starts there.
@@ -67,6 +68,7 @@ class TokenPruner(nn.Module, ABC):
     arguments: Mapping[str, Any] = MappingProxyType({})
     progress: float = 0.0
     frozen: bool = False
+    calibrated: bool = False
     soft_until: float
     resolution: float = 0.0
     ramps: bool = True

@@ -232,10 +232,10 @@ def test_a_second_interrupt_waits_for_nobody(tmp_path, interruptible):
         pool.start(each)
     while not all((tmp_path / name / "pid").exists() for name in "ab"):
         time.sleep(0.01)
+    found = [psutil.Process(int((tmp_path / name / "pid").read_text())) for name in "ab"]
     threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt):
         pool.stop(deaf, "stopped")
-    found = [psutil.Process(int((tmp_path / name / "pid").read_text())) for name in "ab"]
     _, alive = psutil.wait_procs(found, timeout=5)
     assert all(process.status() == psutil.STATUS_ZOMBIE for process in alive)
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 import pytest
 import torch
@@ -122,6 +123,26 @@ def test_a_calibrated_model_can_still_be_trained():
     tsdtp.calibrate(model, BATCHES)
     model(**BATCHES[0], labels=torch.zeros(6, dtype=torch.long)).loss.backward()
     model.pruner.strictness.fill_(-math.inf)
+
+
+@pytest.mark.parametrize("method", ["transkimmer", "ltp", "power_bert"])
+def test_what_would_learn_nothing_before_it_is_calibrated_says_so(method):
+    labels = torch.zeros(6, dtype=torch.long)
+
+    def most(model) -> float:
+        model(**BATCHES[0], labels=labels).loss.backward()
+        return max(p.grad.abs().max().item() for p in model.pruner.parameters())
+
+    model = pruned(method, budget=0.6).train()
+    with pytest.warns(UserWarning, match="its gates learn nothing; tsdtp.calibrate"):
+        assert most(model) == 0
+    tsdtp.calibrate(model, BATCHES)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", ".*gates learn nothing")
+        assert most(model) > 0
+        pruned("topk", budget=0.6).train()(**BATCHES[0])
+        pruned(method).train()(**BATCHES[0])
+        pruned(method, budget=0.6).eval()(**BATCHES[0])
 
 
 def test_totals_weigh_long_sequences_more():

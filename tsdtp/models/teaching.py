@@ -211,7 +211,7 @@ def _frozen_and_whole(model: PrunedModel):
     """Only the pruner trains, and nothing is dropped; restores what was before."""
     before = [(p, p.requires_grad) for p in model.parameters()]
     execution, soft_until = model._execution, model.pruner.soft_until
-    strictness = model.pruner.strictness.clone()
+    strictness, calibrated = model.pruner.strictness.clone(), model.pruner.calibrated
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(parameter.requires_grad and name.startswith("pruner."))
     with evaluating(model):
@@ -219,10 +219,12 @@ def _frozen_and_whole(model: PrunedModel):
         model.execution = "masked"
         model.pruner.soft_until = math.inf  # of a training, which this is not a part of
         model.pruner.strictness.fill_(model.pruner.keep_all)
+        model.pruner.calibrated = True  # what is taught needs no gates, which are flat there
         try:
             yield
         finally:
             for parameter, requires_grad in before:
                 parameter.requires_grad_(requires_grad)
             model.pruner.strictness.copy_(strictness)
+            model.pruner.calibrated = calibrated
             model.pruner.soft_until, model.execution = soft_until, execution

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 from tiny import SPECIAL, make_batch, make_model
@@ -27,6 +29,15 @@ def test_the_loss_falls_and_the_model_stays_as_it_is():
     moved = {name for name, old in before.items() if not torch.equal(old, after[name])}
     taught = {name for name, _ in model.named_parameters() if name.startswith("pruner.")}
     assert moved == taught
+
+
+def test_teaching_needs_no_calibration_before_and_counts_for_none():
+    model, teacher = pair(budget=0.5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        teach(model, BATCHES, teacher, mask_id=3, epochs=1)
+    with pytest.warns(UserWarning, match="gates learn nothing"):
+        model.train()(**BATCHES[0])
 
 
 def test_all_of_it_learns_under_a_callers_autocast():

@@ -16,11 +16,10 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from tsdtp.cli.check import exit_with, first_line
-from tsdtp.cli.check_pruner import check_pruners
 from tsdtp.cli.config import ConfigError
-from tsdtp.cli.launch import listing
+from tsdtp.cli.launch import check_ready, listing
 from tsdtp.cli.plan import make_plan, starts_first
-from tsdtp.cli.planned import Planned, check_agreed, is_dry, to_run
+from tsdtp.cli.planned import Planned, is_dry, to_run
 from tsdtp.cli.sweep import expand, load_sweep
 from tsdtp.jobs.job import Job, State
 from tsdtp.report.sweep import SWEEP_NAME, trained
@@ -66,8 +65,7 @@ class GridsSweeper(Sweeper):
             jobs = expand(load_sweep(self.preset), arguments)
             cells = make_plan(jobs, lambda o: loader.load_sweep_config(master, o))
             if not is_dry(cells):
-                check_agreed(cells)
-                check_pruners(cells)
+                check_ready(cells)
                 if isinstance(self.launcher, RunsPlans):  # what is refused shall replace nothing
                     self.launcher.check_plan(cells)
                 self._write_manifest(cells, arguments)

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tsdtp.cli.config import ConfigError, instantiate
-from tsdtp.cli.pruner import build_pruner, load_shape
+from tsdtp.cli.pruner import load_shape, pruner_of
 from tsdtp.cli.start import other_folders, start_folder
 from tsdtp.data.task_data import TaskData
 from tsdtp.models import PrunedModel
@@ -74,7 +74,7 @@ class Cell(ABC, Generic[Data]):
         self.data: Data = instantiate(config.task.data)
         self.architecture = self._architecture()
         most = None if self.start is None else saved_blocks(self.start)
-        self.pruner: TokenPruner = build_pruner(config, self.architecture, most)
+        self.pruner: TokenPruner = pruner_of(config, self.architecture, most)
         self.data.load()
         self.tokenizer = self._tokenizer()
         self.data.prepare(self.tokenizer, max_positions(self.architecture))

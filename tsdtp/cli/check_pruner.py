@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 from omegaconf import OmegaConf
 
@@ -23,23 +24,31 @@ def check_pruners(cells: Sequence[Planned]) -> None:
     Raises:
         ConfigError: for what a method refuses, or for blocks that the model does not have.
     """
-    waiting = {_parts(cell): cell for cell in to_run(cells) if cell.after}
-    if not waiting:
-        return
-    from tsdtp.cli.pruner import build_pruner, load_shape  # torch, which takes seconds
+    models: dict[str, dict[str, Planned]] = {}
+    for cell in to_run(cells):
+        if cell.after:
+            model, pruning = (_key(cell.settings[part]) for part in ("model", "pruning"))
+            models.setdefault(model, {})[pruning] = cell
+    for methods in models.values():
+        _check_methods([*methods.values()])
 
-    for cell in waiting.values():
-        config = OmegaConf.create(dict(cell.settings))
+
+def _check_methods(cells: Sequence[Planned]) -> None:
+    """The same of cells of one model, whose architecture is looked for once."""
+    from tsdtp.cli.pruner import load_shape, pruner_of  # torch, which takes seconds
+
+    configs = [OmegaConf.create(dict(cell.settings)) for cell in cells]
+    try:
+        shape = load_shape(configs[0].model)
+    except ValueError:
+        return
+    for cell, config in zip(cells, configs, strict=True):
         try:
-            shape = load_shape(config.model)
-        except ValueError:
-            continue
-        try:
-            build_pruner(config, shape)
+            pruner_of(config, shape)
         except ValueError as error:
             raise ConfigError(f"{cell.name}: {error}") from error
 
 
-def _parts(cell: Planned) -> str:
-    """What a pruner is made of; cells that differ in nothing of it need one look."""
-    return json.dumps([cell.settings[part] for part in ("model", "pruning")], sort_keys=True)
+def _key(settings: Any) -> str:
+    """Equal for settings that differ in nothing."""
+    return json.dumps(settings, sort_keys=True)

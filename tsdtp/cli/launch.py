@@ -73,9 +73,7 @@ def launch(
     if is_dry(cells):
         print(listing(cells, slots), flush=True)
         return jobs
-    check_agreed(cells)
-    check_pruners(cells)
-    check_idle(cell.folder for cell in chosen)
+    check_ready(cells)
     _announce(cells, chosen)
     if not chosen:
         return jobs
@@ -93,6 +91,13 @@ def launch(
         sys.exit(INTERRUPTED)
     print(_overhead(jobs), flush=True)
     return jobs
+
+
+def check_ready(cells: Sequence[Planned]) -> None:
+    """Raises ConfigError for what forbids to begin; before anything is written or replaced."""
+    check_agreed(cells)
+    check_pruners(cells)
+    check_idle(cell.folder for cell in to_run(cells))
 
 
 def _overhead(jobs: Sequence[Job]) -> str:

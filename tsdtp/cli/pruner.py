@@ -30,9 +30,7 @@ def load_shape(model: DictConfig, num_labels: int | None = None) -> PreTrainedCo
     return load_config(model.path, settings, num_labels, model.local_dir)
 
 
-def build_pruner(
-    config: DictConfig, shape: PreTrainedConfig, most: int | None = None
-) -> TokenPruner:
+def pruner_of(config: DictConfig, shape: PreTrainedConfig, most: int | None = None) -> TokenPruner:
     """The pruner of a run.
 
     Args:

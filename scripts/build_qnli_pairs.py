@@ -25,7 +25,12 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--data-dir", type=Path, default=data_dir, help="default: %(default)s")
     parser.add_argument("--squad", default="squad/train-v1.1.first12articles.json.gz")
     parser.add_argument("--positives", default="squad/nqg_test_pairs.tsv.gz")
-    parser.add_argument("--validation", default="qnli/validation.tsv.gz")
+    parser.add_argument(
+        "--validation",
+        nargs="+",
+        default=["qnli/validation.tsv.gz"],
+        help="no text of theirs is in a pair; rows held out of the training data belong here, too",
+    )
     parser.add_argument("--train", default="qnli/train_subset.tsv.gz")
     return parser.parse_args(arguments)
 
@@ -40,7 +45,8 @@ def main(arguments: list[str] | None = None) -> None:
     """Builds the pairs and prints how many there are."""
     args = parse(arguments)
     try:
-        validation = questions_and_sentences(args.data_dir / args.validation)
+        files = [args.data_dir / name for name in args.validation]
+        validation = [pair for file in files for pair in questions_and_sentences(file)]
         train = questions_and_sentences(args.data_dir / args.train)
         pairs = itertools.chain(
             squad_pairs(args.data_dir / args.squad), positive_pairs(args.data_dir / args.positives)

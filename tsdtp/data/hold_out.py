@@ -1,9 +1,9 @@
 """A development set out of training data, in whole groups.
 
 SST-2 trains on every phrase of its sentences, so a phrase held out at random is known to the model
-from the sentence around it; of QNLI's questions several pairs are there. Settings chosen on such a
-set are chosen on training data. Held-out groups leave no row in what is trained on. But groups go
-by one column: of QNLI's pairs grouped by question some sentences stay, beside other questions.
+from the sentence around it; of QNLI's questions and sentences several pairs are there. Settings
+chosen on such a set are chosen on training data. Held-out groups leave no row in what is trained
+on, nor any text of the columns that they go by.
 """
 
 from __future__ import annotations
@@ -12,9 +12,12 @@ import gzip
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 Words = tuple[str, ...]
 
@@ -69,13 +72,13 @@ def hold_out_sentences(
 
 
 def hold_out_groups(
-    frame: pd.DataFrame, column: str, examples: int, seed: int = 0
+    frame: pd.DataFrame, columns: Sequence[str], examples: int, seed: int = 0
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Draws values of a column, with all their rows, until there are so many rows.
+    """Draws groups of rows, see `groups_of`, until there are so many rows.
 
     Args:
         frame: rows.
-        column: whose value makes a group, such as `question`.
+        columns: whose values make the groups, such as `question` and `sentence`.
         examples: rows to draw, at least.
         seed: of the draw.
 
@@ -85,13 +88,29 @@ def hold_out_groups(
     Raises:
         ValueError: if there are fewer rows, or nothing would be left to train on.
     """
-    sizes = frame[column].value_counts().sort_index()
+    groups = groups_of(frame, columns)
+    sizes = groups.value_counts().sort_index()
     order = _draw(range(len(sizes)), len(sizes), seed)
     count = int(np.searchsorted(sizes.iloc[order].cumsum(), examples)) + 1
     if examples > len(frame):
         raise ValueError(f"{examples} examples out of {len(frame)}: too many")
-    chosen = frame[column].isin(sizes.index[order[:count]].tolist())
+    chosen = groups.isin(sizes.index[order[:count]].tolist())
     return _checked(frame.loc[~chosen], frame.loc[chosen])
+
+
+def groups_of(frame: pd.DataFrame, columns: Sequence[str]) -> pd.Series:
+    """The group of each row, named by its first value in the first column.
+
+    Rows that share a value of a column are of one group, and so are those that share one with
+    these: by question and sentence, pairs of about one paragraph.
+    """
+    rows = np.arange(len(frame))
+    same = [frame.groupby(column).ngroup().to_numpy() for column in columns]
+    first = [np.unique(each, return_index=True)[1][each] for each in same]
+    pairs = (np.tile(rows, len(columns)), np.concatenate(first))
+    links = coo_array((np.ones(len(pairs[0])), pairs), shape=(len(rows), len(rows)))
+    _, found = connected_components(links, directed=False)
+    return cast(pd.Series, frame[columns[0]].groupby(found).transform("min"))
 
 
 def _checked(train: pd.DataFrame, dev: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -106,8 +125,21 @@ def _draw(rows: Sequence[int], count: int, seed: int) -> list[int]:
     return np.random.default_rng(seed).permutation(np.asarray(rows))[:count].tolist()
 
 
+def check_rows(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows themselves.
+
+    Raises:
+        ValueError: a text has a tab or a line end, which a row of `write_split` cannot hold.
+    """
+    texts = frame.select_dtypes(exclude="number").astype(str)
+    for column in texts:
+        for text in texts[column][texts[column].str.contains(r"[\t\n\r]")]:
+            raise ValueError(f"{column}: a tab or a line end in {text!r}; valid are texts without")
+    return frame
+
+
 def write_split(frame: pd.DataFrame, path: Path) -> Path:
-    """Writes rows to a `.tsv.gz`, complete or not at all."""
+    """Writes rows, see `check_rows`, to a `.tsv.gz`, complete or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}")
     text = frame.to_csv(sep="\t", index=False, quoting=3, escapechar=None, lineterminator="\n")

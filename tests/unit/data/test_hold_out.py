@@ -1,5 +1,6 @@
 """What is held out is nowhere in what stays, not even in parts."""
 
+import json
 import runpy
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pandas as pd
 import pytest
 
 from tsdtp.data.files import read_file
-from tsdtp.data.hold_out import hold_out_groups, hold_out_sentences, sentences_of
+from tsdtp.data.hold_out import groups_of, hold_out_groups, hold_out_sentences, sentences_of
 
 SCRIPT = Path(__file__).parents[3] / "scripts" / "hold_out.py"
 TEXTS = [
@@ -39,13 +40,33 @@ def test_no_phrase_of_a_sentence_held_out_is_trained_on():
 
 def test_all_rows_of_a_question_go_together():
     frame = pd.DataFrame({"question": list("aabbbcd"), "row": range(7)})
-    train, dev = hold_out_groups(frame, "question", 3)
+    train, dev = hold_out_groups(frame, ["question"], 3)
     assert len(dev) >= 3 and len(train) + len(dev) == 7
     assert not {*train["question"]} & {*dev["question"]}
     with pytest.raises(ValueError, match="7 examples held out leave none"):
-        hold_out_groups(frame, "question", 7)
+        hold_out_groups(frame, ["question"], 7)
     with pytest.raises(ValueError, match="8 examples out of 7"):
-        hold_out_groups(frame, "question", 8)
+        hold_out_groups(frame, ["question"], 8)
+
+
+def test_rows_that_share_either_text_go_together_and_those_that_share_one_with_these():
+    frame = pd.DataFrame({"question": list("abbcdd"), "sentence": list("xxyzzw")})
+    assert groups_of(frame, ["question", "sentence"]).tolist() == list("aaaccc")
+    assert groups_of(frame, ["sentence"]).tolist() == list("xxyzzw")
+    for seed in range(4):
+        train, dev = hold_out_groups(frame, ["question", "sentence"], 1, seed)
+        assert len(dev) == 3
+        for column in frame:
+            assert not {*train[column]} & {*dev[column]}
+
+
+def test_rows_that_a_file_cannot_hold_are_refused_before_any_is_written(tmp_path):
+    rows = [json.dumps({"sentence": text}) for text in ("one two", "three\tfour", "five six")]
+    (tmp_path / "rows.jsonl").write_text("\n".join(rows))
+    main = runpy.run_path(str(SCRIPT))["main"]
+    with pytest.raises(SystemExit, match=r"error: sentence: a tab or .*three\\tfour"):
+        main([f"{tmp_path}/rows.jsonl", f"{tmp_path}/dev", "--groups", "sentence"])
+    assert not (tmp_path / "dev").exists()
 
 
 def test_the_script_writes_files_that_a_task_reads(tmp_path, capsys):
@@ -57,4 +78,4 @@ def test_the_script_writes_files_that_a_task_reads(tmp_path, capsys):
     assert len(parts[1]) == 1 and parts[1]["sentence"].item().endswith(' "')
     assert "-> " in capsys.readouterr().out
     with pytest.raises(SystemExit, match="no column 'text'; valid: sentence, label"):
-        main([str(source), str(tmp_path), "--groups", "text"])
+        main([str(source), str(tmp_path), "--groups", "sentence", "text"])

@@ -141,3 +141,17 @@ def test_real_pairs_are_many_balanced_and_free_of_validation(real_data, tmp_path
     for column in ("question", "sentence"):
         assert not set(map(squeeze, frame[column])) & set(map(squeeze, validation[column]))
     assert not set(map(squeeze, frame["question"])) & set(map(squeeze, train["question"]))
+
+
+def test_no_text_of_further_rows_is_in_a_pair(tmp_path, squad_file):
+    files = {"validation": "other ?\tanother", "train": "b\tc"}
+    files["held"] = "else ?\tit was built in 1858 for mr poe"
+    for name, row in files.items():
+        (tmp_path / f"{name}.tsv").write_text(f"question\tsentence\n{row}\n")
+    common = ["--data-dir", tmp_path, "--squad", squad_file, "--train", "train.tsv"]
+    common += ["--positives", "train.tsv", "--validation", "validation.tsv"]
+    run(tmp_path / "all.tsv.gz", *common)
+    run(tmp_path / "fewer.tsv.gz", *common, "held.tsv")
+    one, other = (read_file(tmp_path / f"{name}.tsv.gz") for name in ("all", "fewer"))
+    assert {*one["question"]} == {"What faces the gold hall?", "When?"}
+    assert {*other["question"]} == {"What faces the gold hall?"}

@@ -11,12 +11,14 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 from tiny import FAST, REPOSITORY
 
-from tsdtp.cli import trials, tune
+from tsdtp.cli import search as searching
+from tsdtp.cli import trials
 from tsdtp.cli.check import user_folder
-from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, config_dir
-from tsdtp.cli.tune import Search
+from tsdtp.cli.config import BEGUN_WITH, HYDRA_VERSION_BASE, ConfigError, config_dir
+from tsdtp.cli.search import Search
 from tsdtp.cli.tune_settings import load_settings
 from tsdtp.cli.tuned import experiment, save_search
+from tsdtp.jobs.job import Job, State
 from tsdtp.results import RunRecord, write_record
 
 optuna = pytest.importorskip("optuna")
@@ -74,9 +76,9 @@ def test_another_file_behind_the_same_words_is_another_search(tmp_path, monkeypa
     before = search.searched
     made = trials.make_study(tmp_path, SETTINGS, before)
     assert made.user_attrs[trials.SEARCHED] == before
-    real = tune.compose
+    real = searching.compose
     for more, other in (("log_every_n_steps=7", False), ("batch_size=7", True)):
-        monkeypatch.setattr(tune, "compose", lambda name, run, m=more: real(name, [*run, m]))
+        monkeypatch.setattr(searching, "compose", lambda name, run, m=more: real(name, [*run, m]))
         if not other:
             trials.make_study(tmp_path, SETTINGS, search.searched)
             continue
@@ -222,6 +224,46 @@ def test_the_start_has_nothing_of_the_pruned_runs(overrides):
 def test_a_start_of_the_users_own_is_kept():
     search = Search(load_settings([]), ["model.init_from=mine", "teacher.noise=0.1"])
     assert {composed(*o).model.init_from for o in (search.start, search.trial)} == {"mine"}
+
+
+def test_what_the_command_sets_is_not_searched():
+    search = Search(load_settings(["dir=20240501"]), ["pruning.budget=0.4", "epochs=1"])
+    assert "pruning.budget" not in search.settings["space"] and search.settings["space"]
+    assert "pruning.budget=0.4" in search.trial and search.folder == Path("20240501")
+    everything = [f"{key}=null" for key in load_settings([])["space"]]
+    with pytest.raises(ConfigError, match="nothing is left to search; valid: one of pruning"):
+        Search(load_settings([]), everything)
+
+
+class Slot:
+    """A pool whose one job fails at once."""
+
+    def __init__(self) -> None:
+        self.free, self.running, self.environment = [0], [], {BEGUN_WITH: "before"}
+
+    def start(self, job: Job) -> None:
+        job.state, job.note = State.FAILED, "refused"
+        self.free, self.running = [], [job]
+
+    def poll(self) -> list[Job]:
+        ended, self.running, self.free = self.running, [], [0]
+        return ended
+
+    def stop(self, jobs: list[Job], note: str) -> None:
+        assert note in ("interrupted", "hopeless") and not jobs
+
+
+def test_a_source_that_has_changed_ends_the_search_and_costs_no_trial(study, monkeypatch):
+    monkeypatch.setattr(Search, "_run_start", lambda *_: None)
+    digests = iter(["before", "before", "before", "after", "after"])
+    monkeypatch.setattr(searching, "code_digest", lambda: next(digests))
+    search = Search(load_settings(["trials=9"]), [])
+    with pytest.raises(ConfigError, match="source of tsdtp has changed.*changed_code=keep"):
+        search.run(study, Slot())  # pyright: ignore
+    failed, late, again = study.trials
+    assert trials.WHY in failed.user_attrs and trials.wanted(study, 9) == 8
+    assert again.state.name == "WAITING" and trials.WHY not in late.user_attrs
+    assert trials.suggest(study.ask(), search.settings["space"]) == late.user_attrs["overrides"]
 
 
 @pytest.mark.parametrize(

@@ -26,10 +26,14 @@ LATER = {
     "teacher.others": [],
     "teacher.noise": 0.0,
     "teacher.sampled": False,
+    "teaching.batch_size": 64,
     "teaching.every": 0,
     "validate_every": 1,
     "warm_start": True,
 }
+BEGUN_WITH = (
+    "TSDTP_CODE"  # in a cell's environment: the digest of the source that its sweep began with
+)
 WANDB_HOSTS = ("api.wandb.ai", "api.forge.coreweave.com")  # the old name and the new one
 
 

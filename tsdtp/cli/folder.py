@@ -9,7 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from tsdtp.cli.config import ConfigError
+from tsdtp.cli.config import BEGUN_WITH, ConfigError
 from tsdtp.cli.identity import Settings, Status, changed, inspect_run
 from tsdtp.cli.other_code import other_code
 from tsdtp.provenance import code_digest, code_state
@@ -65,7 +65,7 @@ def alone(folder: Path) -> Iterator[None]:
     Raises:
         ConfigError: if one is at work there, or if the code is not what the sweep began with.
     """
-    begun_with = os.environ.get("TSDTP_CODE")
+    begun_with = os.environ.get(BEGUN_WITH)
     if begun_with and begun_with != code_digest():
         raise ConfigError("the source of tsdtp has changed since this sweep began; start it again")
     busy = f"another process is at work in {folder}; wait for it"

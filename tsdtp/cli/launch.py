@@ -11,7 +11,7 @@ from statistics import median
 from typing import Any
 
 from tsdtp.cli.check_pruner import check_pruners
-from tsdtp.cli.config import ConfigError, device_count, quoted
+from tsdtp.cli.config import BEGUN_WITH, ConfigError, device_count, quoted
 from tsdtp.cli.folder import check_idle
 from tsdtp.cli.identity import Status
 from tsdtp.cli.planned import Planned, check_agreed, expected_seconds, is_dry, to_run
@@ -78,7 +78,7 @@ def launch(
     if not chosen:
         return jobs
     places = places_for(chosen, slots)
-    pool = Pool(places, {"TSDTP_CODE": code_digest()}, grace, IMPORTS)
+    pool = Pool(places, {BEGUN_WITH: code_digest()}, grace, IMPORTS)
     try:
         with terminate_as_interrupt(), Board(jobs, log, len(places)) as board:
             run_all(pool, jobs, board.refresh)

@@ -28,7 +28,7 @@ Searches settings for quality against cost, and writes the best as experiments.
   dir=FOLDER             of the search; default: outputs/tune/NAME
   changed_code=ask|keep  where trials come from other code: stop and say so, or go on
   slots=[...]            devices or groups of CPU cores, a trial each
-  KEY=VALUE              of every run, as `tsdtp train` takes it
+  KEY=VALUE              of every run, as `tsdtp train` takes it; then it is not searched
 Example: tsdtp tune trials=20 task=sst2 model=minilm_l6 optim.lr=1e-4"""
 _CHOICES = {
     "sampler": ("tpe", "nsga2"),
@@ -61,7 +61,7 @@ def load_settings(own: Sequence[str]) -> dict[str, Any]:
         check_whole(key, settings[key], least)
     for key, range_ in settings["space"].items():
         _check_range(f"space.{key}", range_)
-    return settings
+    return {**settings, "dir": str(settings["dir"])}  # 20240501 is a number, too
 
 
 def _check_range(key: str, range_: dict[str, Any]) -> None:

@@ -39,6 +39,7 @@ from tsdtp.results import read_record, write_atomic
 from tsdtp.tasks.metrics import PruningCost
 
 Batch = dict[str, Tensor]
+_ENDS = (-8, 8)  # of the search for a strictness
 _TINY = 1e-9  # a share, too, where attributions say nothing of the tokens left
 
 
@@ -59,6 +60,12 @@ def load(folder: str) -> tuple[Cell, PrunedModel]:
     if start is not None:
         load_weights(model, start, strict=False)
     return cell, model
+
+
+def oracle_of(model: PrunedModel) -> PrunedModel:
+    """The same weights around a pruner that is told."""
+    settings: dict[str, Any] = dict(model.pruner.arguments)
+    return model.with_pruner(Oracle(model.pruner.num_layers, model.shape.hidden_size, **settings))
 
 
 def conductance(model: PrunedModel, cell: Cell, batch: Batch) -> Tensor:
@@ -118,8 +125,15 @@ def at_budget(model: PrunedModel, train: list[Batch], test: list[Batch], budget:
     def excess(strictness: float) -> float:
         return measured(model, train, strictness)["flops_ratio"] - budget
 
-    found = root_scalar(excess, method="bisect", bracket=(-8, 8), xtol=0.02)
+    found = root_scalar(excess, method="bisect", bracket=_ENDS, xtol=0.02)
     return measured(model, test, found.root)
+
+
+def check_reachable(model: PrunedModel, train: list[Batch], budgets: list[float]) -> None:
+    """Raises ValueError for a budget that no strictness spends on training data."""
+    most, least = (measured(model, train, end)["flops_ratio"] for end in _ENDS)
+    if out := [budget for budget in budgets if not least < budget < most]:
+        raise ValueError(f"--budgets {out}: valid here are {least:.3f} to {most:.3f}")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -140,8 +154,12 @@ def main(arguments: list[str] | None = None) -> None:
     torch.set_num_threads(cell.config.hardware.threads or torch.get_num_threads())
     test = [*cell.data.loader(cell.data.reported, 64, limit=args.examples, order="sorted")]
     train = training_batches(cell, 256)
-    settings: dict[str, Any] = dict(model.pruner.arguments)
-    oracle = Oracle(model.shape.num_layers, model.shape.hidden_size, **settings)
+    oracle = oracle_of(model)
+    try:
+        check_reachable(model, train, args.budgets)
+        check_reachable(oracle, attributed(model, cell, train, "oracle"), args.budgets)
+    except ValueError as error:
+        parser.error(str(error))
     found = measured_by(" ".join(["python", *sys.argv]), code)
     found["unpruned"] = measured(model.unpruned(), test, 0)
     for budget in args.budgets:
@@ -149,9 +167,7 @@ def main(arguments: list[str] | None = None) -> None:
     for by in ATTRIBUTIONS if model.read == "first" else ("oracle",):
         known_train, known = (attributed(model, cell, each, by) for each in (train, test))
         for budget in args.budgets:
-            found[str(budget)][by] = at_budget(
-                model.with_pruner(oracle), known_train, known, budget
-            )
+            found[str(budget)][by] = at_budget(oracle, known_train, known, budget)
             write_atomic(args.out, json.dumps(found, indent=2) + "\n")
     print(json.dumps(found, indent=2))
 

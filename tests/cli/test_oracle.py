@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -34,6 +35,18 @@ def test_oracles_and_taught_attention_spend_the_same_on_the_unpruned_weights(
         assert found["0.6"][who]["flops_ratio"] == pytest.approx(0.6, abs=0.08)
 
 
+def test_a_budget_beyond_the_blocks_that_are_left_is_named_at_once(tsdtp, trained, oracle, capsys):
+    trained()
+    pruned = ("pruning=ts_dtp", "pruning.budget=0.5", "model.init_from=unpruned", "model.blocks=3")
+    assert tsdtp("train", *FAST, *pruned).code == 0
+    with pytest.raises(SystemExit):
+        oracle.main([f"{RUNS}/ts_dtp-0.5/seed0", "oracle.json", "--budgets", "0.5", "0.9"])
+    assert "--budgets [0.9]: valid here are 0." in capsys.readouterr().err
+    assert not Path("oracle.json").exists()
+    _, model = oracle.load(f"{RUNS}/ts_dtp-0.5/seed0")
+    assert oracle.oracle_of(model).pruner.num_layers == 3
+
+
 @pytest.mark.parametrize("by", ["oracle", "relevance"])
 def test_an_oracle_keeps_the_tokens_with_the_largest_attributions(tsdtp, trained, oracle, by):
     trained()
@@ -44,8 +57,7 @@ def test_an_oracle_keeps_the_tokens_with_the_largest_attributions(tsdtp, trained
     shares = batch["target"][..., 1]
     torch.testing.assert_close(shares.sum(1), torch.ones(8))
     assert not shares[batch["attention_mask"] == 0].any() and not shares[:, 0].any()
-    chooser = oracle.Oracle(4, model.shape.hidden_size, **model.pruner.arguments)
-    chosen = model.with_pruner(chooser)
+    chosen = oracle.oracle_of(model)
     found = oracle.measured(chosen, [batch], 0.5)
     assert 0 < found["tokens_kept"][-1] < 1
     inputs = {k: batch[k] for k in ("input_ids", "attention_mask")}

@@ -50,6 +50,18 @@ WRONG = {
     "key of another group": (["pruning.blocks=2"], ["did you mean model.blocks?", "budget"]),
     "negative threads": (["hardware.threads=-1"], ["threads=-1", "1 or more, or null"]),
     "no threads": (["hardware.threads=0"], ["threads=0", "1 or more, or null"]),
+    "no processes": (["hardware.devices=0"], ["devices=0", "1 or more"]),
+    "processes by number": (["hardware.devices=[0,1]"], ["devices=[0, 1]", "1 or more processes"]),
+    "no devices": (
+        ["hardware=gpu", "hardware.devices=[]"],
+        ["hardware.devices=[]", "1 or more, -1 for all, or the numbers"],
+    ),
+    "devices in words": (["hardware=ddp", "hardware.devices=auto"], ["=auto", "-1 for all"]),
+    "half an epoch": (["epochs=0.5"], ["epochs=0.5", "0 or more, or null"]),
+    "half a step": (["max_steps=0.5"], ["max_steps=0.5", "or -1"]),
+    "uphill": (["gradient_clip=-1"], ["gradient_clip=-1", "a norm, 0 (or null) for none"]),
+    "no batch to teach": (["teaching.batch_size=0"], ["teaching.batch_size=0", "1 or more"]),
+    "taught by halves": (["teaching.epochs=0.5"], ["teaching.epochs=0.5", "0 or more"]),
     "unknown launcher": (["hydra/launcher=slurmy"], ["hydra/launcher=slurmy", "slurm"]),
     "no name of a variant": (["variant=a/b"], ["variant=a/b", "letters"]),
     "an end before the budget's": (

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
+from hydra import compose, initialize_config_dir
 from tiny import SPECIAL, make_model
 
+from tsdtp.cli.build import device_of
+from tsdtp.cli.config import HYDRA_VERSION_BASE, config_dir
 from tsdtp.cli.measure import forwards
 from tsdtp.models import prune
 
@@ -24,3 +28,11 @@ def test_the_pruned_model_meets_itself_unpruned_and_the_plain_one(batch):
     assert out["pruned"].tokens_kept[-1].sum() < 0.5 * out["pruned"].tokens_entered.sum()
     torch.testing.assert_close(out["unpruned"].logits, out["plain"].logits, atol=1e-5, rtol=0)
     assert not torch.allclose(out["pruned"].logits, out["plain"].logits, atol=1e-3)
+
+
+@pytest.mark.parametrize(("devices", "index"), [("1", 0), ("-1", 0), ("[3]", 3), ("[2,3]", 2)])
+def test_what_trains_on_some_gpu_is_measured_on_it(monkeypatch, devices, index):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with initialize_config_dir(config_dir(), version_base=HYDRA_VERSION_BASE):
+        config = compose("train", ["hardware=gpu", f"hardware.devices={devices}"])
+    assert device_of(config) == torch.device("cuda", index)

@@ -48,6 +48,15 @@ def test_the_threshold_that_is_saved_is_the_one_that_was_measured(tsdtp):
     assert read_record("again").cost == record.cost
 
 
+def test_a_finished_run_has_done_with_what_anneals(tsdtp):
+    soft = ("pruning=ltp", "pruning.budget=0.6", "pruning.soft_until=0.5", "epochs=1")
+    assert tsdtp("train", *BRIEF, *soft).code == 0
+    model = library.from_pretrained(f"{RUN}/ltp-0.6/seed0")
+    assert model.pruner.progress == 1 and not model.train().pruner.learns
+    assert tsdtp("train", *BRIEF, *soft[:-1], "epochs=0", "variant=untrained").code == 0
+    assert library.from_pretrained(f"{RUN}/ltp-0.6-untrained/seed0").pruner.progress == 0
+
+
 def test_a_teacher_trained_again_is_asked_again(tsdtp):
     def taught(variant: str) -> set[Path]:
         pruned = ("pruning=ts_dtp", "pruning.budget=0.7", "model.init_from=unpruned")

@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file
 from tiny import FAST
 
 from tsdtp.cli import run
@@ -115,7 +116,7 @@ def test_pruned_runs_start_from_the_unpruned_one(tsdtp, trained):
 def test_teaching_in_half_precision_learns_as_much(tsdtp, trained):
     trained()
     pruned = ["model.init_from=unpruned", "pruning=ts_dtp", "pruning.budget=0.6"]
-    longer = ["teaching.examples=64", "eval_batch_size=8", "teaching.epochs=8"]
+    longer = ["teaching.examples=64", "teaching.batch_size=8", "teaching.epochs=8"]
     last = {}
     for precision in ("bf16-mixed", "32-true"):
         half = [f"hardware.precision={precision}", f"variant=in_{precision[:2]}"]
@@ -126,6 +127,21 @@ def test_teaching_in_half_precision_learns_as_much(tsdtp, trained):
         first, last[precision] = map(float, losses.groups())
         assert last[precision] < first - 0.1
     assert last["bf16-mixed"] == pytest.approx(last["32-true"], abs=0.03)
+
+
+def test_the_batches_of_evaluation_do_not_change_what_is_taught(tsdtp, trained):
+    trained()
+    pruned = ["model.init_from=unpruned", "pruning=ts_dtp", "pruning.budget=0.6"]
+    pruned += ["teaching.examples=48", "teaching.batch_size=16", "budget_schedule.examples=20"]
+    found = []
+    for size in (8, 64):
+        outcome = tsdtp("train", *FAST, *pruned, f"eval_batch_size={size}", f"variant=by_{size}")
+        assert outcome.code == 0, outcome.err
+        folder = Path(RUN, f"ts_dtp-0.6-by_{size}/seed0")
+        found.append((load_file(folder / "model.safetensors"), read_record(folder)))
+    (one, first), (other, second) = found
+    torch.testing.assert_close(one, other)
+    assert first.cost["budget_spent_train"] == pytest.approx(second.cost["budget_spent_train"])
 
 
 def test_attributions_are_computed_once_for_all_budgets(tsdtp, trained):

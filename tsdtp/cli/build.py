@@ -27,7 +27,7 @@ from tsdtp.tasks.pruning_task import PruningTask
 
 
 def device_of(config: DictConfig) -> torch.device:
-    """Where evaluation and benchmark run.
+    """Where evaluation and benchmark run: the first of the devices.
 
     Raises:
         ConfigError: if a GPU is asked for and there is none.
@@ -38,7 +38,8 @@ def device_of(config: DictConfig) -> torch.device:
         raise ConfigError(
             "hardware asks for a GPU and torch sees none; valid here: cpu, cpu_bf16, ddp_cpu"
         )
-    return torch.device("cuda")
+    devices = config.hardware.devices
+    return torch.device("cuda", 0 if isinstance(devices, int) else devices[0])
 
 
 Data = TypeVar("Data", bound=TaskData)

@@ -22,6 +22,7 @@ from yaml import YAMLError
 from tsdtp.cli.check_measuring import check_measuring
 from tsdtp.cli.check_values import (
     check_changed,
+    check_devices,
     check_model_file,
     check_threads,
     check_variant,
@@ -69,6 +70,8 @@ def check_command(config_name: str, arguments: Sequence[str]) -> None:
             check_variant(config.get("variant"))
             check_threads(OmegaConf.select(config, "hardware.threads"))
             check_changed(config)
+            if "hardware" in config:
+                check_devices(config.hardware)
             check_measuring(config)
             check_targets(config)
             if "model" in config:

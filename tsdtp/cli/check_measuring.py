@@ -12,6 +12,8 @@ _LEAST = {
     "benchmark.rounds": 2,  # or there is no spread
     **{f"budget_schedule.{key}": 1 for key in ("examples", "final_examples")},
     "eval_batch_size": 1,
+    **{f"teaching.{key}": 0 for key in ("examples", "epochs")},
+    "teaching.batch_size": 1,
     "task.bootstrap": 0,
 }
 _CHOICES = {

@@ -36,6 +36,7 @@ def _faults(config: DictConfig) -> Iterator[str]:
     teacher, every = config.teacher, config.validate_every
     alone = start_path(config) is None
     yield from _number_faults(config)
+    yield from _length_faults(config)
     if teacher.noise and (alone or not teacher.distillation):
         yield (
             "teacher.noise: of altered texts the teacher's logits alone are learnt; valid with "
@@ -45,10 +46,6 @@ def _faults(config: DictConfig) -> Iterator[str]:
         yield "teacher.others: valid where model.init_from names the first teacher"
     if config.dropout is not None and not 0 <= config.dropout < 1:
         yield f"dropout={config.dropout}: valid is a probability, 0 to less than 1, or null"
-    if every is not None and not is_whole(every):
-        yield f"validate_every={every}: valid is 1 or more epochs, or null"
-    if not is_whole(config.log_every_n_steps):
-        yield f"log_every_n_steps={config.log_every_n_steps}: valid is 1 or more"
     if every is None and "early_stop" in config.callbacks:
         yield "validate_every=null: callbacks=early_stop needs validations; valid is 1 or more"
     if "early_stop" in config.callbacks and _falls(config):
@@ -79,6 +76,21 @@ def _number_faults(config: DictConfig) -> Iterator[str]:
         yield f"budget_schedule.updates={schedule.updates}: valid is 1 or more"
     if not _is_number(temperature) or not temperature > 0:
         yield f"teacher.temperature={temperature}: valid is a number above 0"
+    clip = config.gradient_clip
+    if clip is not None and (not _is_number(clip) or not clip >= 0):
+        yield f"gradient_clip={clip}: valid is a norm, 0 (or null) for none"
+
+
+def _length_faults(config: DictConfig) -> Iterator[str]:
+    epochs, every = config.epochs, config.validate_every
+    if epochs is not None and not is_whole(epochs, 0):
+        yield f"epochs={epochs}: valid is 0 or more, or null where max_steps decides"
+    if not is_whole(config.max_steps, -1):
+        yield f"max_steps={config.max_steps}: valid is 0 or more, or -1 where epochs decide"
+    if every is not None and not is_whole(every):
+        yield f"validate_every={every}: valid is 1 or more epochs, or null"
+    if not is_whole(config.log_every_n_steps):
+        yield f"log_every_n_steps={config.log_every_n_steps}: valid is 1 or more"
 
 
 def _is_number(value: object) -> TypeGuard[float]:

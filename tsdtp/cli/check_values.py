@@ -46,6 +46,19 @@ def check_threads(threads: object) -> None:
         raise ConfigError(f"hardware.threads={threads}: valid is 1 or more, or null")
 
 
+def check_devices(hardware: DictConfig) -> None:
+    """Raises ConfigError for what names no devices, or CPUs one by one."""
+    devices, on_gpu = hardware.devices, hardware.accelerator == "gpu"
+    several = isinstance(devices, Sequence) and not isinstance(devices, str)
+    if on_gpu and devices == -1 or is_whole(devices):
+        return
+    if not on_gpu:
+        raise ConfigError(f"hardware.devices={devices}: valid is 1 or more processes")
+    if not (several and devices and all(is_whole(number, 0) for number in devices)):
+        valid = "1 or more, -1 for all, or the numbers of some, as in [3]"
+        raise ConfigError(f"hardware.devices={devices}: valid is {valid}")
+
+
 def check_changed(config: DictConfig) -> None:
     """Raises ConfigError for what is no way to treat finished runs of other settings or code."""
     for key, valid in _CHANGED.items():

@@ -26,18 +26,34 @@ def as_measured(model: PrunedModel, config: DictConfig, device: torch.device):
     return copy.deepcopy(model).to(device=device, dtype=dtype).eval()
 
 
-def training_batches(cell: Cell, examples: int, device: torch.device | str = "cpu") -> list[dict]:
-    """Inputs and labels of a random sample of the training data, for calibration and teaching."""
-    size = min(cell.config.eval_batch_size, examples)
+def training_batches(
+    cell: Cell,
+    examples: int,
+    device: torch.device | str = "cpu",
+    batch_size: int | None = None,
+) -> list[dict]:
+    """Inputs and labels of a random sample of the training data, for calibration and teaching.
+
+    Args:
+        cell: whose data and seed are used.
+        examples: of the sample, whatever the batches; fewer where the data have fewer.
+        device: to put them on.
+        batch_size: examples a batch; default: that of evaluation, for what is only measured.
+    """
     loader = cell.data.loader(
         "train",
-        size,
+        min(batch_size or cell.config.eval_batch_size, examples),
         shuffle=True,
         seed=cell.config.seed + 1,
         min_tokens=cell.config.task.get("min_tokens", 0),
     )
-    batches = zip(range(-(-examples // size)), loader, strict=False)
-    return [{k: v.to(device) for k, v in explained(b).items()} for _, b in batches]
+    batches = []
+    for batch in loader:
+        batches.append({k: v[:examples].to(device) for k, v in explained(batch).items()})
+        examples -= len(batch["input_ids"])
+        if examples <= 0:
+            break
+    return batches
 
 
 def fit_budget(model: PrunedModel, cell: Cell) -> float | None:
@@ -68,7 +84,7 @@ def evaluate(model: PrunedModel, cell: Cell, folder: Path) -> dict:
     task = cell.final_task(model)
     trainer = pl.Trainer(
         accelerator=cell.config.hardware.accelerator,
-        devices=1,
+        devices=1 if cell.device.type == "cpu" else [cell.device.index],
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,

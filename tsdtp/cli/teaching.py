@@ -44,7 +44,8 @@ def teach_pruner(cell: Cell, model: PrunedModel, teacher: PrunedModel | None) ->
     settings = cell.config.teaching
     enter_stage(cell.config.output_dir, "teaching")
     half = cell.config.hardware.precision.startswith("bf16")
-    batches = measure.training_batches(cell, settings.examples, cell.device)
+    drawn = (settings.examples, cell.device, settings.batch_size)
+    batches = measure.training_batches(cell, *drawn)
     model, teacher = model.to(cell.device), teacher.to(cell.device)
     with torch.autocast(cell.device.type, torch.bfloat16, enabled=half):
         losses = teach(

@@ -90,6 +90,7 @@ def fit(
     consume_prefix_in_state_dict_if_present(weights, "model.")
     if trainer.is_global_zero:
         whole.load_state_dict(weights)
+        whole.pruner.progress = task.model.pruner.progress
     return whole.cpu()
 
 

@@ -125,6 +125,10 @@ class PruningTask(pl.LightningModule, Generic[Model]):
             loss = loss + self.model.auxiliary_weight * output.auxiliary_loss
         return share * loss
 
+    def on_train_end(self) -> None:
+        """What anneals has annealed; the last step began a little earlier."""
+        self.model.pruner.progress = 1.0
+
     def _share(self, labels: Tensor) -> float:
         """Labels here over the mean of all processes: averaging them is then fair to each."""
         if self.trainer.world_size == 1:

@@ -147,10 +147,12 @@ def paired_p_value(
         references: one for each.
         samples: resamplings.
     """
-    if list(hypotheses) == list(baseline):
-        return 1.0  # sacrebleu counts resamplings beyond the difference, and finds none
+    bleu = BLEU(references=[list(references)])
     systems: list[tuple[str, Sequence[str]]] = [("baseline", baseline), ("judged", hypotheses)]
-    metrics = {"BLEU": BLEU(references=[list(references)])}
+    scores = {bleu.corpus_score(list(texts), None).score for _, texts in systems}
+    if len(scores) == 1:
+        return 1.0  # sacrebleu counts resamplings beyond the difference, and finds none
+    metrics = {"BLEU": bleu}
     test = PairedTest(systems, metrics, references=None, test_type="bs", n_samples=samples)
     judged: Any = test()[1]["BLEU"][1]
     return judged.p_value

@@ -107,6 +107,8 @@ def test_a_difference_to_the_baseline_is_tested_in_pairs(tmp_path):
     assert worse.summary["quality"]["p_vs_start"] < 0.05
     references = task.references
     assert paired_p_value(references, references, references, 100) == 1
+    spaced = [text.replace(" ", "  ") for text in references]
+    assert paired_p_value(spaced, references, references, 100) == 1, "BLEU sees no spaces"
     first, last = ["w1 w2 w3 w4", *references[1:]], [*references[:-1], "w1 w2 w3 w4"]
     assert paired_p_value(first, last, references, 100) > 0.05
     assert baseline_translations(tmp_path, references) == references

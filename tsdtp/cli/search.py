@@ -66,7 +66,8 @@ class Search:
         fixed = {o.key_or_group for o in parse(overrides)}  # not searched, then
         space = {key: range_ for key, range_ in settings["space"].items() if key not in fixed}
         if not space:
-            raise ConfigError(f"nothing is left to search; valid: one of {', '.join(fixed)} unset")
+            keys = ", ".join(settings["space"])
+            raise ConfigError(f"nothing is left to search; valid: one of {keys} unset")
         self.settings, self.folder = {**settings, "space": space}, Path(settings["dir"])
         measured = ["benchmark.enabled=true"] if settings["cost"] == "seconds" else []
         common = [*settings["common"], *measured]

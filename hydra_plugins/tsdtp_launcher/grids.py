@@ -15,7 +15,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from tsdtp.cli.check import exit_with, first_line
+from tsdtp.cli.checks.command import exit_with, first_line
 from tsdtp.cli.config import ConfigError
 from tsdtp.cli.launch import check_ready, listing
 from tsdtp.cli.plan import make_plan, starts_first

@@ -12,7 +12,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from tsdtp.cli.check import exit_with
+from tsdtp.cli.checks.command import exit_with
 from tsdtp.cli.config import ConfigError
 from tsdtp.cli.launch import launch, places_for
 from tsdtp.cli.plan import make_plan

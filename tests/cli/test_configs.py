@@ -9,7 +9,7 @@ import pytest
 from omegaconf import OmegaConf
 from tiny import REPOSITORY
 
-from tsdtp.cli import check
+from tsdtp.cli.checks.command import ConfigError, check_command
 from tsdtp.cli.sweep import expand, grids, load_sweep
 from tsdtp.cli.validate import validate
 
@@ -110,9 +110,9 @@ def test_the_command_prints_faults_and_exits_with_1(tsdtp, monkeypatch, own, ver
 
 
 def test_a_command_finds_the_users_own_configs(own):
-    check.check_command("train", [f"--config-dir={own}", "pruning=sound"])
-    with pytest.raises(check.ConfigError, match="no such option: pruning=sound"):
-        check.check_command("train", ["pruning=sound"])
+    check_command("train", [f"--config-dir={own}", "pruning=sound"])
+    with pytest.raises(ConfigError, match="no such option: pruning=sound"):
+        check_command("train", ["pruning=sound"])
 
 
 @pytest.mark.parametrize("name", sorted(p.stem for p in (CONFIGS / "sweep").glob("*.yaml")))

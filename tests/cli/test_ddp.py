@@ -14,7 +14,7 @@ import psutil
 import pytest
 from hydra import compose, initialize_config_dir
 
-from tsdtp.cli.check_values import check_one_process
+from tsdtp.cli.checks.values import check_one_process
 from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, config_dir, instantiate
 from tsdtp.results import read_record
 

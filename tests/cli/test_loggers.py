@@ -14,7 +14,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from tiny import REPOSITORY
 
 from tsdtp.cli import measure
-from tsdtp.cli.check import check_command
+from tsdtp.cli.checks.command import check_command
 from tsdtp.cli.config import register_resolvers, wandb_offline
 from tsdtp.cli.loggers import open_loggers
 from tsdtp.results import read_record

@@ -10,8 +10,8 @@ from hydra.core.utils import JobReturn, JobStatus
 from planning import BESIDE, NONE, PRUNED, finish, plan
 
 from hydra_plugins.tsdtp_launcher.grids import GridsSweeper
-from tsdtp.cli.check import check_command, seedless
-from tsdtp.cli.check_pruner import check_pruners
+from tsdtp.cli.checks.command import check_command, seedless
+from tsdtp.cli.checks.pruner import check_pruners
 from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, config_dir
 from tsdtp.cli.folder import LOCK_NAME, finished, take_lock
 from tsdtp.cli.identity import Status

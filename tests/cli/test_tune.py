@@ -11,13 +11,13 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 from tiny import FAST, REPOSITORY
 
-from tsdtp.cli import search as searching
-from tsdtp.cli import trials
-from tsdtp.cli.check import user_folder
+from tsdtp.cli.checks.command import user_folder
 from tsdtp.cli.config import BEGUN_WITH, HYDRA_VERSION_BASE, ConfigError, config_dir
-from tsdtp.cli.search import Search
-from tsdtp.cli.tune_settings import load_settings
-from tsdtp.cli.tuned import experiment, save_search
+from tsdtp.cli.tuning import search as searching
+from tsdtp.cli.tuning import trials
+from tsdtp.cli.tuning.outcome import experiment, save_search
+from tsdtp.cli.tuning.search import Search
+from tsdtp.cli.tuning.settings import load_settings
 from tsdtp.jobs.job import Job, State
 from tsdtp.results import RunRecord, write_record
 

@@ -11,8 +11,8 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from tsdtp.cli.check import check_command, exit_with
-from tsdtp.cli.check_values import check_filled
+from tsdtp.cli.checks.command import check_command, exit_with
+from tsdtp.cli.checks.values import check_filled
 from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, config_dir, plain
 from tsdtp.provenance import code_state
 from tsdtp.results import RunRecord, flops_saved, write_record

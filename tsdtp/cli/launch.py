@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tsdtp.cli.check_pruner import check_pruners
+from tsdtp.cli.checks.pruner import check_pruners
 from tsdtp.cli.config import BEGUN_WITH, ConfigError, device_count, quoted
 from tsdtp.cli.folder import check_idle
 from tsdtp.cli.identity import Status

@@ -12,9 +12,9 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from tsdtp.cli.check import seedless
-from tsdtp.cli.check_training import check_training
-from tsdtp.cli.check_values import check_filled
+from tsdtp.cli.checks.command import seedless
+from tsdtp.cli.checks.training import check_training
+from tsdtp.cli.checks.values import check_filled
 from tsdtp.cli.config import ConfigError, plain
 from tsdtp.cli.identity import Settings, Status, inspect_run, other_teachers, start_path
 from tsdtp.cli.planned import Planned

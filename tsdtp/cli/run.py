@@ -20,8 +20,8 @@ from tsdtp.benchmark.environment import environment
 from tsdtp.cli import measure
 from tsdtp.cli.build import Cell
 from tsdtp.cli.cells import build_cell
-from tsdtp.cli.check_training import check_training
-from tsdtp.cli.check_values import check_filled
+from tsdtp.cli.checks.training import check_training
+from tsdtp.cli.checks.values import check_filled
 from tsdtp.cli.config import plain
 from tsdtp.cli.folder import alone, finished, put_aside
 from tsdtp.cli.identity import Settings, cell_identity, identity_hash, lineage

@@ -15,10 +15,10 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig, OmegaConf
 
-from tsdtp.cli.check import check_command, exit_with, load_preset, parse, user_folder
+from tsdtp.cli.checks.command import check_command, exit_with, load_preset, parse, user_folder
+from tsdtp.cli.checks.keys import unknown_key
 from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, as_text, config_dir, quoted
 from tsdtp.cli.folder import take_lock
-from tsdtp.cli.keys import unknown_key
 from tsdtp.cli.usage import described, wants_help
 
 LOCK_NAME = ".sweep.lock"

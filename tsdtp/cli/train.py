@@ -9,8 +9,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException
 from omegaconf import DictConfig
 
-from tsdtp.cli.check import check_command, exit_with
-from tsdtp.cli.check_values import check_one_process
+from tsdtp.cli.checks.command import check_command, exit_with
+from tsdtp.cli.checks.values import check_one_process
 from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, config_dir
 
 

@@ -6,14 +6,14 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from tsdtp.cli.check import exit_with
+from tsdtp.cli.checks.command import exit_with
 from tsdtp.cli.config import ConfigError
 from tsdtp.cli.launch import INTERRUPTED, terminate_as_interrupt
-from tsdtp.cli.search import Search
 from tsdtp.cli.sweep import sweep_lock
-from tsdtp.cli.trials import make_study
-from tsdtp.cli.tune_settings import OWN, USAGE, load_settings
-from tsdtp.cli.tuned import save_search
+from tsdtp.cli.tuning.outcome import save_search
+from tsdtp.cli.tuning.search import Search
+from tsdtp.cli.tuning.settings import OWN, USAGE, load_settings
+from tsdtp.cli.tuning.trials import make_study
 from tsdtp.cli.usage import described, wants_help
 
 

@@ -14,12 +14,12 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from tsdtp.cli.check import MissingExtraError, composed, first_line, user_folder
+from tsdtp.cli.checks.command import MissingExtraError, composed, first_line, user_folder
+from tsdtp.cli.checks.keys import key_faults, target_faults, truth_faults
 from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, config_dir
-from tsdtp.cli.keys import key_faults, target_faults, truth_faults
-from tsdtp.cli.search import Search
 from tsdtp.cli.sweep import command_of, expand, load_sweep
-from tsdtp.cli.tune_settings import load_settings
+from tsdtp.cli.tuning.search import Search
+from tsdtp.cli.tuning.settings import load_settings
 
 _COMMANDS = ("train", "bench")  # whose configs the groups fill
 

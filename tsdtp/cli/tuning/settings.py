@@ -8,10 +8,10 @@ from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
-from tsdtp.cli.check import load_preset
-from tsdtp.cli.check_values import check_whole
+from tsdtp.cli.checks.command import load_preset
+from tsdtp.cli.checks.keys import unknown_key
+from tsdtp.cli.checks.values import check_whole
 from tsdtp.cli.config import ConfigError, plain
-from tsdtp.cli.keys import unknown_key
 
 OWN = (
     *("hparams", "trials", "sampler", "sampler_seed", "cost", "hopeless"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from omegaconf import DictConfig, OmegaConf
 
-from tsdtp.cli.check_values import check_choice, check_whole
+from tsdtp.cli.checks.values import check_choice, check_whole
 from tsdtp.cli.config import ConfigError
 
 _LEAST = {

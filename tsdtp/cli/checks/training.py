@@ -7,8 +7,8 @@ from typing import TypeGuard
 
 from omegaconf import DictConfig, OmegaConf
 
-from tsdtp.cli.check_holdout import holdout_faults
-from tsdtp.cli.check_values import is_whole
+from tsdtp.cli.checks.holdout import holdout_faults
+from tsdtp.cli.checks.values import is_whole
 from tsdtp.cli.config import ConfigError
 from tsdtp.cli.identity import start_path
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from omegaconf import OmegaConf
 
-from tsdtp.cli.check import parse
+from tsdtp.cli.checks.command import parse
 from tsdtp.cli.config import as_text, config_dir
-from tsdtp.cli.trials import OVERRIDES
+from tsdtp.cli.tuning.trials import OVERRIDES
 from tsdtp.report.figures import save_trade_off
 from tsdtp.results import write_atomic
 

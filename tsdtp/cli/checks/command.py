@@ -19,8 +19,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from tsdtp.cli.check_measuring import check_measuring
-from tsdtp.cli.check_values import (
+from tsdtp.cli.checks.keys import check_keys, check_targets, places_of, unknown_key
+from tsdtp.cli.checks.measuring import check_measuring
+from tsdtp.cli.checks.values import (
     check_changed,
     check_devices,
     check_model_file,
@@ -35,7 +36,6 @@ from tsdtp.cli.config import (
     missing_extra,
     quoted,
 )
-from tsdtp.cli.keys import check_keys, check_targets, places_of, unknown_key
 
 
 class MissingExtraError(ConfigError):

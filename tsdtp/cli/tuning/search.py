@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from tsdtp.cli.check import check_command, parse
-from tsdtp.cli.check_training import check_training
+from tsdtp.cli.checks.command import check_command, parse
+from tsdtp.cli.checks.training import check_training
 from tsdtp.cli.config import (
     BEGUN_WITH,
     HYDRA_VERSION_BASE,
@@ -24,7 +24,8 @@ from tsdtp.cli.config import (
     quoted,
 )
 from tsdtp.cli.launch import IMPORTS, choose_slots, run_job
-from tsdtp.cli.trials import (
+from tsdtp.cli.tuning.start import single, start_overrides
+from tsdtp.cli.tuning.trials import (
     BUDGET,
     CONFIGS,
     HISTORY,
@@ -36,7 +37,6 @@ from tsdtp.cli.trials import (
     suggest,
     wanted,
 )
-from tsdtp.cli.tune_start import single, start_overrides
 from tsdtp.jobs.board import describe
 from tsdtp.jobs.job import Job, State
 from tsdtp.jobs.pool import Pool, run_all

@@ -1,0 +1,1 @@
+"""Searches of `tsdtp tune`: what is tried, from where, and what is left of it."""

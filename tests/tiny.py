@@ -71,10 +71,9 @@ def make_model(family: str, seed: int = 0, auto=AutoModelForSequenceClassificati
         family,
         vocab_size=VOCABULARY,
         max_position_embeddings=64,
-        pad_token_id=PAD,
         bos_token_id=None,
         eos_token_id=None,
-        **shape_of(family) | settings,
+        **{"pad_token_id": PAD} | shape_of(family) | settings,
     )
     return larger(auto.from_config(config).eval())
 

@@ -106,22 +106,27 @@ def pack(values: Tensor, mask: Tensor) -> Packed:
 
     Args:
         values: [B, S, ...].
-        mask: [B, S], nonzero where a token is; padding may stand on either side.
+        mask: [B, S], nonzero where a token is; padding may stand on either side, or on both.
 
     Returns:
         The packed tokens; positions count from 0 in every sequence, wherever its padding stands.
 
     Raises:
-        ValueError: if the shapes disagree or a sequence has no token.
+        ValueError: if the shapes disagree, or a sequence has no token or a hole.
     """
     if values.shape[:2] != mask.shape:
         raise ValueError(f"values {tuple(values.shape)} and mask {tuple(mask.shape)} disagree")
     mask = mask.bool()
     offsets = pad(mask.sum(1).cumsum(0), (1, 0))
-    bounds = list(pairwise(offsets.tolist()))  # the one wait for the device
+    begins = mask & ~pad(mask, (1, 0))[:, :-1]
+    holes = (begins.sum(1) > 1).sum(0, keepdim=True)
+    *known, broken = torch.cat([offsets, holes]).tolist()  # the one wait for the device
+    bounds = list(pairwise(known))
     lengths = [end - start for start, end in bounds]
     if min(lengths, default=0) == 0:
         raise ValueError("every sequence of a batch needs at least one token in attention_mask")
+    if broken:
+        raise ValueError("attention_mask has a hole; valid are zeros before and after a sequence")
     index = torch.nonzero_static(mask.flatten(), size=sum(lengths)).squeeze(1)
     positions = (mask.cumsum(1) - 1).flatten().index_select(0, index)
     layout = Layout(offsets, max(lengths), positions).told(bounds=bounds)

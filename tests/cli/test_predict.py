@@ -76,7 +76,7 @@ def test_empty_lines_are_left_out_where_asked(tsdtp, run, tmp_path):
         (("RUN", "a\t1"), "has 1 text(s) an example; valid: a text without a tab"),
         (("RUN", "caf\udce9"), "not UTF-8: 'caf\\udce9'"),
         (("RUN", "a", "--batch-size", "0"), "1 or more"),
-        (("RUN", "a", "--max-length", "1"), "--max-length 1: valid is 4 or more"),
+        (("RUN", "a", "--max-length", "1"), "max_length=1: valid is 4 or more"),
         (("RUN", "a", "--file", "texts"), "not both"),
         (("RUN", "--file", "missing"), "no such file"),
         (("RUN", "--file", "latin1"), "latin1, line 2: 'utf-8' codec"),

@@ -141,6 +141,24 @@ def test_bfloat16(backend, gate):
     torch.testing.assert_close(received, receipts, atol=0.01, rtol=0.02)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("longest", [9, 40, 300])
+def test_a_gradient_changes_no_answer_whatever_the_length(backend, dtype, longest):
+    lengths = [longest, 3, longest // 2]
+    layout = pack(torch.zeros(3, longest), torch.arange(longest) < torch.tensor(lengths)[:, None])
+    torch.manual_seed(0)
+    qkv = [torch.randn(sum(lengths), HEADS, SIZE, dtype=dtype) for _ in range(3)]
+    exact, _ = textbook(*qkv, layout.layout)
+    learning = [x.clone().requires_grad_() for x in qkv]
+    context, _ = attend(*learning, layout.layout, backend=backend)
+    torch.testing.assert_close(context, exact.to(dtype), atol=1e-5, rtol=1e-4)
+    expected = [x.clone().requires_grad_() for x in qkv]
+    textbook(*expected, layout.layout)[0].square().sum().backward()
+    context.square().sum().backward()
+    for one, other in zip(learning, expected, strict=True):
+        torch.testing.assert_close(one.grad, other.grad, atol=1e-4, rtol=1e-3)
+
+
 @pytest.mark.parametrize("gate", [None, GATE])
 @pytest.mark.parametrize(("dtype", "offset"), [(torch.bfloat16, 30.0), (torch.float16, 200.0)])
 def test_scores_that_are_large_and_alike_are_told_apart_in_half_precision(

@@ -23,6 +23,12 @@ def test_packing_takes_the_padding_out():
     assert tokens.layout.segments.tolist() == [0, 0, 0, 1, 2, 2, 2, 2]
 
 
+def test_a_hole_is_no_padding():
+    pack(MASK, torch.tensor([[0, 1, 1, 0], [0, 0, 0, 1], [1, 1, 1, 1]]))
+    with pytest.raises(ValueError, match="attention_mask has a hole; valid are zeros before"):
+        pack(MASK, torch.tensor([[1, 1, 1, 1], [1, 0, 1, 0], [1, 1, 1, 0]]))
+
+
 @pytest.mark.parametrize("shape", [(), (2,), (3, 2)])
 def test_round_trip(shape):
     values = torch.randn(3, 4, *shape)

@@ -48,7 +48,8 @@ def _fused(q: Tensor, k: Tensor, v: Tensor, allowed: Tensor | None, dropout: flo
     single, given = torch.promote_types(q.dtype, torch.float32), v.dtype
     q, k, v = (x.to(single) for x in (q, k, v))
     with torch.autocast("cpu", enabled=False):
-        return F.scaled_dot_product_attention(q, k, v, allowed).to(given)
+        mask = None if allowed is None else allowed.to(single)  # or torch misreads it in float64
+        return F.scaled_dot_product_attention(q, k, v, mask).to(given)
 
 
 def _received(weights: Tensor, gates: Tensor, layout: Layout) -> Tensor:

@@ -47,9 +47,6 @@ def _predict(options: argparse.Namespace) -> None:
     quiet_libraries()
     model = from_pretrained(options.run, execution="packed")
     tokenizer = tokenizer_of(options.run)
-    least = tokenizer.num_special_tokens_to_add(pair=True) + 1
-    if options.max_length is not None and options.max_length < least:
-        raise ValueError(f"--max-length {options.max_length}: valid is {least} or more")
     limits = {"batch_size": options.batch_size, "max_length": options.max_length}
     show = _explained if options.explain else _json
     for text, prediction in _zip(texts, lambda rows: predict(model, tokenizer, rows, **limits)):

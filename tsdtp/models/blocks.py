@@ -156,6 +156,9 @@ _NOT_FOLLOWED = {
 }
 
 
+_OF_THE_BATCH = {"dynamic", "longrope"}
+
+
 def find_family(config: PreTrainedConfig, families: Mapping[str, AnyFamily]) -> AnyFamily:
     """The family of a Hugging Face config, by its `model_type`.
 
@@ -171,4 +174,16 @@ def find_family(config: PreTrainedConfig, families: Mapping[str, AnyFamily]) -> 
             raise ValueError(
                 f"{config.model_type} with {name}={value} cannot be pruned yet; valid: {not value}"
             )
+    if kinds := _rope_types(config) & _OF_THE_BATCH:
+        raise ValueError(
+            f"{config.model_type} with rope_type={', '.join(kinds)} cannot be pruned yet: it turns "
+            "tokens by the longest text of a batch; valid: default, linear, llama3, yarn"
+        )
     return families[config.model_type]
+
+
+def _rope_types(config: PreTrainedConfig) -> set[str]:
+    """How rotary positions are stretched; ModernBERT says it for each kind of block."""
+    rope = getattr(config, "rope_parameters", None) or {}
+    kinds = [rope, *(each for each in rope.values() if isinstance(each, Mapping))]
+    return {each["rope_type"] for each in kinds if each.get("rope_type")}

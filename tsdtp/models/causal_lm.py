@@ -24,7 +24,8 @@ class PrunedCausalLM(PrunedClassifier):
     Tokens are dropped while the prompt is read; the cache of keys and values that writing goes on
     from holds in each block what that block still saw. What is written is never dropped. As a
     classifier it names the token that follows the prompt: `logits` are [B, V] of the vocabulary,
-    `labels` [B] the next tokens.
+    `labels` [B] the next tokens. (What `generate` writes first may be another: there the last token
+    of the prompt is read after the others have been pruned.)
 
     Args:
         model: the Hugging Face model, see `PrunedModel`.

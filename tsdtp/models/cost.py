@@ -19,7 +19,7 @@ from tsdtp.pruning import TokenPruner
 def max_positions(config: Any) -> int | None:
     """How long a sequence may be; None: T5's positions are relative, and do not end."""
     # RoBERTa numbers positions from the padding index on and so has fewer than it says.
-    reserved = 2 if config.model_type == "roberta" else 0
+    reserved = config.pad_token_id + 1 if config.model_type == "roberta" else 0
     positions = getattr(config, "max_position_embeddings", None)
     return positions and positions - reserved
 

@@ -19,6 +19,9 @@ from tsdtp.packing import whole
 class OneText(nn.Module):
     """The packed forward of a batch of one without padding; its kept lengths stay dynamic.
 
+    A classifier that reads the last token (GPT-2, Llama, Qwen2) reads the last one that it is
+    given: where the plain model's head passes over trailing padding tokens, leave these off.
+
     Args:
         model: whose weights are shared.
     """

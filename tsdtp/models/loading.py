@@ -91,8 +91,11 @@ def load_model(
             own = AutoConfig.from_pretrained(source).id2label or {}
             if writes or len(own) == config.num_labels:
                 raise
+            if len(own) == 1:
+                raise ValueError(f"{path} gives a number; valid: 2 classes or more") from error
+            names = ", ".join(map(str, own.values()))
             raise ValueError(
-                f"{path} chooses among {len(own)} classes ({', '.join(own.values())}), the task "
+                f"{path} chooses among {len(own)} classes ({names}), the task "
                 f"among {config.num_labels}; valid: a task.data.label_names of {len(own)}"
             ) from error
 

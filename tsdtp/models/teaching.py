@@ -65,12 +65,15 @@ def teach(
     Raises:
         ValueError: for a method that learns nothing from attributions, a frozen pruner, no block
             that prunes, a teacher that is no `PrunedModel`, a loss that is no finite number, no
-            data, texts without a tokenizer, no way to tell the baseline, or another number of
-            targets than of batches.
+            data, texts without a tokenizer, no way to tell the baseline, another number of
+            targets than of batches, or numbers of epochs or steps that are none.
     """
     model = uncompiled(model)
     pruner = model.pruner
     _check(model, teacher)
+    for name, value, least in (("epochs", epochs, 0), ("steps", steps, 1)):
+        if value < least:
+            raise ValueError(f"{name}={value}: valid is {least} or more")
     batches = batches_of(data, tokenizer, model)
     if targets is None:
         mask_id = mask_id_of(tokenizer) if mask_id is None else mask_id

@@ -111,10 +111,12 @@ def tokenised(
             512 where neither is known.
 
     Raises:
-        ValueError: for what `check_text` refuses.
+        ValueError: for what `check_text` refuses, or a limit that leaves no room for words.
     """
     source = iter(several(texts))
     limit = length_limit(tokenizer, max_length)
+    if limit < (least := tokenizer.num_special_tokens_to_add(pair=True) + 1):
+        raise ValueError(f"max_length={limit}: valid is {least} or more")
     while chunk := [check_text(text) for text in islice(source, batch_size)]:
         yield tokenizer(
             cast(list[str], chunk),
@@ -152,4 +154,5 @@ def mask_id_of(tokenizer: PreTrainedTokenizerBase | None) -> int:
 def length_limit(tokenizer: PreTrainedTokenizerBase, *others: int | None) -> int:
     """Tokens of a text at most, by the tokenizer and by others; 512 where nobody knows."""
     own = tokenizer.model_max_length
-    return min(filter(None, (own if own < 1_000_000 else None, *others)), default=512)
+    known = (own if own < 1_000_000 else None, *others)
+    return min((limit for limit in known if limit is not None), default=512)

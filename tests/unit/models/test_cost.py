@@ -112,3 +112,11 @@ def test_a_translations_flops_are_those_that_torch_counts(family):
     expected += decoder.cross_attention_flops(source, target).item()
     expected += decoder.own_flops(target).item() + decoder.num_layers * pairs
     assert counter.get_total_flops() == expected
+
+
+def test_roberta_numbers_positions_from_its_padding_on():
+    for padding in (1, 3):
+        model = prune(make_model("roberta", pad_token_id=padding), "none")
+        assert model.max_positions == 64 - padding - 1
+        ids = torch.full((1, model.max_positions), 7)
+        assert model(ids).logits.isfinite().all()

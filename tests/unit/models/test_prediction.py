@@ -56,6 +56,12 @@ def test_what_is_too_long_is_cut_and_says_so(model, tokenizer):
     assert huge.truncated and len(huge.tokens) == 64, "no more than the model's positions"
 
 
+@pytest.mark.parametrize("limit", [0, 1, 3])
+def test_a_limit_without_room_for_words_is_refused(model, tokenizer, limit):
+    with pytest.raises(ValueError, match=f"max_length={limit}: valid is 4 or more"):
+        next(tsdtp.predict(model, tokenizer, TEXTS, max_length=limit))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [("", "empty"), (" \n", "empty"), ("a\0b", "NUL"), (7, "not int"), (("a", ""), "empty")],

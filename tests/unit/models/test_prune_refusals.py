@@ -162,3 +162,15 @@ def test_what_does_not_choose_one_of_several_classes_is_refused():
         tsdtp.prune(make_model("bert", problem_type="multi_label_classification"))
     with pytest.raises(ValueError, match=r"problem_type=regression: .* of two labels or more"):
         tsdtp.prune(make_model("bert", num_labels=1))
+
+
+@pytest.mark.parametrize("kind", ["dynamic", "longrope"])
+def test_positions_turned_by_the_longest_text_of_a_batch_are_refused(kind):
+    rope = {"rope_type": kind, "factor": 4.0, "rope_theta": 1e4}
+    if kind == "longrope":
+        factors = {"long_factor": [1.0] * 4, "short_factor": [1.0] * 4}
+        rope |= {**factors, "original_max_position_embeddings": 32}
+    with pytest.raises(ValueError, match=f"rope_type={kind} cannot be pruned.*valid: default"):
+        tsdtp.prune(make_model("llama", rope_parameters=rope), "topk")
+    stretched = {"rope_type": "linear", "factor": 4.0, "rope_theta": 1e4}
+    tsdtp.prune(make_model("llama", rope_parameters=stretched), "topk")

@@ -156,3 +156,17 @@ def test_what_cannot_be_taught_says_why():
     model.pruner.requires_grad_(False)
     with pytest.raises(ValueError, match="the pruner is frozen"):
         teach(model, BATCHES, mask_id=3)
+
+
+@pytest.mark.parametrize("wrong", [{"steps": 0}, {"epochs": -1}])
+def test_what_would_teach_nothing_is_refused(wrong):
+    [(name, value)] = wrong.items()
+    with pytest.raises(ValueError, match=f"{name}={value}: valid is"):
+        teach(pair()[0], BATCHES, mask_id=3, **wrong)
+
+
+def test_double_precision_teaches_the_same():
+    model, teacher = pair()
+    single = attributions(model, BATCHES[:1], teacher, mask_id=3)
+    double = attributions(model.double(), BATCHES[:1], teacher.double(), mask_id=3)
+    torch.testing.assert_close(single[0].double(), double[0].double(), atol=1e-4, rtol=1e-3)

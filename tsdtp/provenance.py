@@ -6,6 +6,7 @@ import hashlib
 import os
 import subprocess
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,18 @@ def code_digest(folder: str | Path = PACKAGE) -> str:
         digest.update(path.relative_to(folder).as_posix().encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
+
+
+def file_digest(path: Path) -> str:
+    """Twelve hexadecimal digits that name what a file holds; read once, unless it has changed."""
+    state = path.stat()
+    return _read_digest(path, state.st_mtime_ns, state.st_size)
+
+
+@cache
+def _read_digest(path: Path, changed: int, size: int) -> str:
+    with open(path, "rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()[:12]
 
 
 def same_code(made: dict[str, Any], now: dict[str, Any]) -> bool:

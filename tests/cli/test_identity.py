@@ -12,6 +12,7 @@ from tsdtp.cli.config import ConfigError
 from tsdtp.cli.folder import finished
 from tsdtp.cli.identity import Status, other_teachers
 from tsdtp.cli.planned import check_agreed, to_run
+from tsdtp.provenance import file_digest
 from tsdtp.results import RECORD_NAME
 
 pytestmark = pytest.mark.usefixtures("empty_folder")
@@ -46,6 +47,24 @@ def test_folders_that_are_not_read_make_no_other_run(tmp_path):
     same = f"task.data.local_dir={tmp_path}/mine"
     assert plan(local, more=(same,))["none"].status is Status.DONE
     assert plan(local, more=("task.data.local_dir=other",))["none"].status is Status.CHANGED
+
+
+def test_rows_that_have_changed_make_another_run():
+    local = [*NONE, "task=sst2", "task.data.source=local", "task.data.local_dir=mine"]
+    file = Path("mine/train.tsv")
+    file.parent.mkdir()
+    file.write_text("sentence\tlabel\ngood\t1\n")
+    held = {"train.tsv": file_digest(file), "gone.tsv": "0" * 12}
+    finish(plan(local)["none"], data=held)
+    assert plan(local)["none"].status is Status.DONE
+    file.write_text("sentence\tlabel\nbad\t0\n")
+    cell = plan(local)["none"]
+    assert cell.status is Status.CHANGED
+    said = r"other settings or data.*\(train.tsv: other rows\): changed_settings=rerun"
+    with pytest.raises(ConfigError, match=said):
+        check_agreed([cell])
+    with pytest.raises(ConfigError, match=r"settings or data \(train.tsv: other rows\); overwrite"):
+        finished(cell.settings)
 
 
 def test_a_setting_that_is_younger_than_a_run_does_not_make_it_another():

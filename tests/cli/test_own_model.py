@@ -12,6 +12,8 @@ from safetensors.torch import load_file
 from tiny import FAST, make_model
 from transformers import AutoTokenizer
 
+from tsdtp.results import read_record
+
 OWN = (
     *FAST,
     *("task=text_classification", "task.data.local_dir=my_data", "model=own"),
@@ -40,6 +42,33 @@ def test_a_run_may_start_afresh_and_still_be_taught(tsdtp, own):
     assert not torch.equal(warm[key], afresh[key])
     scorer = "pruner.task_attention.0.query"
     assert torch.equal(warm[scorer], afresh[scorer]), "both were taught alike, before"
+
+
+def test_other_rows_in_the_same_files_are_not_taken_for_those_learnt(tsdtp, own):
+    words = (*OWN, "model.path=my_classifier", "epochs=0")
+    assert tsdtp("train", *words).code == 0
+    made = read_record("outputs/runs/text_classification/own/none/seed0").provenance["data"]
+    assert {*made} == {path.name for path in Path("my_data").iterdir()}
+    assert "done" in tsdtp("train", *words).out
+    name = next(iter(made))
+    text = Path("my_data", name).read_text()
+    Path("my_data", name).write_text("\n".join(text.splitlines()[:-1]) + "\n")
+    outcome = tsdtp("train", *words)
+    assert outcome.code == 2 and f"({name}: other rows)" in outcome.err
+    assert tsdtp("train", *words, "changed_settings=rerun").code == 0
+
+
+def test_numbers_that_name_classes_are_words(tsdtp, own):
+    words = (*OWN, "model.path=my_classifier", "epochs=0", "task.data.label_names=[1,2]")
+    data = Path("my_data")
+    for path in data.iterdir():
+        path.write_text(path.read_text().replace(",no", ",1").replace(",yes", ",2"))
+    assert tsdtp("train", *words).code == 0
+    run = "outputs/runs/text_classification/own/none/seed0"
+    said = tsdtp("predict", f"run={run}", "a film")
+    assert said.code == 0, said.err
+    row = json.loads(said.out)
+    assert row["label"] in ("1", "2") and row["label"] in row["probabilities"]
 
 
 def test_classes_in_another_order_are_refused(tsdtp, own):

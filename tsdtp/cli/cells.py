@@ -59,7 +59,7 @@ class ClassificationCell(Cell[TextClassificationData]):
 
     def wrap(self, weights: PreTrainedModel, pruner: TokenPruner, **settings) -> PrunedClassifier:
         """A pruned classifier, whose config names the classes."""
-        weights.config.id2label = dict(enumerate(self.data.label_names))
+        weights.config.id2label = dict(enumerate(map(str, self.data.label_names)))
         weights.config.label2id = {v: k for k, v in weights.config.id2label.items()}
         return PrunedClassifier(weights, pruner, pooling=self.config.model.pooling, **settings)
 

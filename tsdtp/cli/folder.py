@@ -10,7 +10,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from tsdtp.cli.config import BEGUN_WITH, ConfigError
-from tsdtp.cli.identity import Settings, Status, changed, inspect_run
+from tsdtp.cli.identity import Settings, Status, changed_from, inspect_run
 from tsdtp.cli.other_code import other_code
 from tsdtp.provenance import code_digest, code_state
 from tsdtp.results import RECORD_NAME, RunRecord, write_atomic
@@ -21,7 +21,7 @@ PREVIOUS_NAME = "metrics.previous.json"
 # What is asked about finished runs that are not quite this one.
 _ASKED = {Status.CHANGED: "changed_settings", Status.OTHER_CODE: "changed_code"}
 _REFUSED = {
-    Status.CHANGED: "holds a run with other settings",
+    Status.CHANGED: "holds a run with other settings or data",
     Status.RESTARTED: "holds a run whose start or teachers have been run again since",
     Status.DAMAGED: f"holds a damaged record ({RECORD_NAME} cannot be read)",
 }
@@ -41,8 +41,7 @@ def finished(settings: Settings) -> RunRecord | None:
     status, record = inspect_run(settings, code_state())
     again = status in _ASKED and settings[_ASKED[status]] == "rerun"
     if status in _REFUSED and not again:
-        made = record.provenance["config"] if record else None
-        which = changed(made or {}, settings) if status is Status.CHANGED else ""
+        which = changed_from(record, settings) if status is Status.CHANGED else ""
         raise ConfigError(
             f"{folder} {_REFUSED[status]}{which}; overwrite=true replaces it, "
             "variant=NAME keeps both"

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from tsdtp.cli.config import LATER, leaves, task_name
-from tsdtp.provenance import same_code
+from tsdtp.provenance import file_digest, same_code
 from tsdtp.results import NOT_IDENTITY, RECORD_NAME, RunRecord, config_hash, read_record
 
 Settings = Mapping[str, Any]
@@ -55,16 +53,32 @@ def rows_of(data: Settings) -> dict[str, Any]:
     return own
 
 
-def changed(recorded: Settings, settings: Settings, most: int = 4) -> str:
+def changed_from(record: RunRecord | None, settings: Settings) -> str:
+    """Which settings are not those of a record, and which of its data files hold other rows now.
+
+    As `changed` says it. A file that is not there any more has not changed.
+    """
+    made = record.provenance if record else {}
+    folder = Path(settings["task"]["data"].get("local_dir") or "")
+    rows = [
+        f"{name}: other rows"
+        for name, digest in made.get("data", {}).items()
+        if (folder / name).is_file() and file_digest(folder / name) != digest
+    ]
+    return changed(made.get("config") or {}, settings, rows)
+
+
+def changed(recorded: Settings, settings: Settings, more: Sequence[str] = (), most: int = 4) -> str:
     """Which settings are not the recorded ones, as ` (key: then -> now; ...)`; "" where none is.
 
     A key that was not recorded was null, or what `LATER` says: a new one with a default that
-    changes nothing makes no other run of an old one.
+    changes nothing makes no other run of an old one. Those in `more` are named after them.
     """
     both = (_own(recorded), _own(settings))
     then, now = ({k: v for k, v in leaves(s, ".") if k != "method"} for s in both)
     pairs = {k: (then.get(k, LATER.get(k)), now.get(k, LATER.get(k))) for k in then | now}
     found = [f"{k}: {old} -> {new}" for k, (old, new) in sorted(pairs.items()) if old != new]
+    found += more
     shown = [*found[:most], *(["..."] if found[most:] else [])]
     return f" ({'; '.join(shown)})" if shown else ""
 
@@ -124,20 +138,13 @@ def _held(folder: Path) -> dict[str, Any] | None:
     record = held_record(folder)
     if record is None:
         files = sorted(folder.glob("*.safetensors"))
-        return {file.name: _digest(file, file.stat().st_mtime_ns) for file in files} or None
+        return {file.name: file_digest(file) for file in files} or None
     made = record.provenance
     return {
         "run_id": record.identity["run_id"],
         "config_hash": made["config_hash"],
         "date": made["date"],
     }
-
-
-@cache
-def _digest(file: Path, changed: int) -> str:
-    """Of what a file holds; read once for all cells, unless it has changed."""
-    with open(file, "rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()[:12]
 
 
 def inspect_run(settings: Settings, code: dict[str, Any]) -> tuple[Status, RunRecord | None]:
@@ -158,7 +165,7 @@ def inspect_run(settings: Settings, code: dict[str, Any]) -> tuple[Status, RunRe
     except ValueError:
         return Status.DAMAGED, None
     made = record.provenance
-    if changed(made["config"] or {}, settings):
+    if changed_from(record, settings):
         return Status.CHANGED, record
     # A record of an older version does not say who taught.
     if any(made.get(key) and made[key] != held for key, held in lineage(settings).items()):

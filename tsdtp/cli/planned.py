@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tsdtp.cli.config import ConfigError
-from tsdtp.cli.identity import Settings, Status, cell_identity, changed
+from tsdtp.cli.identity import Settings, Status, cell_identity, changed_from
 from tsdtp.cli.other_code import other_code
 from tsdtp.results import RunRecord
 
@@ -92,10 +92,9 @@ def check_agreed(cells: Sequence[Planned]) -> None:
     """
     if lost := [cell for cell in cells if cell.status is Status.CHANGED and not _agreed(cell)]:
         first = lost[0]
-        made = first.record.provenance["config"] if first.record else {}
         raise ConfigError(
-            f"{len(lost)} finished cells have other settings, as {first.name}"
-            f"{changed(made, first.settings)}: changed_settings=rerun replaces them, "
+            f"{len(lost)} finished cells have other settings or data, as {first.name}"
+            f"{changed_from(first.record, first.settings)}: changed_settings=rerun replaces them, "
             "variant=NAME or another folder keeps both"
         )
     asking = [

@@ -87,6 +87,7 @@ def _run(config: DictConfig, settings: Settings, method: str, overrides: list[st
             provenance={
                 **provenance(command, code, settings, method, begun, startup),
                 **origin,
+                **({"data": cell.data.digests} if cell.data.digests else {}),
                 **({"earlier": earlier} if earlier else {}),
                 "config_hash": own_hash,
             },

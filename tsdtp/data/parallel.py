@@ -14,12 +14,11 @@ SIDES = ("source", "target")
 Pairs = dict[str, list[Any]]  # columns `source` and `target` of texts, and perhaps others
 
 
-def read_lines(path: Path) -> list[str]:
-    """Lines of a UTF-8 text file, gzipped or not, without the spaces around them.
+def find_text(path: Path) -> Path:
+    """The file itself, or the same with .gz.
 
     Raises:
-        FileNotFoundError: neither the file nor the same with .gz is there.
-        ValueError: it cannot be read.
+        FileNotFoundError: neither is there.
     """
     candidates = [path, path.with_name(f"{path.name}.gz")]
     found = next((p for p in candidates if p.is_file()), None)
@@ -28,6 +27,17 @@ def read_lines(path: Path) -> list[str]:
             f"no parallel text {path} (nor .gz): each split needs both sides; set TSDTP_DATA_DIR "
             "to the folder of the data sets, or task.data.local_dir to the folder of this one"
         )
+    return found
+
+
+def read_lines(path: Path) -> list[str]:
+    """Lines of a UTF-8 text file, gzipped or not, without the spaces around them.
+
+    Raises:
+        FileNotFoundError: as `find_text`.
+        ValueError: it cannot be read.
+    """
+    found = find_text(path)
     opener = gzip.open if found.suffix == ".gz" else open
     try:
         with opener(found, "rt", encoding="utf-8-sig", newline="\n") as file:

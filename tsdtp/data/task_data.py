@@ -1,12 +1,15 @@
 """What the data of every task can do once its splits are encoded: draw rows, make loaders."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from torch.utils.data import DataLoader
 
 from tsdtp.data.batching import Batch, make_loader
+from tsdtp.provenance import file_digest
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -23,6 +26,7 @@ class TaskData(ABC):
         reported: the prepared split that a record tells of.
         evaluate_on: the split of the source that this is.
         evaluate_file: other rows to report on in its place; None where there are none.
+        digests: what the files held that were read, by their names in the data's folder.
     """
 
     name: str
@@ -31,6 +35,8 @@ class TaskData(ABC):
     reported: str = "validation"
     evaluate_on: str
     evaluate_file: str | None = None
+    local_dir: str | None = None
+    digests: dict[str, str]
     _encoded: dict[str, "Dataset"]
     _pad_ids: dict[str, int]
 
@@ -103,6 +109,14 @@ class TaskData(ABC):
                 f"{lengths.max()}"
             )
         return data.select(rows)
+
+    def note(self, files: Iterable[Path]) -> None:
+        """Remembers what files hold that are read now."""
+        folder = Path(self.local_dir or "")
+        for file in files:
+            inside = self.local_dir is not None and file.is_relative_to(folder)
+            name = file.relative_to(folder) if inside else file.absolute()
+            self.digests[str(name)] = file_digest(file)
 
     def draw(self, rows: "Dataset", limit: int | None) -> "Dataset":
         """So many rows at random, or all of them.

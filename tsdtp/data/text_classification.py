@@ -93,6 +93,7 @@ class TextClassificationData(TaskData):
             )
         if not 0 < self.holdout < 1:
             raise ValueError(f"{self.name}: holdout must lie between 0 and 1, not {self.holdout}")
+        self.digests = {}
         self._rows: DatasetDict | None = None
         self._encoded: dict[str, Dataset] = {}
         self._pad_ids: dict = {}
@@ -185,6 +186,7 @@ class TextClassificationData(TaskData):
 
     def _read_files(self, files: list[Path], name: str) -> "Dataset":
         rows = read_local(files, self.text_columns, self.label_column)
+        self.note(files)
         return self._standardise(rows, name)
 
     def _standardise(self, rows: Mapping[str, Sequence], name: str) -> "Dataset":

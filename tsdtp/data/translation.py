@@ -13,6 +13,7 @@ from tsdtp.data.parallel import (
     SIDES,
     Pairs,
     check_full,
+    find_text,
     in_one_line,
     in_texts,
     pairs_of,
@@ -114,6 +115,7 @@ class TranslationData(TaskData):
         self.left_out: dict[str, int] = {}
         self.cut: dict[str, int] = {}
         self.target_cut: dict[str, int] = {}
+        self.digests = {}
         self._rows: DatasetDict | None = None
         self._encoded = {}
         self._pad_ids = {}
@@ -204,7 +206,7 @@ class TranslationData(TaskData):
     def _files(self, split: str) -> Iterator[Pairs]:
         """The lines of a split, file by file."""
         if split == self.evaluate_on and self.evaluate_file is not None:
-            yield read_parallel(Path(), self.evaluate_file, self.languages)
+            yield self._parallel(Path(), self.evaluate_file)
         elif self.source == "synthetic":
             count = self.train_examples if split == "train" else self.eval_examples
             rows = generate_translation(count, f"{self.seed}-{split}")
@@ -216,7 +218,12 @@ class TranslationData(TaskData):
         else:
             named = (self.local_files or {}).get(split, split)
             for stem in [named] if isinstance(named, str) else named:
-                yield read_parallel(Path(str(self.local_dir)), stem, self.languages)
+                yield self._parallel(Path(str(self.local_dir)), stem)
+
+    def _parallel(self, folder: Path, stem: str) -> Pairs:
+        pairs = read_parallel(folder, stem, self.languages)
+        self.note(find_text(folder / f"{stem}.{language}") for language in self.languages)
+        return pairs
 
     def _enough(self, split: str) -> int | None:
         """Rows of a hub's millions among which `train_limit` are left when some are left out."""

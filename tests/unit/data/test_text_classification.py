@@ -236,3 +236,16 @@ def test_another_file_leaves_a_holdout_out_of_training(make_local, tmp_path):
     other = make_local(evaluate_on="holdout", evaluate_file=f"{tmp_path}/mine.csv").load()
     assert texts(other["train"]) == texts(make_local(evaluate_on="holdout").load()["train"])
     assert texts(other["validation"]) == ["x"]
+
+
+def test_what_its_files_held_is_known(make_local, tmp_path):
+    data = make_local()
+    data.load()
+    before = data.digests
+    assert {*before} == {"train.tsv", "validation.tsv"}
+    with (tmp_path / "train.tsv").open("a") as file:
+        file.write((tmp_path / "train.tsv").read_text().splitlines()[-1] + "\n")
+    again = make_local()
+    again.load()
+    assert again.digests["train.tsv"] != before["train.tsv"]
+    assert again.digests["validation.tsv"] == before["validation.tsv"]

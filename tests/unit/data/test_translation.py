@@ -268,3 +268,11 @@ def test_the_tokenizer_is_repeatable_and_loses_nothing():
     assert first(text)["input_ids"][-1] == first.eos_token_id
     with pytest.raises(ValueError, match="texts are empty"):
         train_bpe([""])
+
+
+def test_what_its_files_held_is_known(files, make):
+    data = make()
+    data.load()
+    known = {name.removesuffix(".gz") for name in data.digests}
+    assert {"validation.en", "validation.de", "test.en", "test.de"} <= known
+    assert all((files / name).is_file() for name in data.digests)

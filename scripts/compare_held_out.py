@@ -18,6 +18,8 @@ import pandas as pd
 
 from tsdtp.report.answers import Run, read_runs
 from tsdtp.report.comparisons import compare
+from tsdtp.report.frame import marks
+from tsdtp.report.render import load_report
 
 HELD_OUT = "held_out_correct.csv.gz"
 
@@ -25,9 +27,12 @@ HELD_OUT = "held_out_correct.csv.gz"
 def sets_of_rows(folder: Path) -> dict[str, list[Run]]:
     """Every run once for each set of rows: held out, of its record, both."""
     held_out: Any = pd.read_csv(folder / HELD_OUT)
+    if missing := [name for name in held_out if held_out[name].isna().any()]:
+        raise ValueError(f"{HELD_OUT} lacks answers in {', '.join(missing)}; valid are 0 and 1")
     sets: dict[str, list[Run]] = {"held out": [], "validation": [], "both": []}
-    runs, warnings = read_runs(folder)
-    for warning in warnings:
+    report = load_report(folder)
+    runs, unread = read_runs(folder, marks(report.runs))  # those that the tables show
+    for warning in [*report.warnings, *unread]:
         print(f"warning: {warning}", file=sys.stderr)
     for run in runs:
         known: Any = run.answers

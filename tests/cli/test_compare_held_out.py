@@ -8,7 +8,7 @@ import shutil
 import pandas as pd
 import pytest
 
-from tsdtp.results import PREDICTIONS, RunRecord, write_record
+from tsdtp.results import PREDICTIONS, RunRecord, read_record, write_record
 
 # Which of the rows each run answers rightly: those of its record, and held-out ones.
 RIGHT = {
@@ -28,7 +28,7 @@ def folder(tmp_path):
             identity = {"task": "t", "model": "m", "pruning": method, "budget": budget}
             identity |= {"seed": seed, "variant": variant, "run_id": cell, "execution": "packed"}
             keys = ("command", "commit", "dirty", "versions", "hardware", "date", "config")
-            made = dict.fromkeys((*keys, "config_hash"))
+            made = dict.fromkeys((*keys, "config_hash")) | {"date": "2026-01-01T00:00:00"}
             run = tmp_path / cell / f"seed{seed}"
             write_record(run, RunRecord(identity, made, {}, {}))
             answers = pd.DataFrame({"index": range(4), "label": 0, "prediction": known})
@@ -69,6 +69,28 @@ def test_rows_that_only_one_method_has_are_left_out(script, folder, capsys):
         shutil.rmtree(folder / cell)
     with pytest.raises(SystemExit, match="no two methods answered the same rows"):
         main([str(folder)])
+
+
+def test_a_record_that_was_replaced_does_not_count(script, folder, capsys):
+    record = read_record(folder / "topk-0.4/seed1")
+    record.provenance["date"] = "2020-01-01T00:00:00"
+    write_record(folder / "z", record)
+    wrong = pd.DataFrame({"index": range(4), "label": 1, "prediction": 0})
+    wrong.to_csv(folder / "z" / PREDICTIONS, index=False)
+    script("compare_held_out").main([str(folder)])
+    printed = capsys.readouterr()
+    table = pd.read_csv(io.StringIO(printed.out)).set_index(["first", "second", "rows"])
+    assert table.loc["topk 0.4", "none", "validation"]["difference"] == 0.25
+    assert "left out: another topk run" in printed.err
+
+
+def test_an_answer_that_is_missing_is_not_a_wrong_one(script, folder):
+    path = folder / "held_out_correct.csv.gz"
+    frame = pd.read_csv(path).astype(object)
+    frame.loc[1, "topk-0.3_seed1"] = None
+    frame.to_csv(path, index=False)
+    with pytest.raises(SystemExit, match="lacks answers in topk-0.3_seed1"):
+        script("compare_held_out").main([str(folder)])
 
 
 def test_what_is_missing_is_named(script, folder):

@@ -15,7 +15,8 @@ LEGEND = (
     "against unpruned packed execution (packed) or the plain padded Hugging Face forward (HF). "
     "Ex/s is examples per second, Kept the fraction of tokens that reach the end of the last "
     "layer. A number in brackets says of how many of the seeds a mean is. – is missing or not "
-    "measured, or was measured on several machines or in several ways: such speeds have no mean."
+    "measured, or was measured on several machines or in several ways (memory: with several kinds "
+    "of batches or device): such speeds have no mean."
 )
 
 TRANSLATION = (

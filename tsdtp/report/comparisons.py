@@ -15,6 +15,7 @@ from tsdtp.report.answers import Run
 from tsdtp.results import write_atomic
 
 REFERENCE = "ts_dtp"
+_ROUNDING = 1e-9  # of means of -1, 0 and 1, which differ by more where they differ
 _COLUMNS = [
     *("task", "model", "first", "second", "seeds", "n", "difference", "low", "high", "p"),
     *("seed_sd", "seed_p"),
@@ -59,7 +60,8 @@ def compare(
         seed_sd (sample deviation of the seeds' differences), seed_p (of a t-test over them) and
         holm (p, corrected for all tests of its task and model). The interval and p say how these
         trained models differ on further examples; whether others, trained anew, would, is what
-        seed_sd and seed_p tell as well as so few seeds can. NaN for one seed.
+        seed_sd and seed_p tell as well as so few seeds can. NaN for one seed, and seed_p where all
+        seeds differ alike.
     """
     cells: dict[tuple, dict[int, Run]] = {}
     for run in runs:
@@ -126,9 +128,10 @@ def _over_seeds(differences: np.ndarray) -> dict[str, float]:
     """How the differences [seeds] vary, and whether they might be 0; NaN for one seed."""
     if len(differences) == 1:
         return {"seed_sd": np.nan, "seed_p": np.nan}
-    deviation = float(differences.std(ddof=1))
-    _, p = stats.ttest_1samp(differences, 0) if deviation else (np.nan, np.nan)
-    return {"seed_sd": deviation, "seed_p": float(np.asarray(p))}
+    if np.ptp(differences) < _ROUNDING:
+        return {"seed_sd": 0.0, "seed_p": np.nan}
+    _, p = stats.ttest_1samp(differences, 0)
+    return {"seed_sd": float(differences.std(ddof=1)), "seed_p": float(np.asarray(p))}
 
 
 def _p_value(differences: np.ndarray, seeds: int) -> float:

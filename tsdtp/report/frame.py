@@ -49,6 +49,8 @@ _SETTINGS = ["n", "batch_size", "threads", "hf_flops_per_example", "hf_peak_mib"
 # What depends on the machine and on how it was timed: no mean is of several.
 TIMED = ["examples_per_second", "latency_ms", "tokens_per_second", "speed_vs_packed", "speed_vs_hf"]
 TIMED += ["writing_vs_packed", "writing_vs_hf", "spread_vs_packed", "spread_vs_hf"]
+# What depends on the batches and on the kind of device alone.
+WEIGHED = ["peak_mib", "memory_vs_packed"]
 METRICS = [name for name in _NUMBERS if name not in _SETTINGS] + ["tokens_kept_last"]
 
 
@@ -58,7 +60,7 @@ def to_frame(records: Iterable[RunRecord]) -> pd.DataFrame:
     Raises:
         ValueError: A value that should be a number is none; the run and the key are named.
     """
-    columns = [*KEYS, "seed", *_TEXT, *_MADE, "machine", "timing", *_NUMBERS]
+    columns = [*KEYS, "seed", *_TEXT, *_MADE, "machine", "timing", "weighing", *_NUMBERS]
     columns += ["tokens_kept_last", "tokens_kept"]
     frame = pd.DataFrame([_row(record) for record in records], columns=columns)
     numbers = dict.fromkeys(["budget", *_NUMBERS, "tokens_kept_last"], float)
@@ -82,6 +84,7 @@ def _row(record: RunRecord) -> dict[str, Any]:
         **_made(record.provenance),
         "machine": timed_on(record),
         "timing": _timing(record.speed) if record.speed else None,
+        "weighing": _weighing(record.speed) if record.speed else None,
         "tokens_kept_last": _kept_last(record),
         "tokens_kept": record.cost.get("tokens_kept"),
     }
@@ -102,8 +105,20 @@ def _made(provenance: dict[str, Any]) -> dict[str, Any]:
 
 def _timing(speed: dict[str, Any]) -> str:
     """How a speed was measured, beside the machine."""
+    how = f"{_batches(speed)}, threads={speed.get('threads')}"
+    if writing := speed.get("generation"):
+        how += f", writing {writing.get('new_tokens')} tokens, beams={writing.get('num_beams')}"
+    return how
+
+
+def _weighing(speed: dict[str, Any]) -> str:
+    """How memory was measured; it is the same on all machines of a kind."""
+    return f"{speed.get('device')}, {_batches(speed)}"
+
+
+def _batches(speed: Mapping[str, Any]) -> str:
     batches = f"batches of {speed.get('batch_size')} {speed.get('order') or 'plain'}"
-    return f"{speed.get('dtype')}, {batches}, threads={speed.get('threads')}"
+    return f"{speed.get('dtype')}, {batches}"
 
 
 def timed_on(record: RunRecord) -> str | None:
@@ -229,10 +244,12 @@ def aggregate(frame: pd.DataFrame) -> pd.DataFrame:
         ``<metric>_mean``, ``<metric>_std`` (NaN for one seed) and ``<metric>_count``, which is 0
         of what was timed on several machines, or in several ways.
     """
-    way = frame["machine"].astype(str) + frame["timing"].astype(str)
-    frame = frame.assign(way=way.where(frame["examples_per_second"].notna()))
-    ways = frame.groupby(KEYS, dropna=False)["way"].transform("nunique")
-    frame.loc[pd.Series(ways) > 1, TIMED] = float("nan")
+    timed = frame["machine"].astype(str) + frame["timing"].astype(str)
+    ways = [(timed, "examples_per_second", TIMED), (frame["weighing"], "peak_mib", WEIGHED)]
+    for way, measured, columns in ways:
+        frame = frame.assign(way=way.where(frame[measured].notna()))
+        several = frame.groupby(KEYS, dropna=False)["way"].transform("nunique")
+        frame.loc[pd.Series(several) > 1, columns] = float("nan")
     groups = frame.groupby(KEYS, dropna=False)
     numbers = groups[METRICS].agg(["mean", "std", "count"])
     numbers.columns = [f"{metric}_{statistic}" for metric, statistic in numbers.columns]

@@ -14,7 +14,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from tsdtp.report.caption import LEGEND
-from tsdtp.report.frame import mark, marks, to_frame, unique_runs
+from tsdtp.report.frame import to_frame, unique_runs
 from tsdtp.report.settings import differing_seeds
 from tsdtp.report.sweep import Sweep, finished, mark_missing, read_sweep, without_replaced
 from tsdtp.report.tables import Table, build_tables
@@ -61,8 +61,7 @@ def load_report(folder: str | Path) -> Report:
     records, replaced = without_replaced(records, sweep)
     frame, repeated = unique_runs(to_frame(records))
     tables = build_tables(frame, sweep and sweep.cells)
-    shown = marks(frame)
-    records = [record for record in records if mark(record) in shown]
+    records = [records[row] for row in frame.index]
     warnings += [*replaced, *repeated, *differing_seeds(records), *unlike_rows(frame)]
     return Report(tables, _heading(sweep, frame), warnings, frame, records)
 

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 import pandas as pd
 
-from tsdtp.report.frame import KEYS, comparable
+from tsdtp.report.frame import KEYS, cell_name, comparable
 from tsdtp.results import NOT_IDENTITY, RunRecord
 
 # What seeds may differ in beside that: where they ran, how they were measured, whom they come from.
 _FREE = (
     *NOT_IDENTITY,
-    *("seed", "pruning.seed", "method", "profiler", "validate_every", "hardware", "benchmark"),
+    *("seed", "pruning.seed", "method", "profiler", "validate_every", "benchmark"),
+    *(f"hardware.{key}" for key in ("accelerator", "devices", "num_nodes", "strategy", "threads")),
+    "hardware.num_workers",
     *("eval_batch_size", "model.init_from", "model.path", "model.local_dir", "teacher.others"),
     *("task.data.local_dir", "task.data.cache_dir"),
 )
 
 
 def differing_seeds(records: Iterable[RunRecord]) -> Iterator[str]:
-    """A warning for each cell whose runs have different values of a setting that all of them know.
+    """A warning where the runs of cells have different values of a setting that all of them know.
+
+    Cells of a task and model that differ alike have one together.
 
     Args:
         records: those that the tables show.
@@ -29,14 +34,17 @@ def differing_seeds(records: Iterable[RunRecord]) -> Iterator[str]:
         return
     keys = pd.DataFrame([{key: record.identity.get(key) for key in KEYS} for record in known])
     keys = comparable(keys.astype({"budget": float}))
+    cells: dict[tuple[str, str], list[str]] = defaultdict(list)
     for _, rows in keys.groupby(KEYS, dropna=False):
         runs = [_settings(known[i]) for i in rows.index]
         shared = sorted(set.intersection(*map(set, runs)))
         found = {key: dict.fromkeys(run[key] for run in runs) for key in shared}
         said = [f"{key} ({', '.join(values)})" for key, values in found.items() if len(values) > 1]
         if said:
-            name = " ".join(str(part) for part in rows.iloc[0].dropna() if part != "")
-            yield f"{name}: its seeds differ in {'; '.join(said)}, and their mean is of all"
+            place = " ".join(rows.iloc[0][["task", "model"]])
+            cells[place, "; ".join(said)].append(cell_name(rows.iloc[0].to_dict()))
+    for (place, said), names in cells.items():
+        yield f"{place} {', '.join(names)}: seeds differ in {said}, and the mean is of all"
 
 
 def _settings(record: RunRecord) -> dict[str, str]:

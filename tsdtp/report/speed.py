@@ -56,7 +56,8 @@ def _row(record: RunRecord) -> dict[str, Any]:
         "order": speed["order"],
         "threads": speed["threads"],
         "machine": timed_on(record),
-        **{key: record.identity.get(key) for key in ("variant", "run_id")},
+        **{key: record.identity.get(key) for key in ("variant", "run_id", "budget")},
+        "blocks": record.provenance["config"].get("model", {}).get("blocks"),
         "keep": _listed(record.provenance["config"].get("keep_schedule")),
         "layers": _listed(config.get("layers")),
         "features": config.get("task_feature_dim"),
@@ -110,6 +111,8 @@ def _shown(row: dict[str, Any]) -> dict[str, str]:
     peaks = (row["peak_mib"], row["hf_peak_mib"])
     return {
         "Method": row["method"],
+        "Budget": _known(row["budget"], "{:g}"),
+        "Blocks": _known(row["blocks"], "{:.0f}"),
         "Fused": _known(row["fuse"], "{}"),
         "Features": _known(row["features"], "{:.0f}"),
         "Machine": row["machine"],

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -15,6 +16,11 @@ _SERIES = {
     **{"method": "{}", "dtype": "{}", "batch": "batch {}", "order": "{} order"},
     **{"threads": "{} threads", "features": "{:.0f} features", "fuse": "fused ({})"},
     "machine": "{}",
+}
+# And what those of a line over length share beside that.
+_ALIKE = {
+    **{"budget": "budget {:g}", "blocks": "{:.0f} blocks"},
+    **{"keep": "keeping {}", "layers": "in layers {}"},
 }
 _ALWAYS = ("method", "dtype", "batch")
 
@@ -36,14 +42,14 @@ def draw_speedup(rows: pd.DataFrame) -> Figure:
 
 def of_several_lengths(rows: pd.DataFrame) -> pd.DataFrame:
     """Those cells that there are at several lengths, and that differ in nothing else."""
-    alike = rows.groupby([*_SERIES, "keep", "layers"], dropna=False)
+    alike = rows.groupby([*_SERIES, *_ALIKE], dropna=False)
     return alike.filter(lambda cells: cells["length"].nunique() > 1)
 
 
 def draw_over_length(rows: pd.DataFrame, key: str, label: str) -> Figure:
     """A figure of cells `of_several_lengths` against the tokens of a sequence, both logarithmic."""
     figure, axes = blank(("tokens a sequence", label))
-    for number, (name, line) in enumerate(_lines(rows.dropna(subset=["length"]))):
+    for number, (name, line) in enumerate(_lines(rows.dropna(subset=["length"]), _ALIKE)):
         line = line.sort_values("length")
         axes.plot(line["length"].tolist(), line[key].tolist(), label=name, **style(number))
     axes.set_xscale("log", base=2)
@@ -59,10 +65,13 @@ def _legend(figure: Figure, axes: Axes) -> None:
     figure.legend(lines, names, loc="outside lower left", fontsize="x-small")
 
 
-def _lines(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+def _lines(
+    rows: pd.DataFrame, more: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[tuple[str, pd.DataFrame]]:
     """Rows measured alike, with method, type and batch and whatever else is not everywhere so."""
-    differ = [key for key in _SERIES if len(set(rows[key].astype(str))) > 1]
-    for _, line in rows.groupby(list(_SERIES), dropna=False):
+    series = {**_SERIES, **more}
+    differ = [key for key in series if len(set(rows[key].astype(str))) > 1]
+    for _, line in rows.groupby(list(series), dropna=False):
         first = line.iloc[0].dropna().to_dict()
-        told = [k for k in _SERIES if k in first and (k in _ALWAYS or k in differ)]
-        yield ", ".join(_SERIES[key].format(first[key]) for key in told), line
+        told = [k for k in series if k in first and (k in _ALWAYS or k in differ)]
+        yield ", ".join(series[key].format(first[key]) for key in told), line

@@ -67,6 +67,15 @@ def test_how_seeds_differ_is_told_beside_the_examples():
     assert same["seed_sd"] == 0 and math.isnan(same["seed_p"]), "no deviation to go by"
 
 
+@pytest.mark.parametrize("lost", [3, 10, 17])
+def test_seeds_that_differ_alike_have_no_p(lost):
+    seeds = (1, 2, 3)
+    unpruned = [run("none", [1] * 100, seed, None) for seed in seeds]
+    pruned = [run("ts_dtp", [0] * lost + [1] * (100 - lost), seed) for seed in seeds]
+    [row] = compare([*unpruned, *pruned]).to_dict("records")
+    assert row["seed_sd"] == 0 and math.isnan(row["seed_p"])
+
+
 def test_budgets_that_are_equal_but_for_rounding_are_compared():
     (row,) = compare([run("ts_dtp", [1], budget=0.1 + 0.2), run("dtp", [0], budget=0.3)]).to_dict(
         "records"

@@ -134,3 +134,28 @@ def test_fine_tuned_speed_is_a_gap_without_a_ratio(make_record, speed):
     assert math.isnan(row["speed_vs_hf"])
     assert math.isnan(row["speed_vs_packed"])
     assert math.isnan(row["examples_per_second"])
+
+
+def test_memory_of_other_batches_or_devices_has_no_mean_and_of_other_machines_has(make_record):
+    def mean(**speed) -> dict:
+        other = make_record(seed=2, speed=speed, memory={"peak_mib": 100.0})
+        other.provenance["hardware"] = {"cpu": "Another CPU", "gpu": "A GPU"}
+        [row] = aggregate(to_frame([make_record(seed=1), other])).to_dict("records")
+        assert math.isnan(row["examples_per_second_mean"]), "another machine"
+        return row
+
+    assert mean()["peak_mib_mean"] == 200 and mean()["memory_vs_packed_count"] == 2
+    for other in ({"batch_size": 8}, {"device": "cuda"}, {"dtype": "bfloat16"}):
+        row = mean(**other)
+        assert math.isnan(row["peak_mib_mean"]) and row["memory_vs_packed_count"] == 0
+
+
+def test_writing_of_other_lengths_has_no_mean(make_record):
+    def mean(*lengths: int) -> float:
+        records = [
+            make_record(seed=seed, speed={"generation": {"new_tokens": length, "vs_hf": 1.5}})
+            for seed, length in enumerate(lengths, 1)
+        ]
+        return aggregate(to_frame(records))["writing_vs_hf_mean"].item()
+
+    assert mean(24, 24) == 1.5 and math.isnan(mean(24, 128))

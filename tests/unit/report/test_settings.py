@@ -18,7 +18,7 @@ def test_seeds_of_other_settings_are_named(make_record):
         make_record(seed=3, provenance=config(1.0)),
     ]
     (warning,) = differing_seeds(records)
-    assert warning.startswith("sst2 tiny ts_dtp 0.5 mine: its seeds differ in epochs (3, 30); ")
+    assert warning.startswith("sst2 tiny ts_dtp 0.5 mine: seeds differ in epochs (3, 30); ")
     assert "optim.lr (0.001, 5e-05)" in warning
 
 
@@ -31,10 +31,35 @@ def test_what_seeds_may_differ_in_is_no_difference(make_record):
     two = make_record("none", seed=2, provenance=config(**other, **teaching[1], newer={"key": 1}))
     assert not [*differing_seeds([one, two])]
     unpruned = [make_record("none", budget=None, provenance=config(lr)) for lr in (0.1, 0.2)]
-    assert next(differing_seeds(unpruned)).startswith("sst2 tiny none: its seeds differ")
+    assert next(differing_seeds(unpruned)).startswith("sst2 tiny none: seeds differ")
     taught = [make_record(seed=s, provenance=config(**teaching[s])) for s in (0, 1)]
     assert "teaching.examples (0, 8)" in next(differing_seeds(taught))
     assert not [*differing_seeds([make_record(provenance={"config": None})])]
+
+
+def test_cells_that_differ_alike_are_named_together(make_record):
+    records = [
+        make_record(method, seed=seed, provenance=config(lr))
+        for method in ("dtp", "topk")
+        for seed, lr in ((1, 1e-3), (2, 5e-5))
+    ]
+    (warning,) = differing_seeds(records)
+    assert warning.startswith("sst2 tiny dtp 0.5, topk 0.5: seeds differ in optim.lr (")
+
+
+def test_a_precision_is_no_place(make_record):
+    places = [{"accelerator": "cpu", "threads": 1}, {"accelerator": "gpu", "threads": 8}]
+    for key, values in (
+        ("precision", ("32-true", "bf16-mixed")),
+        ("dtype", ("float32", "float16")),
+    ):
+        hardware = [{**place, key: value} for place, value in zip(places, values, strict=True)]
+        one, two = (
+            make_record(seed=seed, provenance=config(hardware=each))
+            for seed, each in enumerate(hardware, 1)
+        )
+        (warning,) = differing_seeds([one, two])
+        assert f"differ in hardware.{key} ({', '.join(values)})" in warning
 
 
 def test_the_report_says_so_of_what_it_shows(tmp_path, make_record):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from tsdtp.report.render import load_report
 from tsdtp.report.speed import save_speed, speed_frame, to_markdown
 from tsdtp.report.speed_figures import draw_over_length, draw_speedup, of_several_lengths
+from tsdtp.results import write_record
 
 
 @pytest.fixture
@@ -134,3 +136,24 @@ def test_figures_over_length_are_there_where_lengths_are(benchmark, tmp_path):
     found = of_several_lengths(speed_frame(cells))
     assert set(found["length"]) == {32, 64}, "what keeps another share is on no line with them"
     assert not list((tmp_path / "one").glob("latency*"))
+
+
+def test_budgets_are_lines_of_their_own_over_length_and_told_in_the_table(benchmark):
+    records = [benchmark(tokens=tokens, latency_ms=tokens / 8) for tokens in (16, 32) * 2]
+    for record, budget in zip(records, (0.4, 0.4, 0.8, 0.8), strict=True):
+        record.identity["budget"] = budget
+    rows = of_several_lengths(speed_frame(records))
+    axes = draw_over_length(rows, "latency_ms", "ms").axes[0]
+    assert [line.get_label() for line in axes.lines] == [
+        "TS-DTP, float32, batch 8, budget 0.4",
+        "TS-DTP, float32, batch 8, budget 0.8",
+    ]
+    assert [list(line.get_xdata()) for line in axes.lines] == [[16, 32], [16, 32]]
+    assert "| 0.4" in to_markdown(records) and "| 0.8" in to_markdown(records)
+
+
+def test_a_copied_record_is_one_line(benchmark, tmp_path):
+    for folder in ("a", "a/copy"):
+        write_record(tmp_path / folder, benchmark())
+    report = load_report(tmp_path)
+    assert "left out" in report.warnings[0] and len(speed_frame(report.records)) == 1

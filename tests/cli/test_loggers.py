@@ -120,6 +120,17 @@ def test_resuming_goes_on_in_the_same_run(tsdtp, wandb):
     assert offline_runs(RUN)[-1].run.run_id != first.run.run_id, "a fresh start is a new run"
 
 
+@pytest.mark.slow
+def test_a_run_made_again_has_curves_of_its_own(tsdtp):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    again = ("logger=tensorboard", "callbacks=none", "overwrite=true", "max_steps=-1", "epochs=1")
+    for _ in range(2):
+        assert tsdtp("train", *SETTINGS, *again).code == 0
+    events = EventAccumulator(str(RUN / "tensorboard")).Reload()
+    assert len(events.Scalars("val/accuracy")) == 1
+
+
 def test_other_processes_of_a_training_log_nothing(tmp_path, monkeypatch, wandb):
     monkeypatch.setattr(rank_zero_only, "rank", 1)
     nodes = {}

@@ -16,6 +16,7 @@ import psutil
 import pytest
 from tiny import FAST, REPOSITORY
 
+from tsdtp.cli.launch import terminate_as_interrupt
 from tsdtp.jobs.job import LOG_NAME
 from tsdtp.results import read_record
 
@@ -120,6 +121,14 @@ def test_a_sweep_of_failures_uploads_nothing(tsdtp, monkeypatch, wandb):
     assert outcome.code == 1 and "no record" in outcome.err
 
 
+def test_tables_that_cannot_be_written_are_no_success(tsdtp, trained, monkeypatch):
+    trained()
+    monkeypatch.setattr("tsdtp.cli.sweep._run", lambda *_: 0)
+    Path("outputs/runs/tables.md").mkdir()
+    outcome = tsdtp("sweep", "sweep=smoke", "dir=outputs/runs")
+    assert outcome.code == 2 and "cannot write outputs/runs/tables.md" in outcome.err
+
+
 @pytest.mark.slow
 def test_the_cells_of_a_folder_of_any_name(tsdtp, tmp_path):
     (tmp_path / "mine.yaml").write_text("common: model=tiny_bert\ngrids: {seed: 0}\n")
@@ -168,6 +177,19 @@ def cell_processes(parent: int) -> dict:
             logs = [Path(file.path) for file in process.open_files()]
             found |= {log.parent.name: process for log in logs if log.name == LOG_NAME}
     return found
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+def test_the_end_of_a_terminal_is_an_interrupt_but_under_nohup(ignored):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
+    try:
+        ended = contextlib.nullcontext() if ignored else pytest.raises(KeyboardInterrupt)
+        with ended, terminate_as_interrupt():
+            os.kill(os.getpid(), signal.SIGHUP)
+            time.sleep(0.1)
+        assert signal.getsignal(signal.SIGHUP) is (signal.SIG_IGN if ignored else signal.SIG_DFL)
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.slow

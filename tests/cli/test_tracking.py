@@ -7,6 +7,7 @@ import json
 import pytest
 from offline_wandb import offline_runs
 
+from tsdtp.cli.config import ConfigError
 from tsdtp.cli.tracking import log_sweep
 from tsdtp.report.sweep import SWEEP_NAME
 from tsdtp.results import RunRecord, write_record
@@ -63,6 +64,18 @@ def test_tables_and_plots_of_a_sweep(tmp_path, wandb, monkeypatch):
 def table(run, reference: dict) -> dict[str, list]:
     data = json.loads((run.folder / "files" / reference["path"]).read_text())
     return dict(zip(data["columns"], zip(*data["data"], strict=True), strict=True))
+
+
+def test_an_upload_that_fails_is_said_in_a_line(tmp_path, monkeypatch):
+    import wandb
+
+    def fail(**_):
+        raise wandb.errors.CommError("timed out\nwhile retrying")
+
+    monkeypatch.setattr(wandb, "init", fail)
+    write_record(tmp_path, record("none", 0, 0.9))
+    with pytest.raises(ConfigError, match="tables are written and not at .*timed out while.*sync"):
+        log_sweep(tmp_path, "mine")
 
 
 def test_without_a_record_there_is_no_run(tmp_path):

@@ -119,10 +119,12 @@ def _overhead(jobs: Sequence[Job]) -> str:
 def terminate_as_interrupt() -> Iterator[None]:
     """Takes SIGTERM, which batch systems send, like Ctrl-C, so that no process is left behind.
 
-    Ctrl-C itself is heard, too: a shell has what it starts in the background ignore it, and
-    processes that we start would inherit that.
+    So it does the end of a terminal, but under `nohup`. Ctrl-C itself is heard, too: a shell has
+    what it starts in the background ignore it, and processes that we start would inherit that.
     """
-    numbers = (signal.SIGTERM, signal.SIGINT)
+    numbers = [signal.SIGTERM, signal.SIGINT]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
     before = [signal.signal(number, signal.default_int_handler) for number in numbers]
     try:
         yield

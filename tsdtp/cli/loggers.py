@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
-from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
+from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 from pytorch_lightning.utilities import rank_zero_only
 
@@ -37,6 +37,8 @@ def open_loggers(config: DictConfig, settings: dict[str, Any]) -> Iterator[list[
         for logger in loggers:
             if config.ckpt_path and isinstance(logger, CSVLogger):
                 _go_on(logger, Path(config.ckpt_path), folder)
+            if not config.ckpt_path and isinstance(logger, TensorBoardLogger):
+                _begin_anew(logger)
             _start(logger, settings, folder)
         yield loggers
         status = "success"
@@ -65,6 +67,13 @@ def _go_on(logger: CSVLogger, checkpoint: Path, folder: Path) -> None:
     kept = rows[rows["step"].astype(int) < done].dropna(subset=["epoch"])  # not the old record's
     logger.experiment.metrics_keys = list(kept)
     write_atomic(path, kept.to_csv(index=False))
+
+
+@rank_zero_only
+def _begin_anew(logger: TensorBoardLogger) -> None:
+    """Deletes the curves of an earlier run, which would be drawn as a part of this one's."""
+    for path in Path(logger.log_dir).glob("events.out.tfevents.*"):
+        path.unlink()
 
 
 @rank_zero_only

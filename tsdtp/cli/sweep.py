@@ -81,7 +81,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """`tsdtp sweep sweep=NAME|FILE.yaml [dir=FOLDER] [dry_run=true] [OVERRIDE ...]`.
 
     Returns:
-        0, or 1 if a cell failed (the tables then show its gap), or 2 for a wrong command line.
+        0, or 1 if a cell failed (the tables then show its gap), or 2 for a wrong command line, or
+        where the tables cannot be written.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if wants_help(arguments):
@@ -103,8 +104,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 # Here, for Hydra loads this file in every process, and the figures take seconds.
                 from tsdtp.cli import report
 
-                if report.main([str(folder)]) == 0:
-                    _to_wandb(name, folder, overrides)
+                if told := report.main([str(folder)]):
+                    return code or told
+                _to_wandb(name, folder, overrides)
     except ConfigError as error:
         exit_with(error, "tsdtp sweep")
     return code

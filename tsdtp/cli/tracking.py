@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from tsdtp.cli.config import ConfigError
 from tsdtp.report.render import load_report
 
 
@@ -23,6 +24,7 @@ def log_sweep(folder: str | Path, name: str, project: str = "tsdtp", offline: bo
 
     Raises:
         FileNotFoundError, ValueError: as `load_report`; then there is no W&B run.
+        ConfigError: W&B cannot be reached.
     """
     import wandb
 
@@ -31,16 +33,22 @@ def log_sweep(folder: str | Path, name: str, project: str = "tsdtp", offline: bo
     content = {"results": _table(results)}
     content |= {f"tables/{t.task}/{t.model}": _table(t.cells) for t in report.tables}
     content |= {f"plots/{path.stem}": wandb.Image(str(path)) for path in plots(Path(folder))}
-    with wandb.init(
-        project=project,
-        name=name,
-        group=name,
-        job_type="sweep",
-        notes=report.heading or None,
-        dir=str(folder),
-        mode="offline" if offline else None,
-    ) as run:
-        run.log(content)
+    try:
+        with wandb.init(
+            project=project,
+            name=name,
+            group=name,
+            job_type="sweep",
+            notes=report.heading or None,
+            dir=str(folder),
+            mode="offline" if offline else None,
+        ) as run:
+            run.log(content)
+    except wandb.Error as error:
+        raise ConfigError(
+            f"the tables are written and not at Weights & Biases: {' '.join(str(error).split())}; "
+            "the same command logs them, with logger.wandb.offline=true for a later `wandb sync`"
+        ) from error
 
 
 def _table(frame: pd.DataFrame):

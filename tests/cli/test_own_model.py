@@ -55,6 +55,8 @@ def test_other_rows_in_the_same_files_are_not_taken_for_those_learnt(tsdtp, own)
     Path("my_data", name).write_text("\n".join(text.splitlines()[:-1]) + "\n")
     outcome = tsdtp("train", *words)
     assert outcome.code == 2 and f"({name}: other rows)" in outcome.err
+    run = ("run=outputs/runs/text_classification/own/none/seed0", "benchmark.enabled=false")
+    assert f"{name}: other rows than the run was made with" in tsdtp("eval", *run).out
     assert tsdtp("train", *words, "changed_settings=rerun").code == 0
 
 

@@ -35,6 +35,7 @@ from tsdtp.cli.tuning.trials import (
     is_hopeless,
     judge,
     suggest,
+    try_again,
     wanted,
 )
 from tsdtp.jobs.board import describe
@@ -125,7 +126,9 @@ class Search:
                     raise ConfigError(_EDITED)
                 for job in [*pool.poll(), *self._stop_hopeless(study, pool, running)]:
                     trial, _ = running.pop(job.name)
-                    if job.state is not State.FAILED or _unchanged(pool):
+                    if job.state is State.FAILED and not _unchanged(pool):
+                        try_again(study, trial)
+                    else:
                         self._tell(study, trial, job)
                 time.sleep(0.2)
         finally:

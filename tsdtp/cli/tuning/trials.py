@@ -155,6 +155,13 @@ def forget_interrupted(study: Study) -> None:
     from optuna.trial import TrialState
 
     for trial in study.get_trials(states=(TrialState.RUNNING,)):
-        study.tell(trial.number, state=TrialState.FAIL)
-        if trial.params:
-            study.enqueue_trial(trial.params)
+        try_again(study, trial)
+
+
+def try_again(study: Study, trial: Trial | FrozenTrial) -> None:
+    """Ends a trial that does not count, and puts its settings first in the queue."""
+    from optuna.trial import TrialState
+
+    study.tell(trial.number, state=TrialState.FAIL)
+    if trial.params:
+        study.enqueue_trial(trial.params)

@@ -155,19 +155,22 @@ def main(arguments: list[str] | None = None) -> None:
     test = [*cell.data.loader(cell.data.reported, 64, limit=args.examples, order="sorted")]
     train = training_batches(cell, 256)
     oracle = oracle_of(model)
+    names = [*ATTRIBUTIONS] if model.read == "first" else ["oracle"]
+    known_train = {by: attributed(model, cell, train, by) for by in names}
     try:
         check_reachable(model, train, args.budgets)
-        check_reachable(oracle, attributed(model, cell, train, "oracle"), args.budgets)
+        for known in known_train.values():
+            check_reachable(oracle, known, args.budgets)
     except ValueError as error:
         parser.error(str(error))
     found = measured_by(" ".join(["python", *sys.argv]), code)
     found["unpruned"] = measured(model.unpruned(), test, 0)
     for budget in args.budgets:
         found[str(budget)] = {"taught": at_budget(model, train, test, budget)}
-    for by in ATTRIBUTIONS if model.read == "first" else ("oracle",):
-        known_train, known = (attributed(model, cell, each, by) for each in (train, test))
+    for by in names:
+        known = attributed(model, cell, test, by)
         for budget in args.budgets:
-            found[str(budget)][by] = at_budget(oracle, known_train, known, budget)
+            found[str(budget)][by] = at_budget(oracle, known_train[by], known, budget)
             write_atomic(args.out, json.dumps(found, indent=2) + "\n")
     print(json.dumps(found, indent=2))
 

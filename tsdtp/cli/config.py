@@ -31,9 +31,8 @@ LATER = {
     "validate_every": 1,
     "warm_start": True,
 }
-BEGUN_WITH = (
-    "TSDTP_CODE"  # in a cell's environment: the digest of the source that its sweep began with
-)
+# In a cell's environment: the digest of the source that its sweep began with.
+BEGUN_WITH = "TSDTP_CODE"
 WANDB_HOSTS = ("api.wandb.ai", "api.forge.coreweave.com")  # the old name and the new one
 
 

@@ -56,16 +56,25 @@ def rows_of(data: Settings) -> dict[str, Any]:
 def changed_from(record: RunRecord | None, settings: Settings) -> str:
     """Which settings are not those of a record, and which of its data files hold other rows now.
 
-    As `changed` says it. A file that is not there any more has not changed.
+    As `changed` says it.
     """
-    made = record.provenance if record else {}
+    if record is None:
+        return changed({}, settings)
+    rows = [f"{name}: other rows" for name in other_rows(record, settings)]
+    return changed(record.provenance["config"] or {}, settings, rows)
+
+
+def other_rows(record: RunRecord, settings: Settings) -> list[str]:
+    """The data files that hold other rows than when the run was made; those that are gone do not.
+
+    Args:
+        record: of the run; one of an older version does not say what its files held.
+        settings: that say where they lie.
+    """
     folder = Path(settings["task"]["data"].get("local_dir") or "")
-    rows = [
-        f"{name}: other rows"
-        for name, digest in made.get("data", {}).items()
-        if (folder / name).is_file() and file_digest(folder / name) != digest
-    ]
-    return changed(made.get("config") or {}, settings, rows)
+    held = record.provenance.get("data", {})
+    here = {name: folder / name for name in held if (folder / name).is_file()}
+    return [name for name, file in here.items() if file_digest(file) != held[name]]
 
 
 def changed(recorded: Settings, settings: Settings, more: Sequence[str] = (), most: int = 4) -> str:

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from tsdtp.cli import measure
 from tsdtp.cli.build import Cell
 from tsdtp.cli.cells import load_run
+from tsdtp.cli.identity import other_rows
 from tsdtp.cli.run import measured_by, use_threads
 from tsdtp.models import PrunedModel
 from tsdtp.provenance import code_state
@@ -37,7 +38,8 @@ def remeasure(
     code = code_state()
     kept = {key: config[key] for key in ("hardware", "benchmark", "eval_batch_size")}
     cell, model = load_run(config.run, {**kept, "model.execution": config.execution, **changes})
-    _tell_of_other_rows(record, cell.data.digests)
+    if other := other_rows(record, cell.config):
+        print(f"{', '.join(other)}: other rows than the run was made with", flush=True)
     model = measure.as_measured(model, cell.config, cell.device)
     old = record if identity == record.identity else None
     # The answers last: if anything fails before, those of the old record are still there.
@@ -52,15 +54,6 @@ def remeasure(
         **judged,
         **timed,
     )
-
-
-def _tell_of_other_rows(record: RunRecord, digests: dict[str, str]) -> None:
-    """Says so where files hold other rows than when the run was made."""
-    made = record.provenance.get("data") or {}
-    if other := sorted(
-        name for name, digest in digests.items() if made.get(name, digest) != digest
-    ):
-        print(f"{', '.join(other)}: other rows than the run was made with", flush=True)
 
 
 def _timed(model: PrunedModel, cell: Cell, old: RunRecord | None) -> tuple[dict, list[str]]:

@@ -44,8 +44,9 @@ def teach_pruner(cell: Cell, model: PrunedModel, teacher: PrunedModel | None) ->
     settings = cell.config.teaching
     enter_stage(cell.config.output_dir, "teaching")
     half = cell.config.hardware.precision.startswith("bf16")
-    drawn = (settings.examples, cell.device, settings.batch_size)
-    batches = measure.training_batches(cell, *drawn)
+    batches = measure.training_batches(
+        cell, settings.examples, cell.device, batch_size=settings.batch_size
+    )
     model, teacher = model.to(cell.device), teacher.to(cell.device)
     with torch.autocast(cell.device.type, torch.bfloat16, enabled=half):
         losses = teach(

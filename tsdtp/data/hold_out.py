@@ -104,9 +104,8 @@ def groups_of(frame: pd.DataFrame, columns: Sequence[str]) -> pd.Series:
     Rows that share a value of a column are of one group, and so are those that share one with
     these: by question and sentence, pairs of about one paragraph.
     """
-    rows = np.arange(len(frame))
-    same = [frame.groupby(column).ngroup().to_numpy() for column in columns]
-    first = [np.unique(each, return_index=True)[1][each] for each in same]
+    rows = pd.Series(range(len(frame)), frame.index)
+    first = [rows.groupby(frame[column], dropna=False).transform("min") for column in columns]
     pairs = (np.tile(rows, len(columns)), np.concatenate(first))
     links = coo_array((np.ones(len(pairs[0])), pairs), shape=(len(rows), len(rows)))
     _, found = connected_components(links, directed=False)

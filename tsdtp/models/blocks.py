@@ -154,8 +154,7 @@ _NOT_FOLLOWED = {
     "scale_attn_weights": False,
     "use_sliding_window": True,
 }
-
-
+# Ways to stretch rotary positions that go by the longest text of a batch.
 _OF_THE_BATCH = {"dynamic", "longrope"}
 
 
@@ -176,8 +175,8 @@ def find_family(config: PreTrainedConfig, families: Mapping[str, AnyFamily]) -> 
             )
     if kinds := _rope_types(config) & _OF_THE_BATCH:
         raise ValueError(
-            f"{config.model_type} with rope_type={', '.join(kinds)} cannot be pruned yet: it turns "
-            "tokens by the longest text of a batch; valid: default, linear, llama3, yarn"
+            f"{config.model_type} with rope_type={', '.join(sorted(kinds))} cannot be pruned yet: "
+            "it turns tokens by the longest text of a batch; valid: default, linear, llama3, yarn"
         )
     return families[config.model_type]
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from types import MappingProxyType
+from collections.abc import Iterator
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -17,8 +16,9 @@ _SERIES = {
     **{"threads": "{} threads", "features": "{:.0f} features", "fuse": "fused ({})"},
     "machine": "{}",
 }
-# And what those of a line over length share beside that.
-_ALIKE = {
+# Those of a line over length share what decides how many tokens go, too.
+_OVER_LENGTH = {
+    **_SERIES,
     **{"budget": "budget {:g}", "blocks": "{:.0f} blocks"},
     **{"keep": "keeping {}", "layers": "in layers {}"},
 }
@@ -31,7 +31,7 @@ def draw_speedup(rows: pd.DataFrame) -> Figure:
     figure, axes = blank(("FLOPs saved (×)", label))
     end = 1.05 * float(rows[["flops", "vs_packed"]].to_numpy().max())
     axes.plot((1.0, end), (1.0, end), color="0.6", linestyle="--", label="all FLOPs saved are time")
-    for number, (name, line) in enumerate(_lines(rows)):
+    for number, (name, line) in enumerate(_lines(rows, _SERIES)):
         x, y, spread = (line[key].tolist() for key in ("flops", "vs_packed", "spread_vs_packed"))
         looks = {**style(number), "linestyle": ""}
         axes.errorbar(x, y, yerr=[s / 2 for s in spread], label=name, **looks)
@@ -42,14 +42,14 @@ def draw_speedup(rows: pd.DataFrame) -> Figure:
 
 def of_several_lengths(rows: pd.DataFrame) -> pd.DataFrame:
     """Those cells that there are at several lengths, and that differ in nothing else."""
-    alike = rows.groupby([*_SERIES, *_ALIKE], dropna=False)
+    alike = rows.groupby([*_OVER_LENGTH], dropna=False)
     return alike.filter(lambda cells: cells["length"].nunique() > 1)
 
 
 def draw_over_length(rows: pd.DataFrame, key: str, label: str) -> Figure:
     """A figure of cells `of_several_lengths` against the tokens of a sequence, both logarithmic."""
     figure, axes = blank(("tokens a sequence", label))
-    for number, (name, line) in enumerate(_lines(rows.dropna(subset=["length"]), _ALIKE)):
+    for number, (name, line) in enumerate(_lines(rows.dropna(subset=["length"]), _OVER_LENGTH)):
         line = line.sort_values("length")
         axes.plot(line["length"].tolist(), line[key].tolist(), label=name, **style(number))
     axes.set_xscale("log", base=2)
@@ -65,11 +65,13 @@ def _legend(figure: Figure, axes: Axes) -> None:
     figure.legend(lines, names, loc="outside lower left", fontsize="x-small")
 
 
-def _lines(
-    rows: pd.DataFrame, more: Mapping[str, str] = MappingProxyType({})
-) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Rows measured alike, with method, type and batch and whatever else is not everywhere so."""
-    series = {**_SERIES, **more}
+def _lines(rows: pd.DataFrame, series: dict[str, str]) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Rows alike in a series, with method, type and batch and whatever else is not everywhere so.
+
+    Args:
+        rows: of `speed_frame`.
+        series: what the rows of a line share, each with the words for it.
+    """
     differ = [key for key in series if len(set(rows[key].astype(str))) > 1]
     for _, line in rows.groupby(list(series), dropna=False):
         first = line.iloc[0].dropna().to_dict()

@@ -35,6 +35,19 @@ _REQUIRED = {
     "cost": (),
 }
 _OPTIONAL = ("speed", "memory")
+# What a report reads from them: where it is there, of this kind.
+_KINDS: dict[type, tuple[str, ...]] = {
+    dict: (
+        *("provenance.config", "provenance.versions", "provenance.measured"),
+        *("speed.generation", "speed.spread", "memory.generation"),
+    ),
+    str: (
+        *("identity.run_id", "identity.execution", "quality.split", "quality.signature"),
+        *("provenance.command", "provenance.commit", "provenance.date", "provenance.config_hash"),
+        *("speed.device", "speed.dtype", "speed.order"),
+    ),
+}
+_CALLED = {dict: "an object", str: "a string"}
 
 
 @dataclass(frozen=True)
@@ -110,6 +123,17 @@ def _problems(data: dict[str, Any]) -> Iterator[str]:
             yield f"section '{name}' is neither an object nor null"
     if isinstance(data.get("identity"), dict):
         yield from _identity_problems(data["identity"])
+    for kind, places in _KINDS.items():
+        yield from (problem for place in places if (problem := _kind_problem(data, place, kind)))
+
+
+def _kind_problem(data: dict[str, Any], place: str, kind: type) -> str | None:
+    name, key = place.split(".")
+    section = data.get(name)
+    value = section.get(key) if isinstance(section, dict) else None
+    if value is None or isinstance(value, kind):
+        return None
+    return f"{place} is {value!r}, expected {_CALLED[kind]} or null"
 
 
 def _identity_problems(identity: dict[str, Any]) -> Iterator[str]:

@@ -96,7 +96,7 @@ def test_a_killed_training_goes_on_from_its_last_whole_checkpoint(tsdtp, monkeyp
 def test_another_training_is_not_gone_on_with(tsdtp, named):
     assert tsdtp("train", *TRAINED).code == 0
     line = one_line(tsdtp("train", *TRAINED, "epochs=2", "optim.lr=0.5", f"ckpt_path={named}"))
-    assert f"{LAST}: of a training with other settings (optim.lr: 5e-05 -> 0.5)" in line
+    assert f"{LAST}: of a training with other settings or data (optim.lr: 5e-05 -> 0.5)" in line
     longer = tsdtp("train", *TRAINED, "epochs=2", "hardware=cpu_bf16", f"ckpt_path={named}")
     assert longer.code == 0 and "epoch 1/2" not in longer.out, "how long and where may change"
 

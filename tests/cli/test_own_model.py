@@ -57,7 +57,24 @@ def test_other_rows_in_the_same_files_are_not_taken_for_those_learnt(tsdtp, own)
     assert outcome.code == 2 and f"({name}: other rows)" in outcome.err
     run = ("run=outputs/runs/text_classification/own/none/seed0", "benchmark.enabled=false")
     assert f"{name}: other rows than the run was made with" in tsdtp("eval", *run).out
+    mixed = tsdtp("eval", *run, "in_place=true")
+    assert mixed.code == 2 and f"{name}: other rows than the run was made with; val" in mixed.err
+    again = tsdtp("eval", *run, "in_place=true", "quality=false")
+    assert again.code == 0 and read_record(run[0][4:]).provenance["data"] == made
+    assert read_record(run[0][4:]).provenance["measured"]["data"][name] != made[name]
     assert tsdtp("train", *words, "changed_settings=rerun").code == 0
+
+
+def test_a_training_does_not_go_on_with_other_rows(tsdtp, own):
+    words = (*OWN, "model.path=my_classifier", "callbacks=default", "max_steps=-1")
+    assert tsdtp("train", *words, "epochs=1").code == 0
+    rows = Path("my_data/train.csv")
+    rows.write_text(rows.read_text() + "one more,yes\n")
+    longer = (*words, "epochs=2", "ckpt_path=last", "overwrite=true")
+    outcome = tsdtp("train", *longer)
+    assert outcome.code == 2 and "or data (train.csv: other rows)" in outcome.err
+    rows.write_text("".join(rows.read_text().splitlines(keepends=True)[:-1]))
+    assert tsdtp("train", *longer).code == 0
 
 
 def test_numbers_that_name_classes_are_words(tsdtp, own):

@@ -144,11 +144,13 @@ def test_everything_missing_is_named(record):
         ("identity", {"seed": "1"}, "identity.seed is '1', expected an integer"),
         ("identity", {"variant": 1}, "identity.variant is 1, expected a string or null"),
         ("identity", {"task": None}, "identity.task is None, expected a string"),
+        ("provenance", {"config": [1]}, r"provenance.config is \[1\], expected an object or null"),
+        ("provenance", {"date": [1]}, r"provenance.date is \[1\], expected a string or null"),
     ],
 )
 def test_wrong_kind_is_named(record, section, value, message):
     data = record.to_dict()
-    data[section] = data[section] | value if section == "identity" else value
+    data[section] = data[section] | value if section in ("identity", "provenance") else value
     with pytest.raises(ValueError, match=f"^record: {message}$"):
         RunRecord.from_dict(data)
 

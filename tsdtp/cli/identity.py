@@ -60,21 +60,20 @@ def changed_from(record: RunRecord | None, settings: Settings) -> str:
     """
     if record is None:
         return changed({}, settings)
-    rows = [f"{name}: other rows" for name in other_rows(record, settings)]
-    return changed(record.provenance["config"] or {}, settings, rows)
+    made = record.provenance
+    return changed(made["config"] or {}, settings, other_rows(made.get("data", {}), settings))
 
 
-def other_rows(record: RunRecord, settings: Settings) -> list[str]:
-    """The data files that hold other rows than when the run was made; those that are gone do not.
+def other_rows(held: Mapping[str, str], settings: Settings) -> list[str]:
+    """The data files that hold other rows than once, as `NAME: other rows`; those gone do not.
 
     Args:
-        record: of the run; one of an older version does not say what its files held.
+        held: what they held, see `TaskData.digests`; a run of an older version does not say.
         settings: that say where they lie.
     """
     folder = Path(settings["task"]["data"].get("local_dir") or "")
-    held = record.provenance.get("data", {})
     here = {name: folder / name for name in held if (folder / name).is_file()}
-    return [name for name, file in here.items() if file_digest(file) != held[name]]
+    return [f"{name}: other rows" for name, file in here.items() if file_digest(file) != held[name]]
 
 
 def changed(recorded: Settings, settings: Settings, more: Sequence[str] = (), most: int = 4) -> str:

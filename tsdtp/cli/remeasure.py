@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from tsdtp.cli import measure
 from tsdtp.cli.build import Cell
 from tsdtp.cli.cells import load_run
+from tsdtp.cli.config import ConfigError
 from tsdtp.cli.identity import other_rows
 from tsdtp.cli.run import measured_by, use_threads
 from tsdtp.models import PrunedModel
@@ -38,14 +39,15 @@ def remeasure(
     code = code_state()
     kept = {key: config[key] for key in ("hardware", "benchmark", "eval_batch_size")}
     cell, model = load_run(config.run, {**kept, "model.execution": config.execution, **changes})
-    if other := other_rows(record, cell.config):
-        print(f"{', '.join(other)}: other rows than the run was made with", flush=True)
+    _check_rows(record, cell, config)
     model = measure.as_measured(model, cell.config, cell.device)
     old = record if identity == record.identity else None
     # The answers last: if anything fails before, those of the old record are still there.
     timed, timed_before = _timed(model, cell, old)
     judged, judged_before = _judged(model, cell, record, config, folder)
     measured = measured_by(command, code)
+    if cell.data.digests:
+        measured["data"] = cell.data.digests
     if before := [*judged_before, *timed_before]:
         measured["kept"] = _kept(record, before)
     return RunRecord(
@@ -54,6 +56,22 @@ def remeasure(
         **judged,
         **timed,
     )
+
+
+def _check_rows(record: RunRecord, cell: Cell, config: DictConfig) -> None:
+    """Says which data files hold other rows than the run was made with.
+
+    Raises:
+        ConfigError: if figures of theirs are to stand in the run's own record.
+    """
+    other = ", ".join(other_rows(record.provenance.get("data", {}), cell.config))
+    if other and config.in_place and config.quality:
+        raise ConfigError(
+            f"in_place=true: {other} than the run was made with; valid: in_place=false, or "
+            "data=FILE, a table of its own"
+        )
+    if other:
+        print(f"{other} than the run was made with", flush=True)
 
 
 def _timed(model: PrunedModel, cell: Cell, old: RunRecord | None) -> tuple[dict, list[str]]:

@@ -12,13 +12,14 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback, LambdaCallback
 
 from tsdtp.cli.config import ConfigError, plain
-from tsdtp.cli.identity import Settings, changed, lineage
+from tsdtp.cli.identity import Settings, changed, lineage, other_rows
 from tsdtp.cli.other_code import versions
 from tsdtp.provenance import code_state, same_code
 from tsdtp.tasks.checkpoints import damage, previous_of
 
 _TRAINING = "training"  # of a checkpoint: what it is of
 _PARTS = "parts"  # of a checkpoint: which runs have made it, one after the other
+_DATA = "data"  # of a checkpoint: what the files held that it was trained on
 # With which a training may go on otherwise: how long, where, and how it is measured.
 _FREE = (
     *("epochs", "max_steps", "hardware", "profiler"),
@@ -27,12 +28,17 @@ _FREE = (
 
 
 def mark_checkpoints(
-    config: DictConfig, earlier: list[dict[str, Any]], made: dict[str, Any], begun: float
+    config: DictConfig,
+    data: dict[str, str],
+    earlier: list[dict[str, Any]],
+    made: dict[str, Any],
+    begun: float,
 ) -> Callback:
     """A callback that has every checkpoint say which training it is of, and which runs made it.
 
     Args:
         config: of the run.
+        data: what its files hold, see `TaskData.digests`.
         earlier: the runs that made the checkpoint it goes on from, see `earlier_parts`.
         made: command, code, hardware and date of this run.
         begun: when, as `time.time` says.
@@ -41,7 +47,7 @@ def mark_checkpoints(
 
     def mark(trainer: Trainer, task: LightningModule, checkpoint: dict) -> None:
         own = {**made, "seconds": round(time.time() - begun, 1)}
-        checkpoint.update({_TRAINING: training, _PARTS: [*earlier, own]})
+        checkpoint.update({_TRAINING: training, _PARTS: [*earlier, own], _DATA: data})
 
     return LambdaCallback(on_save_checkpoint=mark)
 
@@ -105,8 +111,9 @@ def _problem(
     if not checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"]:
         return "ended by max_steps within an epoch, the rest of which would be left out"
     made = checkpoint.get(_TRAINING, training)  # one of an older version does not say
-    if other := changed(made["config"], training["config"]):
-        return f"of a training with other settings{other}"
+    rows = other_rows(checkpoint.get(_DATA, {}), training["config"])
+    if other := changed(made["config"], training["config"], rows):
+        return f"of a training with other settings or data{other}"
     if any(made[key] != training[key] for key in ("start", "teachers")):
         return "its start or teachers have been run again since"
     parts = checkpoint.get(_PARTS, [])[-1:]  # one of an older version does not say

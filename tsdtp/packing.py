@@ -114,7 +114,7 @@ def pack(values: Tensor, mask: Tensor) -> Packed:
     Raises:
         ValueError: if the shapes disagree, or a sequence has no token or a hole.
     """
-    if values.shape[:2] != mask.shape:
+    if values.dim() < 2 or values.shape[:2] != mask.shape:
         raise ValueError(f"values {tuple(values.shape)} and mask {tuple(mask.shape)} disagree")
     mask = mask.bool()
     offsets = pad(mask.sum(1).cumsum(0), (1, 0))

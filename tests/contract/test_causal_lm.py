@@ -56,6 +56,16 @@ def test_a_config_that_wants_no_cache_changes_no_words(family, prompts):
         model.generate(**prompts, generation_config=GenerationConfig(use_cache=False))
 
 
+def test_a_config_of_the_call_is_as_good_as_its_words(family, prompts, recwarn):
+    model, given = build(family, "topk"), GenerationConfig(max_new_tokens=3, pad_token_id=1)
+    expected = model.generate(**prompts, max_new_tokens=3, pad_token_id=1)
+    recwarn.clear()
+    assert torch.equal(model.generate(**prompts, generation_config=given), expected)
+    assert not [w for w in recwarn if "generation_config" in str(w.message)]
+    with pytest.raises(ValueError, match="cache_implementation: .* has its own cache"):
+        model.generate(**prompts, cache_implementation="static")
+
+
 def test_what_a_given_config_does_not_say_is_the_models_own(family, prompts):
     plain, model = make_lm(family), build(family, "none")
     for writer in (plain, model.hf_model):

@@ -96,6 +96,15 @@ def test_a_dropped_key_leaves_before_normalisation(backend):
     torch.testing.assert_close(gated[live], shorter)
 
 
+def test_a_key_of_next_to_no_gate_weighs_what_it_is(backend):
+    """However well it matches: the weights of a query sum to 1."""
+    layout = Layout(torch.tensor([0, 3]), 3, torch.arange(3))
+    query, key = torch.ones(3, 1, 1), torch.tensor([0.0, 18.0, 0.0]).view(3, 1, 1)
+    gate = torch.tensor([1, 1e-10, 1], requires_grad=True)
+    context, _ = attend(query, key, torch.ones(3, 1, 1), layout, gate=gate, backend=backend)
+    torch.testing.assert_close(context, torch.ones(3, 1, 1))
+
+
 def test_a_straight_through_gate_reaches_dropped_keys(backend):
     query, key, value, layout = tensors()
     gate = GATE.clone().requires_grad_()

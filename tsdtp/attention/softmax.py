@@ -8,7 +8,7 @@ from torch import Tensor
 # A dropped key may score far above every live one; capped, its gate's gradient stays of the size of
 # theirs. Live keys never reach the cap, so the value is untouched.
 _MAX_EXCESS = 5.0
-_TINY = 1e-6  # below every sum with a live key: its best one adds its gate
+_TINY = 1e-30  # below every sum with a live key: its best one adds its gate
 
 _NEVER = -1e4  # a logarithm of nothing that still sorts rows without any live key
 

@@ -78,9 +78,7 @@ def _run(config: DictConfig, settings: Settings, method: str, overrides: list[st
     cell, origin, own_hash = build_cell(config), lineage(settings), identity_hash(settings)
     cell.check_answers()
     command, earlier = shlex.join(["tsdtp", "train", *overrides]), earlier_parts(config.ckpt_path)
-    mark = mark_checkpoints(
-        config, cell.data.digests, earlier, measured_by(command, code), begun
-    )
+    mark = mark_checkpoints(config, cell.data.digests, earlier, measured_by(command, code), begun)
     with open_loggers(config, {**settings, "method": method}) as loggers:
         model = train(cell, loggers, own_hash, mark)
         measured = measure_and_save(cell, model)

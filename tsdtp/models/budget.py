@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from contextlib import contextmanager
+from numbers import Real
 
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -77,15 +78,20 @@ def calibrate(
             when everything that may go goes (says that floor), or the pruner's weights or the
             model's answers are no numbers; the strictness stays as it was.
     """
+    model = PrunedModel.check(model)
     pruner = model.pruner
     budget = pruner.budget if budget is None else budget
-    if budget is None or pruner.search is None:
+    if pruner.search is None:
         raise ValueError(f"{type(pruner).__name__} has no budget to calibrate to")
+    if budget is None:
+        raise ValueError(
+            f"{type(pruner).__name__} was made without a budget; valid: calibrate(..., budget=0.5)"
+        )
     if not all(weight.isfinite().all() for weight in pruner.parameters()):
         raise ValueError(f"{type(pruner).__name__} has weights that are no finite numbers")
     batches = batches_of(data, tokenizer, model)
-    if not 0 < budget <= 1:
-        raise ValueError(f"budget={budget}: valid is a fraction in (0, 1]")
+    if not (isinstance(budget, Real) and 0 < budget <= 1):
+        raise ValueError(f"budget={budget!r}: valid is a fraction in (0, 1]")
     with _strictness_restored(pruner):
         if budget >= 1:
             strictness, spent = pruner.keep_all, _spend(model, batches, pruner.keep_all)

@@ -77,11 +77,14 @@ class PrunedCausalLM(PrunedClassifier):
 
         Raises:
             ValueError: for prompts that are padded on the right, or shorter than two tokens, for
-                use_cache=False (what was read of the prompt is in the cache alone), and for a way
-                of decoding that reads the prompt again.
+                use_cache=False (what was read of the prompt is in the cache alone), a cache of
+                another kind, and for a way of decoding that reads the prompt again.
         """
         check_decoding(settings)
-        settings["use_cache"] = True  # whatever the model's own config says
+        if setting("cache_implementation", self.hf_model, settings):
+            raise ValueError("cache_implementation: what was read of a prompt has its own cache")
+        if setting("use_cache", self.hf_model, settings) is False:  # by the model's own config
+            settings["use_cache"] = True
         if attention_mask is None:
             attention_mask = mask_of(input_ids, self.hf_model, settings)
         inputs: dict[str, Any] = {"input_ids": input_ids, "attention_mask": attention_mask}

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from tsdtp.models.blocks import ClassifierFamily, find_family
 from tsdtp.models.encoder import Encoding
 from tsdtp.models.families import FAMILIES
-from tsdtp.models.modes import takes, uncompiled
+from tsdtp.models.modes import takes
 from tsdtp.models.output import PrunedOutput, counts, full_counts
 from tsdtp.models.pruned import PrunedModel, check_settings
 from tsdtp.packing import Packed, one_each, pack, unpack
@@ -26,9 +26,9 @@ def check_classifies(model: PrunedModel) -> PrunedClassifier:
     """The model itself.
 
     Raises:
-        ValueError: it writes.
+        ValueError: it writes, or is a plain model.
     """
-    model = uncompiled(model)
+    model = PrunedModel.check(model)
     if not isinstance(model, PrunedClassifier) or model.can_generate():
         raise ValueError(f"{type(model).__name__} is no classifier; what writes has generate()")
     return model

@@ -12,27 +12,31 @@ from huggingface_hub.utils import get_session
 from safetensors import SafetensorError
 
 
-@cache
-def reach_hub(timeout: float = 5.0) -> bool:
-    """Asks the hub for a sign of life; without one the whole process goes offline.
-
-    Offline, what is cached still loads and all else fails at once. Left to themselves the hub's
-    clients ask again for half a minute before every file, cached or not.
+def hub_answers(timeout: float = 5.0) -> bool:
+    """Asks the hub for a sign of life, but where HF_HUB_OFFLINE is set.
 
     Args:
         timeout: seconds.
-
-    Returns:
-        Whether the hub answers; asked once in a process, and not where HF_HUB_OFFLINE is set.
     """
     if constants.HF_HUB_OFFLINE:
         return False
     try:
         get_session().head(constants.ENDPOINT, timeout=timeout)
     except Exception:  # whatever its HTTP library of the day raises
-        constants.HF_HUB_OFFLINE = True
         return False
     return True
+
+
+@cache
+def reach_hub() -> bool:
+    """Whether the hub answers, asked once; if not, the whole process goes offline, as a run may.
+
+    Offline, what is cached still loads and all else fails at once. Left to themselves the hub's
+    clients ask again for half a minute before every file, cached or not.
+    """
+    answers = hub_answers()
+    constants.HF_HUB_OFFLINE |= not answers
+    return answers
 
 
 def find_source(path: str, local_dir: str | None) -> str:

@@ -20,7 +20,7 @@ from transformers import (
 )
 from transformers.utils import GENERATION_CONFIG_NAME
 
-from tsdtp.models.hub import find_source, source_of
+from tsdtp.models.hub import hub_answers, source_of
 from tsdtp.models.loading import load_tokenizer, load_weights
 from tsdtp.models.prune import prune
 from tsdtp.models.pruned import PrunedModel
@@ -43,7 +43,8 @@ def from_pretrained(source: str | Path, execution: str | None = None) -> PrunedM
             is damaged.
     """
     folder = _folder(str(source))
-    config = AutoConfig.from_pretrained(folder)
+    with source_of(str(folder), None):
+        config = AutoConfig.from_pretrained(folder)
     settings = _settings(config, folder)
     del config.tsdtp  # pyright: ignore
     plain = _plain(config, folder)
@@ -75,12 +76,7 @@ def _auto_class(config: PreTrainedConfig):
 
 
 def _folder(source: str) -> Path:
-    folder = Path(source)
-    if not folder.is_dir():
-        if not re.fullmatch(r"[\w.-]+/[\w.-]+", source):
-            raise ValueError(f"{source}: no such folder, and no hub id (owner/name)")
-        with source_of(source, None) as found:
-            folder = Path(snapshot_download(found))
+    folder = _local(source)
     if not (folder / CONFIG).is_file():
         raise ValueError(f"{folder}: no {CONFIG}; valid: a folder of save_pretrained, or a run's")
     if not (folder / WEIGHTS).is_file() and (
@@ -93,18 +89,34 @@ def _folder(source: str) -> Path:
     return folder
 
 
+def _local(source: str) -> Path:
+    """The folder of that name; or the hub's copy here, brought up to date where the hub answers."""
+    if (folder := Path(source)).is_dir():
+        return folder
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", source):
+        raise ValueError(f"{source}: no such folder, and no hub id (owner/name)")
+    answers = hub_answers()
+    try:
+        return Path(snapshot_download(source, local_files_only=not answers))
+    except OSError as error:
+        why = "it has none of that name" if answers else "it cannot be reached, and none is cached"
+        raise ValueError(f"{source}: no such folder, nor found on the hub ({why})") from error
+
+
 def _settings(config: PreTrainedConfig, folder: Path) -> dict[str, Any]:
     settings = getattr(config, "tsdtp", None)
     if not isinstance(settings, Mapping):
         raise ValueError(f"{folder}: a plain {config.model_type} model; tsdtp.prune() prunes it")
     settings = dict(settings)
     version = settings.pop("version", None)
-    if version == 1:
-        settings["method_arguments"].pop("blocks", None)  # of depth, whose strictness says as much
-    elif version != VERSION:
+    if version not in (1, VERSION):
         raise ValueError(
             f"{folder}: written by another version of tsdtp ({version}, not {VERSION})"
         )
+    if not isinstance(arguments := settings.get("method_arguments"), Mapping):
+        raise ValueError(f"{folder}/{CONFIG} is damaged: tsdtp.method_arguments is missing")
+    if version == 1:
+        arguments.pop("blocks", None)  # of depth, whose strictness says as much
     return settings
 
 
@@ -114,12 +126,12 @@ def tokenizer_of(source: str | Path) -> PreTrainedTokenizerBase:
     Raises:
         ValueError: there is none.
     """
-    folder = Path(source)
+    folder = _local(str(source))
     if (folder / TOKENIZER).is_dir():
         return load_tokenizer(str(folder / TOKENIZER))
-    if folder.is_dir() and not any((folder / name).is_file() for name in TOKENIZER_FILES):
+    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
         raise ValueError(f"{folder}: no tokenizer is saved there; save_pretrained takes one")
-    return load_tokenizer(find_source(str(source), None))
+    return load_tokenizer(str(folder))
 
 
 def push_to_hub(

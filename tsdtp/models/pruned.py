@@ -66,7 +66,8 @@ class PrunedModel(WrappedModel, ABC):
         self.execution = execution
         ids = torch.tensor(sorted(set(special_ids)), dtype=torch.long, device=model.device)
         self.register_buffer("special_ids", ids, persistent=False)
-        self.train(model.training)
+        self.training = model.training  # its modules are in modes of their own
+        self.pruner.train(model.training)
 
     def save_pretrained(self, folder: str | Path, tokenizer: PreTrainedTokenizerBase | None = None):
         """Writes a folder for `tsdtp.from_pretrained`, see `tsdtp.save_pretrained`."""
@@ -143,16 +144,21 @@ class PrunedModel(WrappedModel, ABC):
 
         Raises:
             ValueError: for a sequence without a token or beyond the model's positions, and for
-                attributions of another shape.
+                token types or attributions of another shape.
         """
+        if token_type_ids is not None and token_type_ids.shape != input_ids.shape:
+            raise ValueError(
+                f"token_type_ids {tuple(token_type_ids.shape)}: valid are those of input_ids, "
+                f"{tuple(input_ids.shape)}"
+            )
         expected = (*input_ids.shape, self.shape.num_layers)
         if target is not None and target.shape != expected:
             raise ValueError(
                 f"target [{', '.join(map(str, target.shape))}]: valid are a teacher's attributions "
                 f"[{', '.join(map(str, expected))}]; answers to learn are `labels`"
             )
-        if self.pruner.learns and not self.pruner.calibrated:
-            self._warn_of_open_gates()
+        if self.pruner.learns:
+            self._warn_of_gates()
         ids = pack(input_ids, attention_mask)
         self._check_length(ids.layout.max_seqlen)
         valid = attention_mask.bool()
@@ -168,12 +174,20 @@ class PrunedModel(WrappedModel, ABC):
             cache=cache,
         )
 
-    def _warn_of_open_gates(self) -> None:
-        """Far from any threshold gates are flat, and their pruner learns nothing."""
-        budget, strictness = self.pruner.budget, self.pruner.strictness
-        if budget is not None and budget < 1 and strictness == self.pruner.keep_all:
+    def _warn_of_gates(self) -> None:
+        """Without gates a pruner learns nothing of the task, nor where they are flat."""
+        name, budget = type(self.pruner).__name__, self.pruner.budget
+        if self.execution == "packed":
             warnings.warn(
-                f"{type(self.pruner).__name__} keeps every token until it is calibrated, and its "
+                f"execution='packed' has no gates, and {name} learns nothing of the task; valid: "
+                "execution=None, or model.pruner.requires_grad_(False)",
+                stacklevel=2,
+            )
+        elif self.pruner.calibrated or budget is None or budget >= 1:
+            return
+        elif self.pruner.strictness == self.pruner.keep_all:  # far from any threshold
+            warnings.warn(
+                f"{name} keeps every token until it is calibrated, and its "
                 "gates learn nothing; tsdtp.calibrate(model, data) before training, and after it",
                 stacklevel=2,
             )

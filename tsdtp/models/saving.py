@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from transformers import PreTrainedTokenizerBase
 
-from tsdtp.models.modes import uncompiled
+from tsdtp.models.wrapped import WrappedModel
 from tsdtp.pruning import TokenPruner, find_method, name_of
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def save_pretrained(
     Raises:
         OSError: it cannot be written; names the file.
     """
-    folder, model = Path(folder), uncompiled(model)
+    folder, model = Path(folder), WrappedModel.check(model)
     folder.mkdir(parents=True, exist_ok=True)
     save_weights(model, folder)
     save_config(model, folder)

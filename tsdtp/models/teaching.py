@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from transformers import PreTrainedTokenizerBase
 
 from tsdtp.models.attribution import layer_conductance
-from tsdtp.models.modes import evaluating, uncompiled
+from tsdtp.models.modes import evaluating
 from tsdtp.models.pruned import PrunedModel
 from tsdtp.models.texts import Batch, Text, batches_of, explained, inputs_of, mask_id_of
 from tsdtp.pruning import TokenPruner, TokenState
@@ -60,15 +60,16 @@ def teach(
         cache_gib: GiB of hidden states to keep; batches beyond are encoded anew in each epoch.
 
     Returns:
-        Mean auxiliary loss of each epoch.
+        Mean auxiliary loss of each epoch. Calibrate afterwards: other scores spend another budget.
 
     Raises:
         ValueError: for a method that learns nothing from attributions, a frozen pruner, no block
-            that prunes, a teacher that is no `PrunedModel`, a loss that is no finite number, no
-            data, texts without a tokenizer, no way to tell the baseline, another number of
-            targets than of batches, or numbers of epochs or steps that are none.
+            that prunes or that has attributions, a teacher that is no `PrunedModel` or has another
+            number of blocks, a loss that is no finite number, no data, texts without a tokenizer,
+            no way to tell the baseline, another number of targets than of batches, or numbers of
+            epochs or steps that are none.
     """
-    model = uncompiled(model)
+    model = PrunedModel.check(model)
     pruner = model.pruner
     _check(model, teacher)
     for name, value, least in (("epochs", epochs, 0), ("steps", steps, 1)):
@@ -80,6 +81,11 @@ def teach(
         targets = attributions(model, batches, teacher, mask_id=mask_id, steps=steps)
     if len(targets) != len(batches):
         raise ValueError(f"{len(targets)} targets for {len(batches)} batches; valid: one for each")
+    if not any(target.any() for target in targets):
+        raise ValueError(
+            f"no attributions in blocks {pruner.layers}: what they leave is not read; valid: "
+            "layers before the last"
+        )
     parameters = [p for p in pruner.parameters() if p.requires_grad]
     eps = 1e-4 if model.dtype == torch.float16 else 1e-8  # which is nothing in half precision
     optimizer = torch.optim.AdamW(parameters, lr=lr, eps=eps)
@@ -128,6 +134,9 @@ def _check(model: PrunedModel, teacher: PrunedModel | None) -> None:
     if teacher is not None and not isinstance(teacher, PrunedModel):
         valid = "a model of tsdtp.prune(..., 'none')"
         raise ValueError(f"teacher: {type(teacher).__name__}; valid: {valid}")
+    there, here = (each and each.shape.num_layers for each in (teacher, model))
+    if there is not None and there != here:
+        raise ValueError(f"a teacher of {there} blocks; valid: one of {here}, as the model has")
 
 
 def attributions(

@@ -39,7 +39,7 @@ def batches_of(
     """The batches themselves; or texts, with their tokenizer, as batches for the model.
 
     Args:
-        data: batches, or texts.
+        data: batches, which need no tokenizer, or texts.
         tokenizer: of the texts.
         model: that is to read them, on its device.
         batch_size: of texts.
@@ -50,7 +50,7 @@ def batches_of(
     if batch_size < 1:
         raise ValueError(f"batch_size={batch_size}: valid is 1 or more")
     batches = list(several(data))
-    if tokenizer is not None:
+    if tokenizer is not None and not any(isinstance(each, Mapping) for each in batches):
         texts = cast(list[Text], batches)
         made = tokenised(texts, tokenizer, batch_size, model.max_positions)
         given = [inputs_of(batch.to(model.device)) for batch in made]
@@ -79,6 +79,8 @@ def check_text(text: Text) -> Text:
         ValueError: it is no string (or pair of strings), empty, holds a NUL character, or what is
             no character at all (half of a surrogate pair, as from bytes that are not UTF-8).
     """
+    if isinstance(text, tuple) and len(text) != 2:
+        raise ValueError(f"a tuple of {len(text)} texts; valid: a str, or a pair")
     for part in text if isinstance(text, tuple) else (text,):
         if not isinstance(part, str):
             raise ValueError(

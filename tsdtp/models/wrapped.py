@@ -10,6 +10,7 @@ from torch import nn
 from transformers import GenerationConfig, PreTrainedModel
 
 from tsdtp.models.cost import max_positions
+from tsdtp.models.modes import uncompiled
 
 
 class WrappedModel(nn.Module):
@@ -35,6 +36,14 @@ class WrappedModel(nn.Module):
             self.register_buffer(name, buffer)
         object.__setattr__(self, "hf_model", model)  # not a submodule: its children already are
         self.config = model.config
+
+    @classmethod
+    def check(cls, model: nn.Module) -> Self:
+        """The model itself, or what was compiled of it; raises ValueError for a plain one."""
+        own = uncompiled(model)
+        if not isinstance(own, cls):
+            raise ValueError(f"a plain {type(own).__name__}; valid: what tsdtp.prune() makes of it")
+        return own
 
     def __setattr__(self, name: str, value: Any) -> None:
         """A module that is replaced, as a head may be, is replaced in the wrapped model, too."""

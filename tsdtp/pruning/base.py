@@ -90,7 +90,7 @@ class TokenPruner(nn.Module, ABC):
                 if parameter.kind is parameter.VAR_POSITIONAL:  # the sizes
                     own.pop(name)
             if own.get("layers") is not None:
-                own["layers"] = list(own["layers"])  # json knows no range
+                own["layers"] = _listed(own["layers"])  # json knows no range
             object.__setattr__(pruner, "arguments", own)
         return pruner
 
@@ -112,8 +112,8 @@ class TokenPruner(nn.Module, ABC):
         if not (isinstance(soft_until, int | float) and 0 <= soft_until <= 1):
             raise ValueError(f"pruning.soft_until={soft_until!r}: valid is 0 to 1")
         check_fuse(fuse)
-        layers = range(num_layers - 1) if layers is None else layers
-        if wrong := [i for i in layers if not (isinstance(i, Integral) and 0 <= i < num_layers)]:
+        layers = range(num_layers - 1) if layers is None else _listed(layers)
+        if wrong := [i for i in layers if not _is_block(i, num_layers)]:
             raise ValueError(f"pruning.layers={wrong}: valid are 0 to {num_layers - 1}")
         self.num_layers, self.layers = num_layers, sorted(set(layers))
         self.budget, self.fuse, self.soft_until = budget, fuse, soft_until
@@ -189,5 +189,29 @@ class TokenPruner(nn.Module, ABC):
 
 def check_positive(name: str, value: float) -> None:
     """Raises ValueError for a setting that is not above 0."""
-    if not value > 0:
-        raise ValueError(f"pruning.{name}={value}: valid is > 0")
+    if not (isinstance(value, Real) and value > 0):
+        raise ValueError(f"pruning.{name}={value!r}: valid is > 0")
+
+
+def check_fraction(name: str, value: float) -> None:
+    """Raises ValueError for a setting that is no fraction."""
+    if not (isinstance(value, Real) and 0 <= value <= 1):
+        raise ValueError(f"pruning.{name}={value!r}: valid is a fraction in [0, 1]")
+
+
+def finite(name: str, value: float) -> float:
+    """The setting itself; raises ValueError for what is no finite number."""
+    if not (isinstance(value, Real) and math.isfinite(value)):
+        raise ValueError(f"pruning.{name}={value!r}: valid is a finite number")
+    return float(value)
+
+
+def _is_block(i: object, num_layers: int) -> bool:
+    return isinstance(i, Integral) and not isinstance(i, bool) and 0 <= i < num_layers
+
+
+def _listed(layers: Sequence[int]) -> list[int]:
+    """Blocks as a list; an iterator could be read but once."""
+    if not hasattr(layers, "__len__"):
+        raise ValueError(f"pruning.layers={layers!r}: valid is a list of blocks")
+    return list(layers)

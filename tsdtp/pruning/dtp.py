@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from tsdtp.pruning.base import TokenPruner
+from tsdtp.pruning.base import TokenPruner, finite
 from tsdtp.pruning.rules import dynamic_threshold
 from tsdtp.pruning.scores import log_share
 from tsdtp.pruning.state import Decision, TokenState
@@ -41,7 +41,7 @@ class GeneralDTP(TokenPruner):
         layers: Sequence[int] | None = None,
         budget: float | None = None,
     ) -> None:
-        super().__init__(num_layers, layers, budget, strictness=-k, fuse=fuse)
+        super().__init__(num_layers, layers, budget, strictness=-finite("k", k), fuse=fuse)
         self.log_scores, self.hidden_size = log_scores, hidden_size
 
     def decide(self, state: TokenState) -> Decision:

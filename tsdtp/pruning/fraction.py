@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from tsdtp.pruning.base import TokenPruner
+from tsdtp.pruning.base import TokenPruner, check_fraction
 from tsdtp.pruning.rules import top_fraction
 from tsdtp.pruning.state import Decision, TokenState
 
@@ -32,8 +32,7 @@ class FractionPruner(TokenPruner):
         layers: Sequence[int] | None = None,
         budget: float | None = None,
     ) -> None:
-        if not 0 <= fraction <= 1:
-            raise ValueError(f"pruning.fraction={fraction}: valid is a fraction in [0, 1]")
+        check_fraction("fraction", fraction)
         super().__init__(num_layers, layers, budget, strictness=1 - fraction)
         self.hidden_size = hidden_size
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from tsdtp.pruning.base import TokenPruner, check_positive
+from tsdtp.pruning.base import TokenPruner, check_fraction, check_positive, finite
 from tsdtp.pruning.rules import (
     dynamic_threshold,
     logistic_noise,
@@ -67,17 +67,21 @@ class HybridPruner(TokenPruner):
         layers: Sequence[int] | None = None,
         budget: float | None = None,
     ) -> None:
-        if gamma <= 0:
+        if not gamma > 0:
             raise ValueError(f"pruning.gamma={gamma}: valid is > 0 (without task attention: dtp)")
         check_positive("temperature", temperature)
-        if not 0 <= decay <= 1:
-            raise ValueError(f"pruning.decay={decay}: valid is 0 to 1")
+        check_fraction("decay", decay)
         if learn_gamma and not own_attention:
             raise ValueError(
                 "pruning.learn_gamma=true: valid with pruning.own_attention=true alone"
             )
         super().__init__(
-            num_layers, layers, budget, strictness=-k, fuse=fuse, soft_until=soft_until
+            num_layers,
+            layers,
+            budget,
+            strictness=-finite("k", k),
+            fuse=fuse,
+            soft_until=soft_until,
         )
         self.gamma, self.decay, self.temperature = gamma, decay, temperature
         self.gate_noise = gate_noise

@@ -1,6 +1,7 @@
 """Random pruning: the floor that every other method has to beat at equal cost."""
 
 from collections.abc import Sequence
+from numbers import Integral
 
 from torch import Tensor
 
@@ -30,6 +31,8 @@ class RandomPruning(FractionPruner):
         layers: Sequence[int] | None = None,
         budget: float | None = None,
     ) -> None:
+        if not isinstance(seed, Integral) or abs(seed) >= 2**31:
+            raise ValueError(f"pruning.seed={seed!r}: valid is a whole number of 31 bits")
         super().__init__(num_layers, hidden_size, fraction, layers, budget)
         self.seed = seed
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from tsdtp.pruning.base import TokenPruner
+from tsdtp.pruning.base import TokenPruner, check_fraction
 from tsdtp.pruning.fusing import size_of
 from tsdtp.pruning.merging import bipartite_match, similarity_flops
 from tsdtp.pruning.rules import top_fraction
@@ -25,7 +25,7 @@ class TokenMerging(TokenPruner):
 
     Args:
         num_layers: blocks of the encoder.
-        hidden_size: d.
+        hidden_size: d, taken for the width of all heads' keys together (of T5-3b it is not).
         fraction: of the pairs to merge per layer, where no budget sets it.
         layers: see `TokenPruner`.
         budget: see `TokenPruner`.
@@ -47,8 +47,7 @@ class TokenMerging(TokenPruner):
         layers: Sequence[int] | None = None,
         budget: float | None = None,
     ) -> None:
-        if not 0 <= fraction <= 1:
-            raise ValueError(f"pruning.fraction={fraction}: valid is a fraction in [0, 1]")
+        check_fraction("fraction", fraction)
         super().__init__(num_layers, layers, budget, strictness=fraction)
         self.hidden_size = hidden_size
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from tsdtp.pruning.base import TokenPruner
+from tsdtp.pruning.base import TokenPruner, finite
 from tsdtp.pruning.rules import dynamic_threshold
 from tsdtp.pruning.state import Decision, TokenState
 
@@ -28,6 +28,7 @@ class TsDtpNotebook(TokenPruner):
     """
 
     needs_embeddings = True
+    trainable = False  # whatever thaws its weights
 
     def __init__(
         self,
@@ -39,7 +40,7 @@ class TsDtpNotebook(TokenPruner):
         layers: Sequence[int] | None = None,
         budget: float | None = None,
     ) -> None:
-        super().__init__(num_layers, layers, budget, strictness=-k)
+        super().__init__(num_layers, layers, budget, strictness=-finite("k", k))
         self.gamma = gamma
         self.feature_layer = nn.Linear(hidden_size, task_feature_dim)
         self.requires_grad_(False)

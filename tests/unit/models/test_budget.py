@@ -98,10 +98,18 @@ def test_a_threshold_follows_scores_that_have_drifted(drift):
     assert model.pruner.strictness.item() == pytest.approx(drift, abs=2)
 
 
-@pytest.mark.parametrize(("method", "name"), [("none", "NoPruning"), ("topk", "TopK")])
-def test_without_a_budget_there_is_nothing_to_calibrate(method, name):
-    with pytest.raises(ValueError, match=f"{name} has no budget to calibrate to"):
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ("none", "NoPruning has no budget to calibrate to"),
+        ("topk", r"TopK was made without a budget; valid: calibrate\(..., budget=0.5\)"),
+    ],
+)
+def test_without_a_budget_there_is_nothing_to_calibrate(method, message):
+    with pytest.raises(ValueError, match=message):
         tsdtp.calibrate(pruned(method), BATCHES)
+    with pytest.raises(ValueError, match="a plain BertForSequenceClassification; valid: what tsdt"):
+        tsdtp.calibrate(make_model("bert"), BATCHES)  # pyright: ignore
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -143,6 +151,18 @@ def test_what_would_learn_nothing_before_it_is_calibrated_says_so(method):
         pruned("topk", budget=0.6).train()(**BATCHES[0])
         pruned(method).train()(**BATCHES[0])
         pruned(method, budget=0.6).eval()(**BATCHES[0])
+
+
+def test_who_learns_without_gates_is_warned():
+    labels = torch.zeros(6, dtype=torch.long)
+    model = pruned("transkimmer", execution="packed").train()
+    with pytest.warns(UserWarning, match="execution='packed' has no gates, and Transkimmer learns"):
+        model(**BATCHES[0], labels=labels)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", ".*has no gates")
+        pruned("topk", execution="packed").train()(**BATCHES[0], labels=labels)
+        model.pruner.requires_grad_(False)
+        model(**BATCHES[0], labels=labels)
 
 
 def test_totals_weigh_long_sequences_more():

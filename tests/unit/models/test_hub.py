@@ -4,6 +4,7 @@ import pytest
 from huggingface_hub import constants
 from tiny import make_model
 
+import tsdtp
 from tsdtp.models import hub
 from tsdtp.models.loading import load_config, load_model, load_tokenizer
 
@@ -59,3 +60,11 @@ def test_a_folder_needs_no_hub(session, tmp_path):
     with pytest.raises(ValueError, match=f"cannot load a pretrained model from {tmp_path}/name"):
         load_model("org/name", config, str(tmp_path))
     assert session.requests == []
+
+
+def test_the_library_leaves_the_hub_as_it_is_and_asks_again(session, monkeypatch, tmp_path):
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    for load in (tsdtp.from_pretrained, tsdtp.tokenizer_of):
+        with pytest.raises(ValueError, match="me/mine: .* cannot be reached, and none is cached"):
+            load("me/mine")
+    assert len(session.requests) == 2 and not constants.HF_HUB_OFFLINE

@@ -73,3 +73,11 @@ def test_a_compiled_model_is_taught_exported_and_saved_as_the_model_it_is(model,
     torch.testing.assert_close(again(**BATCHES[0]).logits, model.eval()(**BATCHES[0]).logits)
     ids = BATCHES[0]["input_ids"][:1]
     assert tsdtp.export(compiled).module()(ids, torch.zeros_like(ids))[0].shape == (1, 2)
+
+
+def test_a_module_that_rests_still_rests_once_wrapped():
+    plain = make_model("bert").train()
+    plain.bert.eval()
+    model = tsdtp.prune(plain, "topk", special_ids=[SPECIAL])
+    assert plain.training and model.training and model.pruner.training
+    assert not any(module.training for module in plain.bert.modules())

@@ -64,7 +64,8 @@ def test_a_limit_without_room_for_words_is_refused(model, tokenizer, limit):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("", "empty"), (" \n", "empty"), ("a\0b", "NUL"), (7, "not int"), (("a", ""), "empty")],
+    [("", "empty"), (" \n", "empty"), ("a\0b", "NUL"), (7, "not int"), (("a", ""), "empty")]
+    + [(("a",), "a tuple of 1 texts; valid: a str, or a pair"), (("a", "b", "c"), "of 3 texts")],
 )
 def test_what_is_no_text_is_refused(model, tokenizer, text, message):
     with pytest.raises(ValueError, match=message):
@@ -168,6 +169,14 @@ def test_texts_are_enough_to_teach(tokenizer):
     model = tsdtp.prune(make_model("bert"), "ts_dtp", special_ids=tokenizer.all_special_ids)
     losses = tsdtp.teach(model, TEXTS * 8, tokenizer=tokenizer, epochs=8, lr=1e-2)
     assert losses[-1] < losses[0]
+
+
+def test_batches_may_come_with_the_tokenizer_that_says_which_token_is_masked(tokenizer):
+    model = tsdtp.prune(make_model("bert"), "ts_dtp", 0.8, tokenizer=tokenizer)
+    batch = dict(tokenizer(TEXTS, padding=True, return_tensors="pt"))
+    given = tsdtp.teach(model, [batch], tokenizer=tokenizer, epochs=1)
+    assert len(given) == 1
+    assert tsdtp.calibrate(model, [batch], tokenizer=tokenizer) == tsdtp.calibrate(model, [batch])
 
 
 def test_calibration_says_what_it_lacks(model, tokenizer):

@@ -224,9 +224,16 @@ def test_a_config_of_another_version_or_method_is_refused(tmp_path):
     (tmp_path / CONFIG).write_text(json.dumps(config))
     with pytest.raises(ValueError, match=r"another version of tsdtp \(99, not 2\)"):
         tsdtp.from_pretrained(tmp_path)
+    config["tsdtp"] = {"version": 2, "method": "topk"}
+    (tmp_path / CONFIG).write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=r"is damaged: tsdtp.method_arguments is missing"):
+        tsdtp.from_pretrained(tmp_path)
     config["tsdtp"] = {"version": 2, "method": "topk", "method_arguments": {"budget": 0.5}}
     (tmp_path / CONFIG).write_text(json.dumps(config))
     with pytest.raises(ValueError, match="does not fit BertForSequenceClassification"):
+        tsdtp.from_pretrained(tmp_path)
+    (tmp_path / CONFIG).write_text("{")
+    with pytest.raises(ValueError, match=f"cannot load a pretrained model from {tmp_path}"):
         tsdtp.from_pretrained(tmp_path)
 
 

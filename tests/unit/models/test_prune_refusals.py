@@ -112,8 +112,17 @@ def test_other_settings_say_what_is_valid(arguments, message):
         ("ts_dtp", {"temperature": 0.0}, "pruning.temperature=0.0: valid is > 0"),
         ("transkimmer", {"temperature": -1.0}, "pruning.temperature=-1.0: valid is > 0"),
         ("ltp", {"temperature": 0}, "pruning.temperature=0: valid is > 0"),
-        ("ts_dtp", {"decay": 1.5}, "pruning.decay=1.5: valid is 0 to 1"),
+        ("ts_dtp", {"decay": 1.5}, "pruning.decay=1.5: valid is a fraction"),
         ("topk", {"layers": [1.5]}, r"pruning.layers=\[1.5\]: valid are 0 to 3"),
+        ("topk", {"layers": [True]}, r"pruning.layers=\[True\]: valid are 0 to 3"),
+        ("topk", {"layers": iter([0, 1])}, "pruning.layers=<.*: valid is a list of blocks"),
+        ("topk", {"layers": 3}, "pruning.layers=3: valid is a list of blocks"),
+        ("topk", {"fraction": "0.5"}, "pruning.fraction='0.5': valid is a fraction"),
+        ("tome", {"fraction": float("nan")}, "pruning.fraction=nan: valid is a fraction"),
+        ("dtp", {"k": float("nan")}, "pruning.k=nan: valid is a finite number"),
+        ("ts_dtp", {"k": None}, "pruning.k=None: valid is a finite number"),
+        ("ts_dtp", {"gamma": float("nan")}, "pruning.gamma=nan: valid is > 0"),
+        ("random", {"seed": 2**62}, "pruning.seed=4611686018427387904: valid is a whole number"),
     ],
 )
 def test_arguments_without_sense_are_refused(method, arguments, message):

@@ -149,6 +149,12 @@ def test_what_cannot_be_taught_says_why():
         teach(model, BATCHES)
     with pytest.raises(ValueError, match="teacher: BertForSequenceClassification; valid: a model"):
         teach(model, BATCHES, make_model("bert"), mask_id=3)  # pyright: ignore
+    small = prune(make_model("bert", num_hidden_layers=2), "none")
+    with pytest.raises(ValueError, match="a teacher of 2 blocks; valid: one of 4, as the model"):
+        teach(model, BATCHES, small, mask_id=3)
+    last = prune(make_model("bert"), "ts_dtp", layers=[3])
+    with pytest.raises(ValueError, match=r"no attributions in blocks \[3\]: what they leave is"):
+        teach(last, BATCHES, mask_id=3)
     with pytest.raises(ValueError, match="0 targets for 4 batches"):
         teach(model, BATCHES, targets=[])
     with pytest.raises(ValueError, match="TopK learns nothing from attributions; valid: ts_dtp"):

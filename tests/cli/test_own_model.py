@@ -77,6 +77,14 @@ def test_a_training_does_not_go_on_with_other_rows(tsdtp, own):
     assert tsdtp("train", *longer).code == 0
 
 
+def test_numbers_are_names_too(tsdtp, own):
+    words = (*OWN, "model.path=my_classifier", "epochs=0", "model.name=2", "task.name=2024")
+    outcome = tsdtp("train", *words)
+    assert outcome.code == 0, outcome.err
+    identity = read_record("outputs/runs/2024/2/none/seed0").identity
+    assert (identity["task"], identity["model"]) == ("2024", "2")
+
+
 def test_numbers_that_name_classes_are_words(tsdtp, own):
     words = (*OWN, "model.path=my_classifier", "epochs=0", "task.data.label_names=[1,2]")
     data = Path("my_data")

@@ -38,6 +38,13 @@ def test_texts_files_and_standard_input_give_the_same(tsdtp, run, monkeypatch, t
     assert row["truncated"] and row["tokens_kept"][0] <= 4
 
 
+def test_texts_are_cut_where_the_run_cut_its_own(tsdtp, trained):
+    run = f"run={trained('task.data.max_length=8')}"
+    (row,) = rows(tsdtp("predict", run, LINE * 3))
+    assert row["truncated"] and row["tokens_kept"][0] == 8
+    assert rows(tsdtp("predict", run, LINE * 3, "--max-length", "12"))[0]["tokens_kept"][0] == 12
+
+
 def test_pairs_are_read_where_the_task_has_them_or_no_record_says(tsdtp, trained):
     run = f"run={trained('task=synthetic_pair')}"
     (row,) = rows(tsdtp("predict", run, "a\tb"))

@@ -94,8 +94,8 @@ def changed(recorded: Settings, settings: Settings, more: Sequence[str] = (), mo
 def cell_identity(settings: Settings, method: str) -> dict[str, Any]:
     """What tells the cells of a table from each other."""
     return {
-        "task": task_name(settings["task"]["name"], settings["task"]["data"]["source"]),
-        "model": settings["model"]["name"],
+        "task": task_name(str(settings["task"]["name"]), settings["task"]["data"]["source"]),
+        "model": str(settings["model"]["name"]),
         "pruning": method,
         "budget": settings["pruning"].get("budget"),
         "variant": settings["variant"],

@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.style import Style
@@ -40,14 +41,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _predict(options: argparse.Namespace) -> None:
-    texts = _texts(options, _columns(options.run))
+    data = _data(options.run)
+    texts = _texts(options, len(data["text_columns"]) if "text_columns" in data else None)
     from tsdtp.cli.run import quiet_libraries
     from tsdtp.models import from_pretrained, predict, tokenizer_of
 
     quiet_libraries()
     model = from_pretrained(options.run, execution="packed")
     tokenizer = tokenizer_of(options.run)
-    limits = {"batch_size": options.batch_size, "max_length": options.max_length}
+    length = options.max_length or data.get("max_length")
+    limits = {"batch_size": options.batch_size, "max_length": length}
     show = _explained if options.explain else _json
     for text, prediction in _zip(texts, lambda rows: predict(model, tokenizer, rows, **limits)):
         show(text, prediction)
@@ -66,13 +69,12 @@ def _zip(texts: Iterator, predict) -> Iterator[tuple]:
         yield seen.pop(0), prediction
 
 
-def _columns(run: str) -> int | None:
-    """How many texts an example of the run's task has; None where no record says so."""
+def _data(run: str) -> dict[str, Any]:
+    """How the run's task reads its texts; empty where no record says so."""
     try:
-        data = read_record(run).provenance["config"]["task"]["data"]
-        return len(data["text_columns"])
+        return dict(read_record(run).provenance["config"]["task"]["data"])
     except (OSError, ValueError, KeyError, TypeError):
-        return None
+        return {}
 
 
 def _texts(options: argparse.Namespace, columns: int | None) -> Iterator[str | tuple[str, str]]:
@@ -186,7 +188,11 @@ def _parser() -> argparse.ArgumentParser:
         help="show which block dropped each token; the first is 1, in pruning.layers it is 0",
     )
     parser.add_argument("--batch-size", type=_positive, default=32)
-    parser.add_argument("--max-length", type=_positive, help="in tokens; longer texts are cut")
+    parser.add_argument(
+        "--max-length",
+        type=_positive,
+        help="in tokens; longer texts are cut; default: as in training",
+    )
     return parser
 
 

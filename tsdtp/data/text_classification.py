@@ -86,6 +86,15 @@ class TextClassificationData(TaskData):
             raise ValueError(f"{self.name}: evaluate_on={self.evaluate_on!r}; valid: {valid}")
         if isinstance(self.text_columns, str) or len(self.text_columns) not in (1, 2):
             raise ValueError(f"{self.name}: text_columns must list 1 or 2, not {self.text_columns}")
+        if isinstance(self.label_names, str):
+            raise ValueError(
+                f"{self.name}: label_names lists the classes, not {self.label_names!r}"
+            )
+        columns = [*self.text_columns, self.label_column]
+        if len(set(columns)) < len(columns):
+            raise ValueError(
+                f"{self.name}: the columns of texts and label {columns} are not distinct"
+            )
         if any(isinstance(name, bool) for name in self.label_names):
             raise ValueError(
                 f"{self.name}: label_names {list(self.label_names)}: yaml takes yes, no, on and "

@@ -15,6 +15,7 @@ from tsdtp.models.modes import evaluating
 from tsdtp.models.pruned import PrunedModel
 from tsdtp.models.texts import Batch, Text, batches_of, inputs_of
 from tsdtp.pruning import TokenPruner
+from tsdtp.pruning.none import NoPruning
 
 _FAR = 1000.0  # no score lies beyond
 
@@ -112,10 +113,15 @@ def _bisect(
     max_steps: int,
 ) -> tuple[float, float]:
     """The strictness that comes nearest to the budget, and what it spends; moves the pruner's."""
-    pruner, whole = model.pruner, model.shape.num_layers
-    tolerance = max(tolerance, pruner.resolution * pruner.num_layers / whole)
+    pruner, blocks = model.pruner, model.shape.num_layers
+    tolerance = max(tolerance, pruner.resolution * pruner.num_layers / blocks)
     lenient = _end(model, batches, 0, lambda spent: spent >= budget - tolerance)
     if lenient[1] <= budget and (most := _spend(model, batches, pruner.keep_all)) <= budget:
+        whole = model.with_pruner(NoPruning(pruner.num_layers, model.shape.hidden_size))
+        if most < spent_ratio(whole, batches) - tolerance:
+            raise ValueError(
+                f"{type(pruner).__name__} drops tokens at any threshold: its scores overflow"
+            )
         return pruner.keep_all, most  # nothing has to go
     tried = [(abs(spent - budget), strictness, spent) for strictness, spent in (strict, lenient)]
     (low, _), (high, _) = lenient, strict

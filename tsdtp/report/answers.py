@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import zlib
 from collections import Counter
-from collections.abc import Container, Iterator
-from dataclasses import dataclass
+from collections.abc import Container, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
@@ -22,10 +22,14 @@ CELL = ("task", "model", "pruning", "budget", "variant")
 
 @dataclass(frozen=True)
 class Run:
-    """One run's identity and its answers: columns index, label, prediction, ..."""
+    """One run's identity and its answers: columns index, label, prediction, ...
+
+    `data`: what the files held that were asked, where the record says so.
+    """
 
     identity: dict[str, Any]
     answers: pd.DataFrame
+    data: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def cell(self) -> tuple:
@@ -46,6 +50,10 @@ class Run:
     def examples(self) -> frozenset[tuple[int, int]]:
         """Index and label of every example."""
         return frozenset(zip(self.answers["index"], self.answers["label"], strict=True))
+
+    def asked_like(self, other: Run) -> bool:
+        """Whether no file held other rows for the other run."""
+        return all(self.data[name] == other.data[name] for name in {*self.data} & {*other.data})
 
     @property
     def names(self) -> tuple[str, str]:
@@ -82,8 +90,40 @@ def read_runs(
         except (OSError, ValueError, KeyError, EOFError, zlib.error) as error:
             warnings.append(f"{path.relative_to(folder)}: no answers can be read ({error})")
             continue
-        runs.append(Run(record.identity, answers))
-    return runs, [*warnings, *_of_other_examples(runs)]
+        runs.append(Run(record.identity, answers, _asked(record)))
+    return runs, [*warnings, *_of_other_examples(runs), *_of_other_texts(runs)]
+
+
+def _asked(record: RunRecord) -> dict[str, str]:
+    """What the files held that the answers are of: all but those to train on."""
+    made = record.provenance
+    settings = ((made.get("config") or {}).get("task") or {}).get("data") or {}
+    data = (made.get("measured") or {}).get("data") or made.get("data") or {}
+    if settings.get("evaluate_on") == "holdout":  # cut from those
+        return data
+    named = (settings.get("local_files") or {}).get("train") or ()
+    train = [named] if isinstance(named, str) else named
+    return {
+        name: held
+        for name, held in data.items()
+        if name not in train and not Path(name).name.startswith("train.")
+    }
+
+
+def _of_other_texts(runs: list[Run]) -> Iterator[str]:
+    """A line for each run that was asked what a file of that name does not hold for most others."""
+    by_place = attrgetter("place")
+    for _, several in groupby(sorted(runs, key=by_place), key=by_place):
+        place = list(several)
+        for name in sorted({name for run in place for name in run.data}):
+            known = [run for run in place if name in run.data]
+            (most, _), *_ = Counter(run.data[name] for run in known).most_common()
+            for run in known:
+                if run.data[name] != most:
+                    yield (
+                        f"{run.identity.get('run_id')}: {name} held other rows than for most runs "
+                        "of its task and model, and it is not compared with those"
+                    )
 
 
 def _of_other_examples(runs: list[Run]) -> Iterator[str]:

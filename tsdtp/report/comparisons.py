@@ -111,6 +111,8 @@ def _by_example(pairs: list[tuple[Run, Run]]) -> np.ndarray | None:
     None where they do not all answer the same examples.
     """
     differences, asked = [], None
+    if not all(pairs[0][0].asked_like(run) for pair in pairs for run in pair):
+        return None  # other texts under the same indices
     for one, other in pairs:
         both = one.answers.merge(other.answers, on=["index", "label"], suffixes=("", "_other"))
         if len(both) < max(len(one.answers), len(other.answers)):

@@ -53,4 +53,5 @@ def _settings(record: RunRecord) -> dict[str, str]:
     untaught = ["teaching"] if record.identity["pruning"] == "none" else []
     free = tuple(f"{key}." for key in [*_FREE, *untaught])
     kept = {key: value for key, value in row.items() if not f"{key}.".startswith(free)}
+    kept |= {f"rows of {file}": held for file, held in record.provenance.get("data", {}).items()}
     return {key: str(None if value is False else value) for key, value in kept.items()}

@@ -50,6 +50,8 @@ class RotatingCheckpoints(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict, path, storage_options: Any = None) -> None:
         """Saves a checkpoint; at every moment it or the one before lies there whole."""
         path = Path(path)
+        for left in path.parent.glob(f"..{path.name}.new.*.tmp"):  # by a process that was killed
+            left.unlink()
         new = save_atomic(checkpoint, path.with_name(f".{path.name}.new"))
         if path.is_file():
             path.replace(previous_of(path))

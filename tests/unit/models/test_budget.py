@@ -183,6 +183,15 @@ def test_what_is_no_number_is_no_threshold(part):
     assert torch.equal(model.pruner.strictness, before)
 
 
+def test_scores_that_drop_tokens_at_any_threshold_meet_no_budget():
+    model = pruned("ts_dtp", budget=0.6)
+    with torch.no_grad():
+        for weight in model.pruner.parameters():
+            weight.fill_(1e30)
+    with pytest.raises(ValueError, match="TsDtp drops tokens at any threshold: its scores overf"):
+        tsdtp.calibrate(model, BATCHES)
+
+
 def test_the_strictness_survives_a_batch_that_fails():
     model = pruned("ts_dtp", budget=0.6)
     tsdtp.calibrate(model, BATCHES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import math
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -41,6 +42,26 @@ def test_seeds_are_averaged_by_example():
     assert row["difference"] == pytest.approx((1 + 0 + 0.5 + 0) / 4)
     # t = 0.375 / (0.4787 / sqrt(4)) = 1.567 with 3 degrees of freedom
     assert row["p"] == pytest.approx(0.2151, abs=1e-4)
+
+
+def test_other_texts_under_the_same_indices_are_not_compared():
+    asked = [replace(run("ts_dtp", [1, 1]), data={"validation.csv": rows}) for rows in "ab"]
+    others = [replace(run("dtp", [0, 1]), data={"validation.csv": "a"}), run("topk", [0, 1])]
+    assert set(compare([asked[0], *others])["second"]) == {"dtp 0.4", "topk 0.4"}
+    assert set(compare([asked[1], *others])["second"]) == {"topk 0.4"}, "which does not say"
+
+
+def test_what_files_held_for_a_run_is_read_from_its_record(tmp_path, make_record):
+    for name, rows in (("one", "a"), ("two", "a"), ("three", "b")):
+        held = {"train.csv": name, "more.csv": name, "validation.csv": rows}
+        config = {"task": {"data": {"local_files": {"train": ["more.csv"]}}}}
+        record = make_record(identity={"run_id": name}, provenance={"data": held})
+        record.provenance["config"] = config
+        write_record(tmp_path / name, record)
+        run("dtp", [1, 0]).answers.to_csv(tmp_path / name / PREDICTIONS)
+    runs, [warning] = read_runs(tmp_path)
+    assert [each.data for each in runs] == [{"validation.csv": rows} for rows in "aba"]
+    assert warning.startswith("three: validation.csv held other rows than for most runs")
 
 
 def test_the_interval_holds_the_mean_of_95_in_100_draws():

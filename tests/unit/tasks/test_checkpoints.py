@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -22,6 +24,18 @@ def test_the_one_before_is_kept(tmp_path):
         RotatingCheckpoints().save_checkpoint(checkpoint(epoch), path)
     assert (epoch_in(previous_of(path)), epoch_in(path)) == (1, 2)
     assert len(list(path.parent.iterdir())) == 2
+
+
+def test_what_a_killed_process_left_half_written_goes(tmp_path, monkeypatch):
+    path = tmp_path / "last.ckpt"
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", lambda *_, **__: None)  # it had no time
+        patch.setattr(os, "fsync", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            RotatingCheckpoints().save_checkpoint(checkpoint(0), path)
+    assert len(list(tmp_path.iterdir())) == 1
+    RotatingCheckpoints().save_checkpoint(checkpoint(1), path)
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("crash_at", [0, 1, 2])

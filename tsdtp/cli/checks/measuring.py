@@ -4,18 +4,29 @@ from __future__ import annotations
 
 from omegaconf import DictConfig, OmegaConf
 
-from tsdtp.cli.checks.values import check_choice, check_whole
+from tsdtp.cli.checks.values import check_choice, check_number, check_whole
 from tsdtp.cli.config import ConfigError
 
 _LEAST = {
     **{f"benchmark.{key}": 1 for key in ("examples", "batch_size", "new_tokens")},
     "benchmark.rounds": 2,  # or there is no spread
     **{f"budget_schedule.{key}": 1 for key in ("examples", "final_examples")},
-    "eval_batch_size": 1,
+    **{key: 1 for key in ("batch_size", "eval_batch_size")},
+    "task.data.max_length": 3,  # a word between two special tokens
+    "seed": 0,
+    **{
+        f"teacher.{key}": least
+        for key, least in (("attribution_every", 0), ("attribution_steps", 1))
+    },
     **{f"teaching.{key}": 0 for key in ("examples", "epochs")},
     "teaching.batch_size": 1,
     "task.bootstrap": 0,
 }
+_WHOLE_OR_NULL = (
+    *("task.generation.num_beams", "task.generation.max_new_tokens"),
+    *("task.data.train_limit", "task.data.eval_limit"),
+)
+_NUMBERS = ("optim.lr", "optim.pruner_lr", "optim.weight_decay", "teaching.lr")
 _CHOICES = {
     "benchmark.order": ("plain", "sorted"),
     "hardware.dtype": ("float32", "bfloat16", "float16", "float64"),
@@ -32,9 +43,12 @@ def check_measuring(config: DictConfig) -> None:
     for key, least in _LEAST.items():
         if (value := OmegaConf.select(config, key, default=missing)) is not missing:
             check_whole(key, value, least)
-    for key in ("num_beams", "max_new_tokens"):
-        if (value := OmegaConf.select(config, f"task.generation.{key}")) is not None:
-            check_whole(f"task.generation.{key}", value)
+    for key in _WHOLE_OR_NULL:
+        if (value := OmegaConf.select(config, key)) is not None:
+            check_whole(key, value)
+    for key in _NUMBERS:
+        if (value := OmegaConf.select(config, key)) is not None:
+            check_number(key, value)
     for key, valid in _CHOICES.items():
         if (value := OmegaConf.select(config, key, default=missing)) is not missing:
             check_choice(key, value, valid)

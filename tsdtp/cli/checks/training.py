@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TypeGuard
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from tsdtp.cli.checks.holdout import holdout_faults
 from tsdtp.cli.checks.values import is_whole
@@ -34,6 +34,9 @@ _SHARES = (
 
 def _faults(config: DictConfig) -> Iterator[str]:
     teacher, every = config.teacher, config.validate_every
+    others = teacher.others
+    if others is not None and not isinstance(others, ListConfig):
+        yield f"teacher.others={others}: valid is a list, as in [{others}]"
     alone = start_path(config) is None
     yield from _number_faults(config)
     yield from _length_faults(config)
@@ -85,6 +88,8 @@ def _length_faults(config: DictConfig) -> Iterator[str]:
     epochs, every = config.epochs, config.validate_every
     if epochs is not None and not is_whole(epochs, 0):
         yield f"epochs={epochs}: valid is 0 or more, or null where max_steps decides"
+    if epochs is None and config.max_steps == -1:
+        yield "epochs=null: valid where max_steps says when the training ends"
     if not is_whole(config.max_steps, -1):
         yield f"max_steps={config.max_steps}: valid is 0 or more, or -1 where epochs decide"
     if every is not None and not is_whole(every):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 
@@ -32,6 +33,13 @@ def check_whole(key: str, value: object, least: int = 1) -> None:
     """Raises ConfigError for what is no such number."""
     if not is_whole(value, least):
         raise ConfigError(f"{key}={value}: valid is {least} or more")
+
+
+def check_number(key: str, value: object) -> None:
+    """Raises ConfigError for what is no finite number of 0 or more."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not (number and 0 <= value < math.inf):
+        raise ConfigError(f"{key}={value}: valid is a number, 0 or more")
 
 
 def check_choice(key: str, value: object, valid: Sequence[str]) -> None:

@@ -113,7 +113,7 @@ def _settings(config: PreTrainedConfig, folder: Path) -> dict[str, Any]:
         raise ValueError(
             f"{folder}: written by another version of tsdtp ({version}, not {VERSION})"
         )
-    if not isinstance(arguments := settings.get("method_arguments"), Mapping):
+    if not isinstance(arguments := settings.get("method_arguments"), dict):
         raise ValueError(f"{folder}/{CONFIG} is damaged: tsdtp.method_arguments is missing")
     if version == 1:
         arguments.pop("blocks", None)  # of depth, whose strictness says as much

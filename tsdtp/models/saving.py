@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from safetensors import SafetensorError
 from safetensors.torch import save_file
@@ -41,7 +41,7 @@ def save_pretrained(
     Raises:
         OSError: it cannot be written; names the file.
     """
-    folder, model = Path(folder), WrappedModel.check(model)
+    folder, model = Path(folder), cast("PrunedModel", WrappedModel.check(model))
     folder.mkdir(parents=True, exist_ok=True)
     save_weights(model, folder)
     save_config(model, folder)

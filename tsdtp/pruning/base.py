@@ -207,7 +207,7 @@ def finite(name: str, value: float) -> float:
 
 
 def _is_block(i: object, num_layers: int) -> bool:
-    return isinstance(i, Integral) and not isinstance(i, bool) and 0 <= i < num_layers
+    return isinstance(i, Integral) and not isinstance(i, bool) and 0 <= int(i) < num_layers
 
 
 def _listed(layers: Sequence[int]) -> list[int]:

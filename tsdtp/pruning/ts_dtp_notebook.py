@@ -28,7 +28,6 @@ class TsDtpNotebook(TokenPruner):
     """
 
     needs_embeddings = True
-    trainable = False  # whatever thaws its weights
 
     def __init__(
         self,
@@ -44,6 +43,11 @@ class TsDtpNotebook(TokenPruner):
         self.gamma = gamma
         self.feature_layer = nn.Linear(hidden_size, task_feature_dim)
         self.requires_grad_(False)
+
+    @property
+    def trainable(self) -> bool:
+        """Never, whatever thaws its weights."""
+        return False
 
     def decide(self, state: TokenState) -> Decision:
         """Hard comparison with mean - k * std, as published."""

@@ -37,8 +37,10 @@ def check_whole(key: str, value: object, least: int = 1) -> None:
 
 def check_number(key: str, value: object) -> None:
     """Raises ConfigError for what is no finite number of 0 or more."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not (number and 0 <= value < math.inf):
+    number = (
+        float("nan") if isinstance(value, bool) or not isinstance(value, int | float) else value
+    )
+    if not 0 <= number < math.inf:
         raise ConfigError(f"{key}={value}: valid is a number, 0 or more")
 
 

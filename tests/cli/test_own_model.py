@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 from tiny import FAST, make_model
-from transformers import AutoTokenizer
+from transformers import AutoModel, AutoTokenizer
 
 from tsdtp.results import read_record
 
@@ -75,6 +75,14 @@ def test_a_training_does_not_go_on_with_other_rows(tsdtp, own):
     assert outcome.code == 2 and "or data (train.csv: other rows)" in outcome.err
     rows.write_text("".join(rows.read_text().splitlines(keepends=True)[:-1]))
     assert tsdtp("train", *longer).code == 0
+
+
+def test_an_encoder_without_a_head_is_called_so(tsdtp, own):
+    make_model("bert", auto=AutoModel).save_pretrained("my_classifier")
+    words = (*OWN, "model.path=my_classifier", "epochs=0")
+    outcome = tsdtp("train", *words)
+    assert outcome.code == 2 and "an encoder without a head; valid: a fine-tuned" in outcome.err
+    assert tsdtp("train", *words, "model.init_from=null").code == 0
 
 
 def test_numbers_are_names_too(tsdtp, own):

@@ -136,4 +136,9 @@ def load_weights(model: PrunedModel, folder: Path, strict: bool = True) -> None:
             f"{str(error).splitlines()[-1].strip()}"
         ) from error
     if missing := [k for k in result.missing_keys if not k.startswith("pruner.")]:
+        if any(name.partition(".")[2] in weights for name in missing):
+            raise ValueError(
+                f"{path} holds an encoder without a head; valid: a fine-tuned model, or "
+                "model.init_from=null, which puts a new head on it"
+            )
         raise ValueError(f"{path} lacks {', '.join(missing[:3])}")

@@ -19,7 +19,7 @@ def record(method: str, seed: int, accuracy: float) -> RunRecord:
     identity = {"task": "sst2", "model": "tiny", "pruning": method, "seed": seed, "budget": None}
     return RunRecord(
         identity=identity | {"run_id": f"{method}{seed}", "execution": "packed"},
-        provenance=dict.fromkeys(PROVENANCE, "") | {"hardware": {}, "versions": {}},
+        provenance=dict.fromkeys(PROVENANCE, "") | {"hardware": {}, "versions": {}, "config": {}},
         quality={"accuracy": accuracy, "n": 100, "split": "validation"},
         cost={"flops_per_example": 1e9, "flops_ratio": 0.5, "tokens_kept": [1.0, 0.5]},
     )

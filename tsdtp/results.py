@@ -59,9 +59,11 @@ class RunRecord:
             variant, a name for what else tells the run from others, where it has one.
         provenance: command, commit, dirty, versions, hardware, date, config, config_hash; and,
             where known, code (digest of the source), seconds that the run took, startup_seconds (of
-            them, before it read its config), slots (cells that ran at a time), start (the run that
-            it started from), teachers (further runs that it learnt from), earlier (the runs whose
-            checkpoint it went on from, each with its command, code and seconds).
+            them, before it read its config), slots (cells that ran at a time), data (digests of
+            the files that it read), measured (what made the figures of a later `tsdtp eval`, with
+            the same keys), start (the run that it started from), teachers (further runs that it
+            learnt from), earlier (the runs whose checkpoint it went on from, each with its command,
+            code and seconds).
         quality: accuracy, or bleu, chrf, signature and p_vs_start (of a paired bootstrap against
             the run that it started from); stderr; n; split; keep_precision, keep_recall.
         cost: flops_per_example, flops_ratio, tokens_kept (a fraction per layer),

@@ -77,7 +77,7 @@ def calibrate(
     Raises:
         ValueError: if the method has no strictness to set, or the budget lies below what is spent
             when everything that may go goes (says that floor), or the pruner's weights or the
-            model's answers are no numbers; the strictness stays as it was.
+            model's answers are no numbers, or its scores overflow; the strictness stays as it was.
     """
     model = PrunedModel.check(model)
     pruner = model.pruner

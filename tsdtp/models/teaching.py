@@ -134,8 +134,8 @@ def _check(model: PrunedModel, teacher: PrunedModel | None) -> None:
     if teacher is not None and not isinstance(teacher, PrunedModel):
         valid = "a model of tsdtp.prune(..., 'none')"
         raise ValueError(f"teacher: {type(teacher).__name__}; valid: {valid}")
-    there, here = (each and each.shape.num_layers for each in (teacher, model))
-    if there is not None and there != here:
+    here, there = model.shape.num_layers, (teacher or model).shape.num_layers
+    if there != here:
         raise ValueError(f"a teacher of {there} blocks; valid: one of {here}, as the model has")
 
 

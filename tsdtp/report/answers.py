@@ -110,11 +110,16 @@ def _asked(record: RunRecord) -> dict[str, str]:
     }
 
 
-def _of_other_texts(runs: list[Run]) -> Iterator[str]:
-    """A line for each run that was asked what a file of that name does not hold for most others."""
+def _by_place(runs: list[Run]) -> Iterator[list[Run]]:
+    """The runs of each task and model."""
     by_place = attrgetter("place")
     for _, several in groupby(sorted(runs, key=by_place), key=by_place):
-        place = list(several)
+        yield list(several)
+
+
+def _of_other_texts(runs: list[Run]) -> Iterator[str]:
+    """A line for each run that was asked what a file of that name does not hold for most others."""
+    for place in _by_place(runs):
         for name in sorted({name for run in place for name in run.data}):
             known = [run for run in place if name in run.data]
             (most, _), *_ = Counter(run.data[name] for run in known).most_common()
@@ -128,9 +133,8 @@ def _of_other_texts(runs: list[Run]) -> Iterator[str]:
 
 def _of_other_examples(runs: list[Run]) -> Iterator[str]:
     """A line for each run that did not answer what most of its task and model did."""
-    by_place = attrgetter("place")
-    for _, several in groupby(sorted(runs, key=by_place), key=by_place):
-        asked = [(run, run.examples) for run in several]
+    for place in _by_place(runs):
+        asked = [(run, run.examples) for run in place]
         (most, _), *_ = Counter(examples for _, examples in asked).most_common()
         for run, examples in asked:
             if examples != most:

@@ -112,7 +112,7 @@ def test_other_settings_say_what_is_valid(arguments, message):
         ("ts_dtp", {"temperature": 0.0}, "pruning.temperature=0.0: valid is > 0"),
         ("transkimmer", {"temperature": -1.0}, "pruning.temperature=-1.0: valid is > 0"),
         ("ltp", {"temperature": 0}, "pruning.temperature=0: valid is > 0"),
-        ("ts_dtp", {"decay": 1.5}, "pruning.decay=1.5: valid is a fraction"),
+        ("ts_dtp", {"decay": 1.5}, r"pruning.decay=1.5: valid is a fraction in \[0, 1\]"),
         ("topk", {"layers": [1.5]}, r"pruning.layers=\[1.5\]: valid are 0 to 3"),
         ("topk", {"layers": [True]}, r"pruning.layers=\[True\]: valid are 0 to 3"),
         ("topk", {"layers": iter([0, 1])}, "pruning.layers=<.*: valid is a list of blocks"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from omegaconf import DictConfig, OmegaConf
 
-from tsdtp.cli.checks.values import check_choice, check_number, check_whole
+from tsdtp.cli.checks.values import check_choice, check_number, check_whole, is_number
 from tsdtp.cli.config import ConfigError
 
 _LEAST = {
@@ -14,10 +14,8 @@ _LEAST = {
     **{key: 1 for key in ("batch_size", "eval_batch_size")},
     "task.data.max_length": 3,  # a word between two special tokens
     "seed": 0,
-    **{
-        f"teacher.{key}": least
-        for key, least in (("attribution_every", 0), ("attribution_steps", 1))
-    },
+    "teacher.attribution_every": 0,
+    "teacher.attribution_steps": 1,
     **{f"teaching.{key}": 0 for key in ("examples", "epochs")},
     "teaching.batch_size": 1,
     "task.bootstrap": 0,
@@ -53,5 +51,5 @@ def check_measuring(config: DictConfig) -> None:
         if (value := OmegaConf.select(config, key, default=missing)) is not missing:
             check_choice(key, value, valid)
     time = OmegaConf.select(config, "benchmark.min_time", default=0)
-    if not isinstance(time, int | float) or time < 0:
+    if not is_number(time) or time < 0:
         raise ConfigError(f"benchmark.min_time={time}: valid is 0 seconds or more")

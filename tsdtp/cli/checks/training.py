@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TypeGuard
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from tsdtp.cli.checks.holdout import holdout_faults
-from tsdtp.cli.checks.values import is_whole
+from tsdtp.cli.checks.values import is_number, is_whole
 from tsdtp.cli.config import ConfigError
 from tsdtp.cli.identity import start_path
 
@@ -71,16 +70,16 @@ def _number_faults(config: DictConfig) -> Iterator[str]:
     schedule, temperature = config.budget_schedule, config.teacher.temperature
     for key in _SHARES:
         share = OmegaConf.select(config, key, default=0)
-        if not _is_number(share) or not 0 <= share <= 1:
+        if not is_number(share) or not 0 <= share <= 1:
             yield f"{key}={share}: valid is a share, 0 to 1"
     if schedule.warmup + schedule.ramp > 1 + 1e-9:
         yield "budget_schedule: its warmup and ramp together are more than 1, the whole training"
     if not is_whole(schedule.updates):
         yield f"budget_schedule.updates={schedule.updates}: valid is 1 or more"
-    if not _is_number(temperature) or not temperature > 0:
+    if not is_number(temperature) or not temperature > 0:
         yield f"teacher.temperature={temperature}: valid is a number above 0"
     clip = config.gradient_clip
-    if clip is not None and (not _is_number(clip) or not clip >= 0):
+    if clip is not None and (not is_number(clip) or not clip >= 0):
         yield f"gradient_clip={clip}: valid is a norm, 0 (or null) for none"
 
 
@@ -96,7 +95,3 @@ def _length_faults(config: DictConfig) -> Iterator[str]:
         yield f"validate_every={every}: valid is 1 or more epochs, or null"
     if not is_whole(config.log_every_n_steps):
         yield f"log_every_n_steps={config.log_every_n_steps}: valid is 1 or more"
-
-
-def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from typing import TypeGuard
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -35,12 +36,14 @@ def check_whole(key: str, value: object, least: int = 1) -> None:
         raise ConfigError(f"{key}={value}: valid is {least} or more")
 
 
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether one can reckon with it."""
+    return isinstance(value, int | float)
+
+
 def check_number(key: str, value: object) -> None:
     """Raises ConfigError for what is no finite number of 0 or more."""
-    number = (
-        float("nan") if isinstance(value, bool) or not isinstance(value, int | float) else value
-    )
-    if not 0 <= number < math.inf:
+    if isinstance(value, bool) or not is_number(value) or not 0 <= value < math.inf:
         raise ConfigError(f"{key}={value}: valid is a number, 0 or more")
 
 

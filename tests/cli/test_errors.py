@@ -57,6 +57,7 @@ WRONG = {
         ["hardware.devices=[]", "1 or more, -1 for all, or the numbers"],
     ),
     "devices in words": (["hardware=ddp", "hardware.devices=auto"], ["=auto", "-1 for all"]),
+    "unknown profiler": (["profiler=foo"], ["profiler=foo", "simple, advanced, pytorch, or null"]),
     "half an epoch": (["epochs=0.5"], ["epochs=0.5", "0 or more, or null"]),
     "half a step": (["max_steps=0.5"], ["max_steps=0.5", "or -1"]),
     "uphill": (["gradient_clip=-1"], ["gradient_clip=-1", "a norm, 0 (or null) for none"]),

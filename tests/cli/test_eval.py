@@ -80,8 +80,34 @@ def test_eval_on_other_rows_is_a_task_of_its_own(tsdtp, trained):
     assert "synthetic_sentence_on_here_my.own" in tsdtp("report", "outputs/runs").out
     mixed = tsdtp("eval", *other, "in_place=true")
     assert mixed.code == 2 and "data=null" in mixed.err
+    generated = tsdtp("eval", f"run={folder}", "data_dir=here")
+    assert generated.code == 2 and "data_dir=here: valid for a run of local files" in generated.err
     missing = tsdtp("eval", f"run={folder}", "data=nowhere.csv")
     assert missing.code == 2 and "data=nowhere.csv: no such file" in missing.err
+
+
+def test_eval_needs_no_training_data_and_finds_the_others_where_they_are_now(
+    tsdtp, own, monkeypatch
+):
+    mine = ("task=text_classification", "task.data.local_dir=my_data", "model=own")
+    labels = ("task.data.text_columns=[text]", "task.data.label_names=[no,yes]", "epochs=0")
+    words = (*mine, *labels, "model.path=my_classifier", "task.data.max_length=32")
+    assert tsdtp("train", *FAST, *words, "hydra.run.dir=run").code == 0
+    here = read_record("run")
+    Path("my_data/train.csv").unlink()
+    Path("elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    run = ("run=../run", "benchmark.enabled=false", "hydra.run.dir=again")
+    lost = tsdtp("eval", *run)
+    assert lost.code == 2 and "my_data" in lost.err and "valid: data_dir=FOLDER" in lost.err
+    outcome = tsdtp("eval", *run, "data_dir=../my_data")
+    assert outcome.code == 0, outcome.err
+    assert read_record("again").quality == here.quality
+    held = read_record("again").provenance["measured"]["data"]
+    assert held == {"validation.csv": here.provenance["data"]["validation.csv"]}
+    assert tsdtp("eval", *run, "data=../my_data/validation.csv").code == 0
+    nowhere = tsdtp("eval", *run, "data_dir=nowhere")
+    assert nowhere.code == 2 and "nowhere" in nowhere.err
 
 
 def test_eval_measures_the_same_model(tsdtp, monkeypatch):

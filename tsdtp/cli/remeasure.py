@@ -11,7 +11,6 @@ from tsdtp.cli import measure
 from tsdtp.cli.build import Cell
 from tsdtp.cli.cells import load_run
 from tsdtp.cli.config import ConfigError
-from tsdtp.cli.identity import other_rows
 from tsdtp.cli.run import measured_by, use_threads
 from tsdtp.models import PrunedModel
 from tsdtp.provenance import code_state
@@ -37,8 +36,7 @@ def remeasure(
     """
     use_threads(config.hardware.threads)
     code = code_state()
-    kept = {key: config[key] for key in ("hardware", "benchmark", "eval_batch_size")}
-    cell, model = load_run(config.run, {**kept, "model.execution": config.execution, **changes})
+    cell, model = _loaded(record, config, changes)
     _check_rows(record, cell, config)
     model = measure.as_measured(model, cell.config, cell.device)
     old = record if identity == record.identity else None
@@ -58,13 +56,35 @@ def remeasure(
     )
 
 
+def _loaded(record: RunRecord, config: DictConfig, changes: dict) -> tuple[Cell, PrunedModel]:
+    kept = {key: config[key] for key in ("hardware", "benchmark", "eval_batch_size")}
+    changes = {**kept, "model.execution": config.execution, **changes}
+    changes["task.data.evaluate_only"] = True
+    if config.data_dir is not None:
+        source = record.provenance["config"]["task"]["data"]["source"]
+        if source != "local":
+            raise ConfigError(
+                f"data_dir={config.data_dir}: valid for a run of local files; this one's rows come "
+                f"from source={source}"
+            )
+        changes["task.data.local_dir"] = config.data_dir
+    try:
+        return load_run(config.run, changes)
+    except FileNotFoundError as error:  # what follows its first words is said of a training
+        missing = str(error).split(";")[0]
+        raise ConfigError(
+            f"{missing}; valid: data_dir=FOLDER of the run's data, or data=FILE of others"
+        ) from error
+
+
 def _check_rows(record: RunRecord, cell: Cell, config: DictConfig) -> None:
-    """Says which data files hold other rows than the run was made with.
+    """Says which of the files that are measured on hold other rows than the run was made with.
 
     Raises:
         ConfigError: if figures of theirs are to stand in the run's own record.
     """
-    other = ", ".join(other_rows(record.provenance.get("data", {}), cell.config))
+    made, now = record.provenance.get("data", {}), cell.data.digests
+    other = ", ".join(f"{n}: other rows" for n in now if made.get(n, now[n]) != now[n])
     if other and config.in_place and config.quality:
         raise ConfigError(
             f"in_place=true: {other} than the run was made with; valid: in_place=false, or "

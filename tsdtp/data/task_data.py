@@ -26,6 +26,7 @@ class TaskData(ABC):
         reported: the prepared split that a record tells of.
         evaluate_on: the split of the source that this is.
         evaluate_file: other rows to report on in its place; None where there are none.
+        evaluate_only: whether that is all that is read.
         digests: what the files held that were read, by their names in the data's folder.
     """
 
@@ -35,6 +36,7 @@ class TaskData(ABC):
     reported: str = "validation"
     evaluate_on: str
     evaluate_file: str | None = None
+    evaluate_only: bool = False
     local_dir: str | None = None
     digests: dict[str, str]
     _encoded: dict[str, "Dataset"]

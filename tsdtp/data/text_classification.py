@@ -40,6 +40,7 @@ class TextClassificationData(TaskData):
         evaluate_on: a split, or `holdout`: a part of train that is then not trained on, for
             choosing settings without a look at the validation split.
         evaluate_file: a file of other rows to evaluate on in place of that split.
+        evaluate_only: read nothing to train on; there is no `train` split then.
         holdout: the size of that part, between 0 and 1.
         train_limit: rows to train on at most, drawn at random.
         eval_limit: rows to evaluate on at most, drawn at random.
@@ -65,6 +66,7 @@ class TextClassificationData(TaskData):
     synthetic: str | None = None
     evaluate_on: str = "validation"
     evaluate_file: str | None = None
+    evaluate_only: bool = False
     holdout: float = 0.05
     train_limit: int | None = None
     eval_limit: int | None = None
@@ -116,8 +118,9 @@ class TextClassificationData(TaskData):
         """Reads and checks the rows; later calls return the same.
 
         Returns:
-            Splits `train` and `validation` with columns `text`, `text_pair` (of pairs), `label`,
-            and for synthetic tasks `decisive` and `decisive_pair`: a 0/1 per whitespace word.
+            Splits `train` (unless `evaluate_only`) and `validation` with columns `text`,
+            `text_pair` (of pairs), `label`, and for synthetic tasks `decisive` and
+            `decisive_pair`: a 0/1 per whitespace word.
 
         Raises:
             FileNotFoundError: if a file is not there; it names the file.
@@ -126,16 +129,9 @@ class TextClassificationData(TaskData):
         from datasets import DatasetDict
 
         if self._rows is None:
-            train, validation = self._read("train"), None
-            if self.evaluate_on == "holdout":
-                train, validation = train.train_test_split(self.holdout, seed=self.seed).values()
-            if self.evaluate_file is not None:
-                validation = self._read_files([Path(self.evaluate_file)], self.evaluate_file)
-            elif validation is None:
-                validation = self._read(self.evaluate_on)
-            train = self.draw(train, self.train_limit)
-            validation = self.draw(validation, self.eval_limit)
-            self._rows = DatasetDict({"train": train, "validation": validation})
+            limits = {"train": self.train_limit, "validation": self.eval_limit}
+            splits = self._splits().items()
+            self._rows = DatasetDict({name: self.draw(rows, limits[name]) for name, rows in splits})
         return self._rows
 
     def prepare(
@@ -182,6 +178,19 @@ class TextClassificationData(TaskData):
     def new_tokenizer(self, vocab_size: int) -> "PreTrainedTokenizerFast":
         """A WordPiece tokenizer trained on the texts of the train split."""
         return train_tokenizer(self.train_texts(), vocab_size)
+
+    def _splits(self) -> "dict[str, Dataset]":
+        holds_out, splits = self.evaluate_on == "holdout", {}
+        if not self.evaluate_only or (holds_out and self.evaluate_file is None):
+            splits["train"] = self._read("train")
+        if holds_out and splits:
+            parts = splits["train"].train_test_split(self.holdout, seed=self.seed)
+            splits = {"train": parts["train"], "validation": parts["test"]}
+        if self.evaluate_file is not None:
+            splits["validation"] = self._read_files([Path(self.evaluate_file)], self.evaluate_file)
+        elif not holds_out:
+            splits["validation"] = self._read(self.evaluate_on)
+        return {"validation": splits["validation"]} if self.evaluate_only else splits
 
     def _read(self, split: str) -> "Dataset":
         if self.source == "synthetic":

@@ -63,6 +63,7 @@ class TranslationData(TaskData):
             `validation` alone.
         evaluate_file: other text to report on in place of that split: its files' path without the
             language.
+        evaluate_only: read nothing but `evaluate_on`, or that other text.
         train_limit: pairs to train on at most, drawn at random; of a hub's twice as many are read.
         eval_limit: pairs of each other split at most, drawn at random.
         train_examples: pairs of a synthetic train split.
@@ -88,6 +89,7 @@ class TranslationData(TaskData):
     local_files: Mapping[str, str | Sequence[str]] | None = None
     evaluate_on: str = "test"
     evaluate_file: str | None = None
+    evaluate_only: bool = False
     train_limit: int | None = None
     eval_limit: int | None = None
     train_examples: int = 16000
@@ -124,8 +126,8 @@ class TranslationData(TaskData):
         """Reads and checks the pairs; later calls return the same.
 
         Returns:
-            Splits `train`, `validation` and `test` with columns `source`, `target`, and for the
-            synthetic task `decisive`: a 0/1 per word of the source.
+            Splits `train`, `validation` and `test` (with `evaluate_only` the one) with columns
+            `source`, `target`, and for the synthetic task `decisive`: a 0/1 per word of the source.
 
         Raises:
             FileNotFoundError: if a side of a split is not there; it names the file.
@@ -134,23 +136,27 @@ class TranslationData(TaskData):
         from datasets import Dataset, DatasetDict
 
         if self._rows is None:
-            pairs = {split: self._read(split) for split in SPLITS}
-            for split in SPLITS[1:]:
-                check_full(pairs[split], f"{self.name} {split}")
-            train, empty = without_empty(pairs["train"])
-            train, known = without_overlap(train, [pairs[split] for split in SPLITS[1:]])
-            if not train["source"]:
-                raise ValueError(f"{self.name}: no pair is left to train on")
-            self.left_out = {"empty": empty, "in_held_out": known}
+            wanted = [self.evaluate_on] if self.evaluate_only else SPLITS
+            pairs = {split: self._read(split) for split in wanted}
+            for split in pairs:
+                if split != "train":
+                    check_full(pairs[split], f"{self.name} {split}")
+            if "train" in pairs:
+                pairs["train"] = self._to_train_on(pairs)
             limits = {"train": self.train_limit}
-            rows = {
-                split: Dataset.from_dict(in_one_line(texts))
-                for split, texts in (pairs | {"train": train}).items()
-            }
+            rows = {split: Dataset.from_dict(in_one_line(p)) for split, p in pairs.items()}
             self._rows = DatasetDict(
                 {s: self.draw(r, limits.get(s, self.eval_limit)) for s, r in rows.items()}
             )
         return self._rows
+
+    def _to_train_on(self, pairs: Mapping[str, Pairs]) -> Pairs:
+        train, empty = without_empty(pairs["train"])
+        train, known = without_overlap(train, [pairs[split] for split in SPLITS[1:]])
+        if not train["source"]:
+            raise ValueError(f"{self.name}: no pair is left to train on")
+        self.left_out = {"empty": empty, "in_held_out": known}
+        return train
 
     def prepare(self, tokenizer: PreTrainedTokenizerBase, max_positions: int | None = None) -> None:
         """Tokenises all splits, or finds them in the cache; says what was left out or cut.

@@ -238,6 +238,22 @@ def test_another_file_leaves_a_holdout_out_of_training(make_local, tmp_path):
     assert texts(other["validation"]) == ["x"]
 
 
+@pytest.mark.parametrize("evaluate_on", ["validation", "holdout"])
+def test_to_evaluate_nothing_to_train_on_is_read(make_local, tmp_path, evaluate_on):
+    (tmp_path / "mine.csv").write_text("text,label\nx,1\n")
+    both = {"evaluate_on": evaluate_on, "eval_limit": 5}
+    expected = make_local(**both).load()["validation"]
+    if evaluate_on == "validation":
+        (tmp_path / "train.tsv").unlink()
+    data = make_local(**both, evaluate_only=True)
+    assert {**data.load()} == {"validation": data.load()["validation"]}
+    assert texts(data.load()["validation"]) == texts(expected)
+    assert len(data.digests) == 1
+    (tmp_path / "train.tsv").unlink(missing_ok=True)
+    other = make_local(**both, evaluate_only=True, evaluate_file=f"{tmp_path}/mine.csv").load()
+    assert texts(other["validation"]) == ["x"]
+
+
 def test_what_its_files_held_is_known(make_local, tmp_path):
     data = make_local()
     data.load()

@@ -152,6 +152,13 @@ def test_other_text_is_reported_on_in_place_of_the_split(files, make):
     assert rows["train"]["source"][:] == ["a dog"], "what is measured on is not trained on"
 
 
+def test_to_evaluate_nothing_else_is_read(files, make):
+    for split in ("train", "validation"):
+        (files / f"{split}.en").unlink()
+    rows = make(evaluate_only=True).load()
+    assert {split: rows[split]["source"][:] for split in rows} == {"test": ["a horse", "two"]}
+
+
 def test_nothing_left_to_train_on_is_an_error(files, make):
     for language in ("en", "de"):
         (files / f"train.{language}").write_text("\n\n", encoding="utf-8")

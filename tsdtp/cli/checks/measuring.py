@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from tsdtp.cli.checks.values import check_choice, check_number, check_whole, is_number
+from tsdtp.cli.checks.values import (
+    check_choice,
+    check_number,
+    check_whole,
+    is_number,
+    is_whole,
+)
 from tsdtp.cli.config import ConfigError
 
 _LEAST = {
@@ -50,6 +56,18 @@ def check_measuring(config: DictConfig) -> None:
     for key, valid in _CHOICES.items():
         if (value := OmegaConf.select(config, key, default=missing)) is not missing:
             check_choice(key, value, valid)
+    _check_lengths(config)
     time = OmegaConf.select(config, "benchmark.min_time", default=0)
     if not is_number(time) or time < 0:
         raise ConfigError(f"benchmark.min_time={time}: valid is 0 seconds or more")
+
+
+def _check_lengths(config: DictConfig) -> None:
+    """The lengths of a benchmark's sequences, and what stays of them block by block."""
+    tokens, kept = config.get("tokens"), config.get("keep_schedule")
+    lengths = tokens if isinstance(tokens, ListConfig) else [tokens, tokens]
+    if tokens is not None and not (len(lengths) == 2 and all(is_whole(n, 0) for n in lengths)):
+        raise ConfigError(f"tokens={tokens}: valid is 3 or more, or [SHORTEST,LONGEST]")
+    listed = isinstance(kept, ListConfig) and all(is_number(share) for share in kept)
+    if kept is not None and not listed:
+        raise ConfigError(f"keep_schedule={kept}: valid is a list, a share for each block")

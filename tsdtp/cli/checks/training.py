@@ -31,9 +31,14 @@ _SHARES = (
 )
 
 
+_PROFILERS = ("simple", "advanced", "pytorch")  # those of Lightning
+
+
 def _faults(config: DictConfig) -> Iterator[str]:
     teacher, every = config.teacher, config.validate_every
     others = teacher.others
+    if config.profiler not in (None, *_PROFILERS):
+        yield f"profiler={config.profiler}: valid are {', '.join(_PROFILERS)}, or null"
     if others is not None and not isinstance(others, ListConfig):
         yield f"teacher.others={others}: valid is a list, as in [{others}]"
     alone = start_path(config) is None

@@ -62,7 +62,10 @@ def test_other_rows_in_the_same_files_are_not_taken_for_those_learnt(tsdtp, own)
     again = tsdtp("eval", *run, "in_place=true", "quality=false")
     assert again.code == 0 and read_record(run[0][4:]).provenance["data"] == made
     assert read_record(run[0][4:]).provenance["measured"]["data"][name] != made[name]
+    taught = (*words, "variant=taught", f"model.init_from={run[0][4:]}")
+    assert f"made with other rows ({name}: other rows)" in tsdtp("train", *taught).out
     assert tsdtp("train", *words, "changed_settings=rerun").code == 0
+    assert "other rows" not in tsdtp("train", *taught, "changed_settings=rerun").out
 
 
 def test_a_training_does_not_go_on_with_other_rows(tsdtp, own):

@@ -101,9 +101,10 @@ def setting(
     return "_".join(parts)
 
 
-def _joined(numbers: float | Sequence[float]) -> str:
-    several = numbers if isinstance(numbers, Sequence) else [numbers]
-    return "_".join(f"{number:g}" for number in several)
+def _joined(values: float | str | Sequence[float]) -> str:
+    """Of words as well: what is no number is refused later, by its name."""
+    several = [values] if isinstance(values, str | float | int) else values
+    return "_".join(f"{v:g}" if isinstance(v, float) else str(v) for v in several)
 
 
 def gpus(accelerator: str, devices: int) -> int | None:

@@ -73,7 +73,12 @@ def other_rows(held: Mapping[str, str], settings: Settings) -> list[str]:
     """
     folder = Path(settings["task"]["data"].get("local_dir") or "")
     here = {name: folder / name for name in held if (folder / name).is_file()}
-    return [f"{name}: other rows" for name, file in here.items() if file_digest(file) != held[name]]
+    return differing(held, {name: file_digest(file) for name, file in here.items()})
+
+
+def differing(held: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """The files of one name that hold other rows than once, as `NAME: other rows`."""
+    return [f"{name}: other rows" for name in now if held.get(name, now[name]) != now[name]]
 
 
 def changed(recorded: Settings, settings: Settings, more: Sequence[str] = (), most: int = 4) -> str:

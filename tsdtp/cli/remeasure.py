@@ -11,6 +11,7 @@ from tsdtp.cli import measure
 from tsdtp.cli.build import Cell
 from tsdtp.cli.cells import load_run
 from tsdtp.cli.config import ConfigError
+from tsdtp.cli.identity import differing
 from tsdtp.cli.run import measured_by, use_threads
 from tsdtp.models import PrunedModel
 from tsdtp.provenance import code_state
@@ -83,8 +84,7 @@ def _check_rows(record: RunRecord, cell: Cell, config: DictConfig) -> None:
     Raises:
         ConfigError: if figures of theirs are to stand in the run's own record.
     """
-    made, now = record.provenance.get("data", {}), cell.data.digests
-    other = ", ".join(f"{n}: other rows" for n in now if made.get(n, now[n]) != now[n])
+    other = ", ".join(differing(record.provenance.get("data", {}), cell.data.digests))
     if other and config.in_place and config.quality:
         raise ConfigError(
             f"in_place=true: {other} than the run was made with; valid: in_place=false, or "

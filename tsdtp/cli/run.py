@@ -27,7 +27,7 @@ from tsdtp.cli.folder import alone, finished, put_aside
 from tsdtp.cli.identity import Settings, cell_identity, identity_hash, lineage
 from tsdtp.cli.loggers import log_record, open_loggers
 from tsdtp.cli.resume import earlier_parts, mark_checkpoints, resume_path
-from tsdtp.cli.start import check_not_itself
+from tsdtp.cli.start import check_not_itself, tell_of_other_rows
 from tsdtp.cli.training import train
 from tsdtp.jobs.progress import enter_stage
 from tsdtp.models import PrunedModel
@@ -77,6 +77,7 @@ def _run(config: DictConfig, settings: Settings, method: str, overrides: list[st
     use_threads(config.hardware.threads)
     cell, origin, own_hash = build_cell(config), lineage(settings), identity_hash(settings)
     cell.check_answers()
+    tell_of_other_rows(config, cell.data.digests)
     command, earlier = shlex.join(["tsdtp", "train", *overrides]), earlier_parts(config.ckpt_path)
     mark = mark_checkpoints(config, cell.data.digests, earlier, measured_by(command, code), begun)
     with open_loggers(config, {**settings, "method": method}) as loggers:

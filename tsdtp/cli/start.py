@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from omegaconf import DictConfig
 
-from tsdtp.cli.config import ConfigError
-from tsdtp.cli.identity import other_teachers, start_path
+from tsdtp.cli.config import ConfigError, task_name
+from tsdtp.cli.identity import differing, held_record, other_teachers, start_path
 from tsdtp.models.loading import check_weights
 from tsdtp.models.saving import TOKENIZER, WEIGHTS
 from tsdtp.results import read_record
@@ -44,6 +45,22 @@ def other_folders(config: DictConfig) -> list[Path]:
         ValueError: if its weights are damaged.
     """
     return [_finished(folder, f"teacher.others={folder}") for folder in other_teachers(config)]
+
+
+def tell_of_other_rows(config: DictConfig, digests: Mapping[str, str]) -> None:
+    """Says which of these runs were made with other rows, as far as their records know.
+
+    Args:
+        config: of the run, complete.
+        digests: what its files hold, see `TaskData.digests`.
+    """
+    task = task_name(str(config.task.name), config.task.data.source)
+    for folder in filter(None, [start_path(config), *other_teachers(config)]):
+        record = held_record(folder)
+        if record is None or record.identity["task"] != task:
+            continue
+        if found := differing(record.provenance.get("data", {}), digests):
+            print(f"{folder} was made with other rows ({', '.join(found)})", flush=True)
 
 
 def _finished(folder: Path, setting: str) -> Path:

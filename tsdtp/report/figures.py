@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from io import BytesIO
 from pathlib import Path
 
 import matplotlib
@@ -15,6 +16,7 @@ from matplotlib.figure import Figure
 from tsdtp.report.frame import cell_name
 from tsdtp.report.render import Report
 from tsdtp.report.tables import Table
+from tsdtp.results import write_atomic
 
 Point = tuple[float, float]
 KINDS = ("png", "svg", "pdf")
@@ -39,7 +41,7 @@ def save_trade_off(
     axes.scatter(*zip(*points, strict=True), color="0.6", label="trials")
     axes.step(*zip(*front, strict=True), where="post", marker="o", label="front")
     axes.legend()
-    figure.savefig(path, dpi=150)
+    save(figure, path)
 
 
 def save_figures(report: Report, out: str | Path) -> list[Path]:
@@ -49,16 +51,17 @@ def save_figures(report: Report, out: str | Path) -> list[Path]:
         place = re.sub(r"[^\w.-]", "_", f"{table.task}_{table.model}")
         for name, figure in draw(table, report.runs).items():
             for kind in KINDS:
-                paths.append(Path(out) / f"{name}_{place}.{kind}")
-                save(figure, paths[-1])
+                paths.append(save(figure, Path(out) / f"{name}_{place}.{kind}"))
     return paths
 
 
-def save(figure: Figure, path: Path) -> None:
-    """The same figure gives the same bytes, whenever it is drawn."""
-    date = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[path.suffix[1:]]
+def save(figure: Figure, path: Path) -> Path:
+    """Writes all of it or nothing; the same figure gives the same bytes, whenever it is drawn."""
+    kind, drawn = path.suffix[1:], BytesIO()
+    date = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
     with matplotlib.rc_context({"svg.hashsalt": path.stem, "svg.fonttype": "none"}):
-        figure.savefig(path, dpi=150, metadata=date)
+        figure.savefig(drawn, format=kind, dpi=150, metadata=date)
+    return write_atomic(path, drawn.getvalue())
 
 
 def draw(table: Table, runs: pd.DataFrame) -> dict[str, Figure]:

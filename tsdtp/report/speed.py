@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from tsdtp.report.caption import caption
+from tsdtp.report.figures import save
 from tsdtp.report.frame import timed_on, to_frame
 from tsdtp.report.speed_figures import draw_over_length, draw_speedup, of_several_lengths
 from tsdtp.report.tables import GAP, LABELS
@@ -164,6 +165,5 @@ def save_speed(records: Iterable[RunRecord], out: str | Path) -> list[Path]:
             figures["latency"] = draw_over_length(rows, "latency_ms", "milliseconds a batch")
             figures["memory"] = draw_over_length(rows, "peak_mib", "peak MiB of the forward")
         for name, figure in figures.items():
-            paths.append(out / f"{name}_{place}.png")
-            figure.savefig(paths[-1], dpi=150)
+            paths.append(save(figure, out / f"{name}_{place}.png"))
     return paths

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 
 from tiny import FAST
@@ -19,6 +20,8 @@ def fast(command: str) -> list[str]:
     if name == "eval":
         return [name, *arguments, *brief]
     if name == "bench":
+        arguments = [re.sub(r"^tokens=\d+$", "tokens=16", a) for a in arguments]
+        brief.append("benchmark.new_tokens=2")
         return [name, *arguments, *brief, "benchmark.examples=4", "task.data.train_examples=500"]
     if name == "sweep":
         return [name, *arguments, "dry_run=true"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from functools import cache
@@ -33,11 +32,11 @@ def make_plan(
     Raises:
         ConfigError: if two jobs that differ have one name, or a cell would start from itself.
     """
-    code, once = code_state(), cache(lambda rest: compose([*rest]))
+    code, once = code_state(), cache(lambda rest, seeded: compose([*rest]))
     planned: dict[str, Planned] = {}
     for overrides in jobs:
         rest, seed = seedless(overrides)
-        config = copy.deepcopy(once(tuple(rest)))
+        config = once(tuple(rest), seed is not None)
         if seed is not None:
             config.seed = seed
         settings, method = _resolve(config)
@@ -57,11 +56,11 @@ def make_plan(
 
 def _resolve(config: DictConfig) -> tuple[Settings, str]:
     sweep = config.hydra.sweep
-    HydraConfig.instance().set_config(config)
-    with read_write(config.hydra.runtime), open_dict(config.hydra.runtime):
-        config.hydra.runtime.output_dir = str(Path(sweep.dir, sweep.subdir).absolute())
-    HydraConfig.instance().set_config(config)
-    method = config.hydra.runtime.choices.pruning
+    HydraConfig.instance().set_config(config)  # `${hydra:...}` reads from this copy
+    runtime = HydraConfig.get().runtime
+    with read_write(runtime), open_dict(runtime):
+        runtime.output_dir = str(Path(sweep.dir, sweep.subdir).absolute())
+    method = runtime.choices.pruning
     task = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     check_filled(task)
     if "teacher" in task:

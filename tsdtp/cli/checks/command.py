@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from functools import cache
 from itertools import zip_longest
 from pathlib import Path
 from typing import NoReturn
@@ -64,7 +65,7 @@ def check_command(config_name: str, arguments: Sequence[str]) -> None:
         return
     own = user_folder(options.config_dir)
     with initialize_config_dir(config_dir(), version_base=HYDRA_VERSION_BASE):
-        variants, defaults = _variants(parse(options.overrides)), composed(config_name, own)
+        variants, defaults = _variants(parse(options.overrides)), _defaults(config_name, *own)
         for variant in {tuple(seedless(each)[0]): each for each in variants}.values():
             config = composed(config_name, [*own, *variant])
             check_variant(config.get("variant"))
@@ -77,6 +78,11 @@ def check_command(config_name: str, arguments: Sequence[str]) -> None:
             if "model" in config:
                 check_model_file(config)
             check_keys(config, defaults)
+
+
+@cache  # where one process checks many commands
+def _defaults(config_name: str, *own: str) -> DictConfig:
+    return composed(config_name, [*own])
 
 
 def user_folder(folder: str | Path | None) -> list[str]:

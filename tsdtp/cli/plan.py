@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+from typing import cast
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
@@ -57,7 +58,7 @@ def make_plan(
 def _resolve(config: DictConfig) -> tuple[Settings, str]:
     sweep = config.hydra.sweep
     HydraConfig.instance().set_config(config)  # `${hydra:...}` reads from this copy
-    runtime = HydraConfig.get().runtime
+    runtime = cast(DictConfig, HydraConfig.get().runtime)
     with read_write(runtime), open_dict(runtime):
         runtime.output_dir = str(Path(sweep.dir, sweep.subdir).absolute())
     method = runtime.choices.pruning

@@ -109,23 +109,23 @@ def test_a_sweep_that_the_machine_has_no_place_for_replaces_nothing(sweep):
     assert not (FOLDER / "sweep.json").exists()
 
 
-def test_a_dry_run_is_dry_however_it_is_written_and_in_any_folder(tsdtp, monkeypatch):
+def test_a_dry_run_is_dry_however_it_is_written_and_in_any_folder(sweep, monkeypatch):
     monkeypatch.setattr("tsdtp.cli.report.main", pytest.fail)
-    outcome = tsdtp("sweep", "sweep=smoke", "dir=a=b/run (1)'s", "dry_run=True")
+    outcome = sweep("dir=a=b/run (1)'s", "dry_run=True")
     assert outcome.code == 0 and "to run" in outcome.out, outcome.err
 
 
-def test_a_sweep_of_failures_uploads_nothing(tsdtp, monkeypatch, wandb):
+def test_a_sweep_of_failures_uploads_nothing(sweep, monkeypatch, wandb):
     monkeypatch.setattr("tsdtp.cli.sweep._run", lambda *_: 1)
-    outcome = tsdtp("sweep", "sweep=smoke", "logger=wandb")
+    outcome = sweep("logger=wandb")
     assert outcome.code == 1 and "no record" in outcome.err
 
 
-def test_tables_that_cannot_be_written_are_no_success(tsdtp, trained, monkeypatch):
+def test_tables_that_cannot_be_written_are_no_success(sweep, trained, monkeypatch):
     trained()
     monkeypatch.setattr("tsdtp.cli.sweep._run", lambda *_: 0)
     Path("outputs/runs/tables.md").mkdir()
-    outcome = tsdtp("sweep", "sweep=smoke", "dir=outputs/runs")
+    outcome = sweep("dir=outputs/runs")
     assert outcome.code == 2 and "cannot write outputs/runs/tables.md" in outcome.err
 
 
@@ -138,12 +138,13 @@ def test_the_cells_of_a_folder_of_any_name(tsdtp, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_second_sweep_in_the_folder_is_refused(sweep):
+@pytest.mark.usefixtures("sweep")
+def test_a_second_sweep_in_the_folder_is_refused():
     from tsdtp.cli.sweep import sweep_lock
 
     with sweep_lock(FOLDER):
         code = subprocess.run(
-            [sys.executable, "-m", "tsdtp.cli.sweep", "sweep=smoke", f"dir={FOLDER}"],
+            [sys.executable, "-m", "tsdtp.cli.sweep", "sweep=mine.yaml", f"dir={FOLDER}"],
             capture_output=True,
             text=True,
             env={**os.environ, "PYTHONPATH": str(REPOSITORY)},

@@ -127,6 +127,12 @@ def other_teachers(settings: Settings) -> list[Path]:
     return [f for f in folders if start is None or f.resolve() != start.resolve()]
 
 
+def learnt_from(settings: Settings) -> list[Path]:
+    """Folders of the run that a run starts from, if any, and of those that teach beside it."""
+    start = start_path(settings)
+    return [*([] if start is None else [start]), *other_teachers(settings)]
+
+
 def _unpruned_runs(settings: Settings) -> Path:
     """Where the unpruned runs beside this run lie, a folder a seed."""
     return Path(os.path.relpath(settings["output_dir"])).parent.parent / "none"

@@ -16,7 +16,7 @@ from tsdtp.cli.checks.command import seedless
 from tsdtp.cli.checks.training import check_training
 from tsdtp.cli.checks.values import check_filled
 from tsdtp.cli.config import ConfigError, plain
-from tsdtp.cli.identity import Settings, Status, inspect_run, other_teachers, start_path
+from tsdtp.cli.identity import Settings, Status, inspect_run, learnt_from
 from tsdtp.cli.planned import Planned
 from tsdtp.provenance import code_state
 
@@ -70,9 +70,8 @@ def _resolve(config: DictConfig) -> tuple[Settings, str]:
 
 
 def _link(cell: Planned, folders: dict[Path, str]) -> Planned:
-    start = start_path(cell.settings)
-    teachers = [*([start] if start else []), *other_teachers(cell.settings)]
-    names = [folders[path.resolve()] for path in teachers if path.resolve() in folders]
+    found = [path.resolve() for path in learnt_from(cell.settings)]
+    names = [folders[path] for path in found if path in folders]
     return replace(cell, after=tuple(names))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from tsdtp.cli.config import ConfigError, task_name
-from tsdtp.cli.identity import differing, held_record, other_teachers, start_path
+from tsdtp.cli.identity import differing, held_record, learnt_from, other_teachers, start_path
 from tsdtp.models.loading import check_weights
 from tsdtp.models.saving import TOKENIZER, WEIGHTS
 from tsdtp.results import read_record
@@ -16,8 +16,7 @@ from tsdtp.results import read_record
 
 def check_not_itself(config: DictConfig) -> None:
     """Raises ConfigError for a training that would start from or learn from the run it makes."""
-    folders = filter(None, [start_path(config), *other_teachers(config)])
-    if Path(config.output_dir).resolve() in [folder.resolve() for folder in folders]:
+    if Path(config.output_dir).resolve() in [f.resolve() for f in learnt_from(config)]:
         raise ConfigError(
             "the run would start or learn from itself; valid for model.init_from and "
             "teacher.others: other runs (of an unpruned run: null)"
@@ -55,7 +54,7 @@ def tell_of_other_rows(config: DictConfig, digests: Mapping[str, str]) -> None:
         digests: what its files hold, see `TaskData.digests`.
     """
     task = task_name(str(config.task.name), config.task.data.source)
-    for folder in filter(None, [start_path(config), *other_teachers(config)]):
+    for folder in learnt_from(config):
         record = held_record(folder)
         if record is None or record.identity["task"] != task:
             continue

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tsdtp.cli.config import leaves
-from tsdtp.cli.identity import Settings, held_record, other_teachers, rows_of, start_path
+from tsdtp.cli.identity import Settings, held_record, learnt_from, rows_of
 
 # By the source of the rows: where they are, and what says which of them are learnt. The run's own
 # seed does not: all take the same rows.
@@ -28,7 +28,7 @@ def holdout_faults(settings: Settings) -> Iterator[str]:
     ours = _data(settings)
     if ours.get("evaluate_on") != "holdout":
         return
-    for folder in filter(None, [start_path(settings), *other_teachers(settings)]):
+    for folder in learnt_from(settings):
         record = held_record(folder)
         theirs = _data(record.provenance["config"]) if record else ours
         if any(theirs.get(key) != ours[key] for key in ("source", *_PLACE[ours["source"]])):

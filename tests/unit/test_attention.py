@@ -85,6 +85,38 @@ def test_received_sums_to_one_over_each_sequence(backend, gate):
         assert (received[gate == 0] == 0).all()
 
 
+CAUSAL = torch.tensor([0.0] * 5 + [float("-inf")] * 4)[:, None]  # of up to five positions
+
+
+@pytest.mark.parametrize("gate", [None, GATE])
+def test_even_attention_is_received_evenly_where_keys_are_hidden(backend, gate):
+    query, key, value, layout = tensors()
+    *_, received = attend(
+        *(query * 0, key, value, layout), gate=gate, received=True, bias=CAUSAL, backend=backend
+    )
+    alive = torch.ones(9).bool() if gate is None else gate.bool()
+    counts = torch.stack([part.sum() for part in alive.split(LENGTHS)])
+    torch.testing.assert_close(received, alive / counts[layout.segments])
+
+
+def test_the_last_token_of_a_causal_model_is_judged_by_the_one_query_that_sees_it(backend):
+    query, key, value, layout = tensors()
+    *_, received = attend(query, key, value, layout, received=True, bias=CAUSAL, backend=backend)
+    weights = (torch.einsum("hd,nhd->hn", query[4], key[:5]) / math.sqrt(SIZE)).softmax(-1)
+    torch.testing.assert_close(received[4], weights[:, 4].mean())
+
+
+@pytest.mark.parametrize("backend", ["padded", "by_sequence"])
+def test_padding_and_dropped_keys_stay_out_whatever_the_scores_are(backend):
+    """Live ones far below what a logarithm of nothing might be taken for."""
+    query, key, value, layout = tensors()
+    query, key = query.abs() * -1e3, key.abs() * 1e3
+    for gate in (None, GATE):
+        expected, _ = attend(query, key, value, layout, gate=gate, backend="reference")
+        context, _ = attend(query, key, value, layout, gate=gate, backend=backend)
+        torch.testing.assert_close(context, expected)
+
+
 def test_a_dropped_key_leaves_before_normalisation(backend):
     """As if its row were not there: the other weights grow to sum to 1."""
     query, key, value, layout = tensors()

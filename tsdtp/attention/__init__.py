@@ -56,7 +56,7 @@ def attend(
     Returns:
         context [R, H, D] in the dtype of value, zero in dead rows, and received [T] float32 or
         None: the attention that token j receives, averaged over heads and over the live queries
-        of its sequence.
+        of its sequence; where the bias hides keys, see `softmax.received_by`.
 
     Raises:
         ValueError: for an unknown back end.

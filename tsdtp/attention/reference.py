@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from tsdtp.attention.softmax import Attention, relative_bias, sequence_attention
 
@@ -20,13 +19,5 @@ def attend(query, key, value, layout, gate, received, dropout, bias) -> Attentio
         context = F.dropout(weights, dropout).to(v.dtype) @ v
         contexts.append(context.transpose(0, 1))
         receipts.append(receipt)
-    return _with_dead_rows(contexts, query.shape[0]), torch.cat(receipts) if received else None
-
-
-def _with_dead_rows(contexts: list[Tensor], rows: int) -> Tensor:
-    """Joins contexts [n, H, D] of all sequences and adds zeros up to `rows` rows."""
-    if len(contexts) == 1 and contexts[0].shape[0] == rows:
-        return contexts[0]
-    missing = rows - sum(context.shape[0] for context in contexts)
-    tail = [contexts[0].new_zeros(missing, *contexts[0].shape[1:])] if missing else []
-    return torch.cat([*contexts, *tail])
+    context = F.pad(torch.cat(contexts), (0, 0, 0, 0, 0, query.shape[0] - layout.size))
+    return context, torch.cat(receipts) if received else None

@@ -10,8 +10,6 @@ from torch import Tensor
 _MAX_EXCESS = 5.0
 _TINY = 1e-30  # below every sum with a live key: its best one adds its gate
 
-_NEVER = -1e4  # a logarithm of nothing that still sorts rows without any live key
-
 Attention = tuple[Tensor, Tensor | None]
 
 
@@ -62,20 +60,32 @@ def needs_weights(gate: Tensor | None, received: bool) -> bool:
 def added_to_scores(gate: Tensor | None, bias: Tensor | None, dtype: torch.dtype) -> Tensor | None:
     """A gate without a gradient and a bias as one addend before a plain softmax; None for neither.
 
+    A dropped key gets less than any score, but no -inf: rows without a live key stay numbers.
     Shapes broadcast to the scores'.
     """
     if gate is None:
         return None if bias is None else bias.to(dtype)
-    logs = gate.log().clamp(min=_NEVER)
+    logs = gate.log().to(dtype).clamp(min=torch.finfo(dtype).min / 4)
     return (logs if bias is None else bias + logs).to(dtype)
 
 
-def received_by(weights: Tensor, live: Tensor | None) -> Tensor:
-    """Mean over heads and live queries of one sequence's weights [H, n, n]: [n] float32."""
-    if live is None:
-        return weights.mean((0, 1))
-    live = live.float()
-    return weights.mean(0).mul(live[:, None]).sum(0) / live.sum()
+def received_by(weights: Tensor, live: Tensor | None, bias: Tensor | None = None) -> Tensor:
+    """The mean over heads and over the live queries that see a key, [..., n] float32.
+
+    In a causal model the first tokens are seen by all, and the first queries have few keys to share
+    between. So where a bias hides keys, each query's weights count as multiples of an even share of
+    what it sees: even attention gives every token 1/n, as it does where all see all.
+
+    Shapes: weights [..., H, n, n], live [..., n] bool, bias [..., H or 1, n, n].
+    """
+    if bias is None and live is None:
+        return weights.mean((-3, -2))
+    live = weights.new_ones(weights.shape[-1]).bool() if live is None else live
+    seen = live[..., :, None] & live[..., None, :]
+    if bias is not None:
+        seen = seen & (bias > float("-inf")).any(-3)
+    even = weights.mean(-3) * seen * seen.sum(-1, keepdim=True)
+    return even.sum(-2) / (seen.sum(-2) * live.sum(-1, keepdim=True)).clamp(min=1)
 
 
 def sequence_attention(
@@ -83,4 +93,4 @@ def sequence_attention(
 ) -> tuple[Tensor, Tensor]:
     """Weights [H, n, n] and received [n] of one sequence; query, key [H, n, D], gate [n]."""
     weights = gated_softmax(query, key, gate, bias)
-    return weights, received_by(weights, None if gate is None else gate.detach() != 0)
+    return weights, received_by(weights, None if gate is None else gate.detach() != 0, bias)

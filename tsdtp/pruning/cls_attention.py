@@ -14,6 +14,7 @@ class ClsAttention(FractionPruner):
     Reorganizations" (EViT), ICLR 2022, section 3.2 and equation 3: the class token's attention,
     averaged over heads, at a fixed keeping rate. Ours differs: the rate comes from a budget on
     FLOPs, and what is dropped is lost (EViT fuses it; `fuse` of `dtp` and `ts_dtp` does that).
+    In a causal model, whose first token sees itself alone, it says nothing.
     """
 
     needs_projections = True

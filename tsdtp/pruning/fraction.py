@@ -11,12 +11,13 @@ from tsdtp.pruning.state import Decision, TokenState
 
 
 class FractionPruner(TokenPruner):
-    """Keeps the best (1 - strictness) of the live tokens in each layer that prunes.
+    """Keeps the best (1 - strictness) of the tokens that may go, in each layer that prunes.
 
     Args:
         num_layers: blocks of the encoder.
         hidden_size: d.
-        fraction: of the live tokens to keep per pruning layer, where no budget sets it.
+        fraction: to keep, per pruning layer, of the live tokens that are not protected; where no
+            budget sets it.
         layers: see `TokenPruner`.
         budget: see `TokenPruner`.
     """

@@ -26,7 +26,7 @@ class HybridPruner(TokenPruner):
 
     Args:
         num_layers: blocks of the encoder.
-        gamma: weight of the task attention.
+        gamma: weight of the task attention beside the model's own; nothing without that.
         k: standard deviations below the mean, where no budget sets it; may be negative.
         log_scores: threshold on the logarithm of importance.
         temperature: of the gates.

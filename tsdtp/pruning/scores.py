@@ -33,9 +33,10 @@ def segment_softmax(logits: Tensor, alive: Tensor, segments: Tensor, cu_seqlens:
 def attention_from_first(
     query: Tensor, key: Tensor, alive: Tensor, segments: Tensor, cu_seqlens: Tensor
 ) -> Tensor:
-    """The first row of a sequence's attention, averaged over heads: what [CLS] attends to.
+    """What the first token attends to, [CLS], averaged over heads, by query and key alone.
 
-    One query a sequence, so the cost is linear in the tokens.
+    A bias of the model (causal, local, relative) is left out. One query a sequence, so the cost is
+    linear in the tokens.
 
     Args:
         query: [T, H, D]; the first token of every sequence has to be there.
@@ -48,7 +49,7 @@ def attention_from_first(
         [T] float32, summing to 1 over each sequence.
     """
     first = query[cu_seqlens[:-1]][segments]
-    logits = (first * key).float().sum(-1) * key.shape[-1] ** -0.5
+    logits = (first.float() * key.float()).sum(-1) * key.shape[-1] ** -0.5
     return segment_softmax(logits, alive, segments, cu_seqlens).mean(-1)
 
 
@@ -67,7 +68,7 @@ def attention_received(query: Tensor, key: Tensor, alive: Tensor, cu_seqlens: Te
     live = compact(torch.stack([query, key], 1), alive, cu_seqlens)
     grid, there = unpack(live)
     q, k = grid.unbind(2)
-    scores = (q @ k.transpose(1, 2)).float() * query.shape[-1] ** -0.5
+    scores = q.float() @ k.float().transpose(1, 2) * query.shape[-1] ** -0.5
     weights = scores.masked_fill(~there[:, None, :], float("-inf")).softmax(-1)
     rows = there / there.sum(1, keepdim=True)
     received = (weights * rows[:, :, None]).sum(1).flatten()[live.layout.grid]

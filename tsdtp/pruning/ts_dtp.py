@@ -35,7 +35,7 @@ class TsDtp(HybridPruner):
     Args:
         num_layers: blocks of the encoder.
         hidden_size: d.
-        gamma: weight of the task attention.
+        gamma: weight of the task attention beside the model's own; nothing without that.
         learn_gamma: learn it, for each layer on its own, from there.
         own_attention: add the model's own attention received.
         embedding_features: take task features from the input embeddings, too.

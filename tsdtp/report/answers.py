@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from tsdtp.report.frame import Mark, mark
+from tsdtp.report.frame import Mark, cell_name, mark
 from tsdtp.results import EXAMPLES, PREDICTIONS, RECORD_NAME, RunRecord, read_record
 
 CELL = ("task", "model", "pruning", "budget", "variant")
@@ -44,7 +44,7 @@ class Run:
     @property
     def name(self) -> str:
         """Method, budget and variant."""
-        return self._words("pruning", "budget", "variant")
+        return cell_name(self.identity)
 
     @property
     def examples(self) -> frozenset[tuple[int, int]]:
@@ -58,10 +58,7 @@ class Run:
     @property
     def names(self) -> tuple[str, str]:
         """What it may be called: of its budget, or of any."""
-        return self.name, self._words("pruning", "variant")
-
-    def _words(self, *keys: str) -> str:
-        return " ".join(str(part) for part in map(self.key, keys) if part is not None)
+        return self.name, cell_name({**self.identity, "budget": None})
 
     def key(self, name: str) -> Any:
         """What its identity says, so that equal budgets meet: 0.1 + 0.2 and 0.3."""
@@ -122,26 +119,27 @@ def _of_other_texts(runs: list[Run]) -> Iterator[str]:
     for place in _by_place(runs):
         for name in sorted({name for run in place for name in run.data}):
             known = [run for run in place if name in run.data]
-            (most, _), *_ = Counter(run.data[name] for run in known).most_common()
-            for run in known:
-                if run.data[name] != most:
-                    yield (
-                        f"{run.identity.get('run_id')}: {name} held other rows than for most runs "
-                        "of its task and model, and it is not compared with those"
-                    )
+            for run, _ in _unlike_most([(run, run.data[name]) for run in known]):
+                yield (
+                    f"{run.identity.get('run_id')}: {name} held other rows than for most runs "
+                    "of its task and model, and it is not compared with those"
+                )
 
 
 def _of_other_examples(runs: list[Run]) -> Iterator[str]:
     """A line for each run that did not answer what most of its task and model did."""
     for place in _by_place(runs):
-        asked = [(run, run.examples) for run in place]
-        (most, _), *_ = Counter(examples for _, examples in asked).most_common()
-        for run, examples in asked:
-            if examples != most:
-                yield (
-                    f"{run.identity.get('run_id')}: answered other examples ({len(examples)}) than "
-                    f"most runs of its task and model ({len(most)}), and is not compared with those"
-                )
+        for run, most in _unlike_most([(run, run.examples) for run in place]):
+            yield (
+                f"{run.identity.get('run_id')}: answered other examples ({len(run.examples)}) than "
+                f"most runs of its task and model ({len(most)}), and is not compared with those"
+            )
+
+
+def _unlike_most(asked: list[tuple[Run, Any]]) -> Iterator[tuple[Run, Any]]:
+    """The runs that were not asked what most were, each with that."""
+    (most, _), *_ = Counter(what for _, what in asked).most_common()
+    return ((run, most) for run, what in asked if what != most)
 
 
 def read_examples(folder: str | Path, among: Container[Mark] | None = None) -> list[dict[str, Any]]:

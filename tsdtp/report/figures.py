@@ -44,11 +44,16 @@ def save_trade_off(
     save(figure, path)
 
 
+def file_place(task: str, model: str) -> str:
+    """Task and model as part of a file's name."""
+    return re.sub(r"[^\w.-]", "_", f"{task}_{model}")
+
+
 def save_figures(report: Report, out: str | Path) -> list[Path]:
     """Writes `NAME_TASK_MODEL.png`, `.svg` and `.pdf` for each figure of each table."""
     paths = []
     for table in report.tables:
-        place = re.sub(r"[^\w.-]", "_", f"{table.task}_{table.model}")
+        place = file_place(table.task, table.model)
         for name, figure in draw(table, report.runs).items():
             for kind in KINDS:
                 paths.append(save(figure, Path(out) / f"{name}_{place}.{kind}"))

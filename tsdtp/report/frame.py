@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import reduce
 from typing import Any
 
@@ -154,10 +154,11 @@ def marks(frame: pd.DataFrame) -> set[Mark]:
     return set(zip(frame["run_id"], frame["execution"], frame["date"], strict=True))
 
 
-def cell_name(run: Mapping[Hashable, Any]) -> str:
-    """Method, budget and variant of a row of a frame."""
-    budget = "" if pd.isna(run["budget"]) else f"{run['budget']:g}"
-    return " ".join(filter(None, (run["pruning"], budget, run["variant"])))
+def cell_name(run: Mapping[Any, Any]) -> str:
+    """Method, budget and variant of a row of a frame, or of a record's identity."""
+    budget = run.get("budget")
+    budget = "" if bool(pd.isna(budget)) else f"{budget:g}"
+    return " ".join(filter(None, (run["pruning"], budget, run.get("variant"))))
 
 
 def _get(record: RunRecord, place: str) -> Any:

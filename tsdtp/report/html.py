@@ -18,7 +18,7 @@ from tsdtp.report.adaptivity import FRACTIONS, RANKS, adaptivity
 from tsdtp.report.answers import Run, read_examples
 from tsdtp.report.caption import LEGEND
 from tsdtp.report.figures import draw
-from tsdtp.report.frame import FINE_TUNED, KEYS, marks
+from tsdtp.report.frame import FINE_TUNED, KEYS, cell_name, marks
 from tsdtp.report.render import Report
 from tsdtp.report.tables import Table
 from tsdtp.results import finite, write_atomic
@@ -146,11 +146,9 @@ def _kept(table: pd.DataFrame) -> list[list[str]]:
 
 def _shown(found: dict[str, Any]) -> dict[str, Any]:
     identity = found["run"].identity
-    budget, variant = identity.get("budget"), identity.get("variant")
-    parts = (identity["pruning"], budget, variant, f"seed {identity['seed']}")
     return {
         "task": f"{identity['task']} · {identity['model']}",
-        "method": " ".join(str(part) for part in parts if part is not None),
+        "method": f"{cell_name(identity)} seed {identity['seed']}",
         **{key: found[key] for key in ("labels", "layers", "examples")},
     }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -10,15 +9,15 @@ from typing import Any
 import pandas as pd
 
 from tsdtp.report.caption import caption
-from tsdtp.report.figures import save
+from tsdtp.report.figures import file_place, save
 from tsdtp.report.frame import timed_on, to_frame
 from tsdtp.report.speed_figures import draw_over_length, draw_speedup, of_several_lengths
-from tsdtp.report.tables import GAP, LABELS
+from tsdtp.report.tables import GAP, LABELS, formatted
 from tsdtp.results import RunRecord, flops_saved, write_atomic
 
 NOTE = (
     "FLOPs saved is against the unpruned packed model; Time/FLOPs is the part of that which the "
-    "stopwatch sees. Ratios are medians of rounds interleaved in one process, ± their "
+    "stopwatch sees. Ratios are of medians over rounds interleaved in one process, ± their "
     "interquartile range, and in brackets 1 - p of a sign test over the rounds: with 7 of them "
     "98 % where all have the same order, and never more. Above 1× the pruned model is faster. "
     "Reached is the part of the roofline bound, measured beside it. MiB is the peak of the forward "
@@ -112,10 +111,10 @@ def _shown(row: dict[str, Any]) -> dict[str, str]:
     peaks = (row["peak_mib"], row["hf_peak_mib"])
     return {
         "Method": row["method"],
-        "Budget": _known(row["budget"], "{:g}"),
-        "Blocks": _known(row["blocks"], "{:.0f}"),
-        "Fused": _known(row["fuse"], "{}"),
-        "Features": _known(row["features"], "{:.0f}"),
+        "Budget": formatted(row["budget"], "{:g}"),
+        "Blocks": formatted(row["blocks"], "{:.0f}"),
+        "Fused": formatted(row["fuse"], "{}"),
+        "Features": formatted(row["features"], "{:.0f}"),
         "Machine": row["machine"],
         "Threads": f"{row['threads']}",
         "Type": row["dtype"],
@@ -126,20 +125,16 @@ def _shown(row: dict[str, Any]) -> dict[str, str]:
         "vs packed": _ratio(row, "vs_packed"),
         "Time/FLOPs": f"{row['vs_packed'] / row['flops']:.2f}",
         "vs HF": _ratio(row, "vs_hf"),
-        "with tokenising": _known(row["end_to_end"], "{:.2f}×"),
-        "Writing": _known(row["writing_new_tokens"], "{:.0f} tokens"),
-        "Beams": _known(row["writing_num_beams"], "{:.0f}"),
-        "Tokens/s": _known(row["writing_tokens_per_second"], "{:.0f}"),
-        "Writing vs packed": _known(row["writing_vs_packed"], "{:.2f}×"),
-        "Writing vs HF": _known(row["writing_vs_hf"], "{:.2f}×"),
+        "with tokenising": formatted(row["end_to_end"], "{:.2f}×"),
+        "Writing": formatted(row["writing_new_tokens"], "{:.0f} tokens"),
+        "Beams": formatted(row["writing_num_beams"], "{:.0f}"),
+        "Tokens/s": formatted(row["writing_tokens_per_second"], "{:.0f}"),
+        "Writing vs packed": formatted(row["writing_vs_packed"], "{:.2f}×"),
+        "Writing vs HF": formatted(row["writing_vs_hf"], "{:.2f}×"),
         "ms a batch": f"{row['latency_ms']:.1f}",
         "Reached": f"{row['reached']:.0%}",
-        "MiB": " / ".join(_known(peak, "{:.1f}") for peak in peaks),
+        "MiB": " / ".join(formatted(peak, "{:.1f}") for peak in peaks),
     }
-
-
-def _known(value: float | str | None, form: str) -> str:
-    return GAP if bool(pd.isna(value)) else form.format(value)
 
 
 def _ratio(row: dict[str, Any], key: str) -> str:
@@ -159,7 +154,7 @@ def save_speed(records: Iterable[RunRecord], out: str | Path) -> list[Path]:
         write_atomic(out / "speed.csv", frame.to_csv(index=False, lineterminator="\n")),
     ]
     for _, rows in frame.groupby(["task", "model"]):
-        place = re.sub(r"[^\w.-]", "_", "_".join(rows[["task", "model"]].iloc[0]))
+        place = file_place(*rows[["task", "model"]].iloc[0])
         figures = {"benchmark": draw_speedup(rows)}  # a report's figures are in this folder, too
         if len(rows := of_several_lengths(rows)):
             figures["latency"] = draw_over_length(rows, "latency_ms", "milliseconds a batch")

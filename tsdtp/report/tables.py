@@ -124,7 +124,7 @@ def _columns(rows: pd.DataFrame) -> dict[str, Cell]:
     keep = {"keep_precision": "Keep prec.", "keep_recall": "Keep recall"}
     return {
         "Method": lambda row: ", ".join(filter(None, (row["method"], row["variant"]))),
-        "Budget": lambda row: _number(row["budget"], "{:g}"),
+        "Budget": lambda row: formatted(row["budget"], "{:g}"),
         "Spent": _mean("flops_ratio", "{:.3f}"),
         **quality,
         "Seeds": _seeds,
@@ -150,15 +150,16 @@ def _unit(flops: list[float]) -> tuple[str, float]:
     return next((unit for unit in _UNITS if largest >= unit[1]), _UNITS[-1])
 
 
-def _number(value: float, pattern: str) -> str:
-    return GAP if pd.isna(value) else pattern.format(value)
+def formatted(value: float | str | None, pattern: str) -> str:
+    """A value in its format, a gap where there is none."""
+    return GAP if bool(pd.isna(value)) else pattern.format(value)
 
 
 def _mean(metric: str, pattern: str, factor: float = 1) -> Cell:
     """A mean, and of how many runs where it is not of all."""
 
     def cell(row: Row) -> str:
-        text, count = _number(row[f"{metric}_mean"] * factor, pattern), row[f"{metric}_count"]
+        text, count = formatted(row[f"{metric}_mean"] * factor, pattern), row[f"{metric}_count"]
         return f"{text} ({count})" if 0 < count < row["runs"] else text
 
     return cell
@@ -166,7 +167,7 @@ def _mean(metric: str, pattern: str, factor: float = 1) -> Cell:
 
 def _quality(metric: str, factor: float) -> Cell:
     def cell(row: Row) -> str:
-        text = _number(row[f"{metric}_mean"] * factor, "{:.2f}")
+        text = formatted(row[f"{metric}_mean"] * factor, "{:.2f}")
         if row[f"{metric}_count"] > 1:
             return f"{text} ± {row[f'{metric}_std'] * factor:.2f}"
         # The record's standard error belongs to its main metric.

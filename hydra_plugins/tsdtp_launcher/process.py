@@ -69,7 +69,7 @@ class ProcessLauncher(Launcher):
             cells = self.plan(job_overrides)
             jobs = {job.name: job for job in self.run_plan(cells)}
         except ConfigError as error:
-            exit_with(error, "tsdtp train")
+            exit_with(error, f"tsdtp {self.config.hydra.job.name}")
         by_overrides = {made: cell for cell in cells for made in (cell.overrides, *cell.twins)}
         chosen = [by_overrides[tuple(overrides)] for overrides in job_overrides]
         return [_returned(cell, jobs.get(cell.name)) for cell in chosen]

@@ -137,6 +137,7 @@ def test_one_value_may_stand_for_a_list(tmp_path):
         ("common: [a=1]\n", "grids is []; valid: [{KEY: [VALUE, ...], ...}]"),
         ("grids: [1]\n", "grids is [1]; valid"),
         ("common: {a: 1}\ngrids: {seed: 0}\n", "common is [{'a': 1}]; valid: [KEY=VALUE, ...]"),
+        ("command: eval\ngrids: {seed: 0}\n", "command=eval: valid are train, bench"),
         ("- seed\n", "mine.yaml: a list; valid: keys with values"),
         ("grids: [{\n", "mine.yaml: while parsing"),
     ],

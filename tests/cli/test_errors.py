@@ -131,6 +131,7 @@ WRONG = {
         ["task=synthetic_translation", "model=tiny_marian", "task.bootstrap=0.5"],
         ["bootstrap=0.5", "0 or more"],
     ),
+    "dropout in words": (["dropout=abc"], ["dropout=abc", "valid is a probability"]),
     "mandatory value": (["task=text_classification"], ["no value given", "task.data.local_dir"]),
 }
 
@@ -164,6 +165,13 @@ def test_what_says_so_otherwise_or_nothing_at_all_is_let_through(tsdtp):
 def test_a_run_to_measure_has_to_be_named(tsdtp):
     outcome = tsdtp("eval")
     assert outcome.code == 2 and "which run? valid: run=FOLDER of a finished run" in outcome.err
+    assert "tsdtp eval" in tsdtp("eval", "-h").out
+
+
+def test_a_pattern_of_options_is_read():
+    check_command("train", ["-m", "pruning=glob(dtp*)"])
+    with pytest.raises(ConfigError, match="pruning=glob.x.: no such option"):
+        check_command("train", ["-m", "seed=1", "pruning=glob(x)"])
 
 
 def test_a_value_that_a_model_file_leaves_open_is_asked_for(tsdtp):

@@ -49,6 +49,28 @@ def test_cells_that_differ_in_their_seed_are_composed_once_and_are_their_own():
     assert [cell.overrides[-1] for cell in cells] == ["seed=3", "seed=1", "seed=0"]
 
 
+def test_a_folder_of_the_users_own_is_one_for_each_cell():
+    jobs = [["seed=3"], ["seed=1"]]
+
+    def folders(subdir: str) -> list[str]:
+        own = [f"hydra.sweep.subdir={subdir}"]
+        cells = make_plan(
+            jobs, lambda job: compose("train", [*job, *own], return_hydra_config=True)
+        )
+        return [cell.folder.name for cell in cells]
+
+    with initialize_config_dir(config_dir(), version_base=HYDRA_VERSION_BASE):
+        assert folders("${hydra.job.override_dirname}") == ["seed=3", "seed=1"]
+        with pytest.raises(ConfigError, match=r"seed3 and \S+seed1 would both be in .*same"):
+            folders("same")
+
+
+def test_a_lock_ends_where_its_context_does():
+    with take_lock(Path(LOCK_NAME), "busy") as held, pytest.raises(ConfigError, match="busy"):
+        take_lock(Path(LOCK_NAME), "busy")
+    assert not held.is_locked
+
+
 @pytest.mark.parametrize(
     "command", [["seed=0,1"], ["seed=1", "seed=2"], ["seed=one"], ["epochs=1"]]
 )

@@ -32,6 +32,8 @@ def study(tmp_path):
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
+        ("space: [epochs]", r"space=\['epochs'\]; valid: a key of the config each"),
+        ("space: {epochs: 2}", r"space.epochs: 2; valid: choices, or low, high and log"),
         ("space: {epochs: {low: 1}}", r"space.epochs.*valid: choices, or low, high and log"),
         ("space: {epochs: {low: 1, high: 3, step: 2}}", "valid: choices, or low, high and log"),
         ("space: {epochs: {low: 3, high: 1}}", "valid: low below high"),

@@ -30,9 +30,8 @@ def bench(config: DictConfig, method: str, overrides: list[str]) -> RunRecord:
         ConfigError: before weights are loaded, for whatever is wrong with the config.
     """
     from tsdtp.cli.folder import alone, finished
-    from tsdtp.cli.identity import cell_identity
     from tsdtp.cli.measure_speed import measure_speed
-    from tsdtp.cli.run import clocked, provenance, quiet_libraries
+    from tsdtp.cli.run import clocked, identity, provenance, quiet_libraries
 
     quiet_libraries()
     check_filled(config)
@@ -46,11 +45,7 @@ def bench(config: DictConfig, method: str, overrides: list[str]) -> RunRecord:
         measured = measure_speed(config)
         command = shlex.join(["tsdtp", "bench", *overrides])
         record = RunRecord(
-            identity={
-                **cell_identity(settings, method),
-                "run_id": config.run_id,
-                "execution": config.model.execution or "packed",
-            },
+            identity=identity(config, method),
             provenance=provenance(command, code, settings, method, begun, startup),
             quality={},
             **measured,

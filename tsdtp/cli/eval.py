@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 
 from tsdtp.cli.checks.command import check_command, exit_with
 from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, config_dir
+from tsdtp.cli.usage import wants_help
 from tsdtp.results import RunRecord, read_record, write_record
 
 
@@ -106,7 +107,7 @@ def main() -> None:
     """Checks the command line, then hands it to Hydra."""
     try:
         check_command("eval", sys.argv[1:])
-        if not any(a.startswith("run=") for a in sys.argv[1:]) and "--help" not in sys.argv:
+        if not any(a.startswith("run=") for a in sys.argv[1:]) and not wants_help(sys.argv):
             raise ConfigError("which run? valid: run=FOLDER of a finished run")
     except ConfigError as error:
         exit_with(error, "tsdtp eval")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from tsdtp.cli.config import BEGUN_WITH, ConfigError
 from tsdtp.cli.identity import Settings, Status, changed_from, inspect_run
@@ -84,8 +84,8 @@ def check_idle(folders: Iterable[Path]) -> None:
                 pass
 
 
-def take_lock(path: Path, busy: str) -> FileLock:
-    """Takes a lock, to be used as a context; it ends with the process, however that ends.
+def take_lock(path: Path, busy: str) -> AcquireReturnProxy:
+    """Takes a lock; it ends with the context that it is used as, or with the process.
 
     Args:
         path: of its file.
@@ -95,12 +95,10 @@ def take_lock(path: Path, busy: str) -> FileLock:
         ConfigError: if somebody else has it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path)
     try:
-        lock.acquire(timeout=0)
+        return FileLock(path).acquire(timeout=0)
     except Timeout:
         raise ConfigError(busy) from None
-    return lock
 
 
 def put_aside(folder: Path) -> None:

@@ -31,14 +31,17 @@ def make_plan(
         compose: makes a config, Hydra's own part included, from overrides.
 
     Raises:
-        ConfigError: if two jobs that differ have one name, or a cell would start from itself.
+        ConfigError: if two jobs that differ have one name or one folder, or a cell would start from
+            itself.
     """
     code, once = code_state(), cache(lambda rest, seeded: compose([*rest]))
     planned: dict[str, Planned] = {}
     for overrides in jobs:
         rest, seed = seedless(overrides)
         config = once(tuple(rest), seed is not None)
-        if seed is not None:
+        if seed is not None and "override_dirname" in str(OmegaConf.to_yaml(config.hydra.sweep)):
+            config = compose(list(overrides))  # the folder's name says the seed
+        elif seed is not None:
             config.seed = seed
         settings, method = _resolve(config)
         name = settings["run_id"]
@@ -50,7 +53,7 @@ def make_plan(
             raise ConfigError(f"two cells of this sweep would be {name}; give one a `variant`")
         status, record = inspect_run(settings, code)
         planned[name] = Planned(tuple(overrides), settings, method, status, record)
-    folders = {cell.folder.resolve(): cell.name for cell in planned.values()}
+    folders = _folders(planned.values())
     linked = {name: _link(cell, folders) for name, cell in planned.items()}
     return _restart([linked[name] for name in _in_order(linked.values())])
 
@@ -67,6 +70,15 @@ def _resolve(config: DictConfig) -> tuple[Settings, str]:
     if "teacher" in task:
         check_training(task)
     return plain(task), method
+
+
+def _folders(cells: Iterable[Planned]) -> dict[Path, str]:
+    """The name of the cell in each folder."""
+    folders: dict[Path, str] = {}
+    for cell in cells:
+        if (other := folders.setdefault(cell.folder.resolve(), cell.name)) != cell.name:
+            raise ConfigError(f"{other} and {cell.name} would both be in {cell.folder}")
+    return folders
 
 
 def _link(cell: Planned, folders: dict[Path, str]) -> Planned:

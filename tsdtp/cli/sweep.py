@@ -9,14 +9,16 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import AcquireReturnProxy
 from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import get_args_parser
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from tsdtp.cli.checks.command import check_command, exit_with, load_preset, parse, user_folder
 from tsdtp.cli.checks.keys import unknown_key
+from tsdtp.cli.checks.values import check_choice
 from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, as_text, config_dir, quoted
 from tsdtp.cli.folder import take_lock
 from tsdtp.cli.usage import described, wants_help
@@ -42,6 +44,7 @@ def load_sweep(name: str) -> DictConfig:
     sweep: Any = OmegaConf.to_container(load_preset("sweep", name))
     for key in (key for key in sweep if key not in _KEYS):
         raise ConfigError(f"sweep={name}: {unknown_key(key, _KEYS)}")
+    check_choice(f"sweep={name}: command", sweep.get("command", "train"), ("train", "bench"))
     common, found = (_listed(sweep.get(key) or []) for key in ("common", "grids"))
     if not all(isinstance(override, str) for override in common):
         raise ConfigError(f"sweep={name}: common is {common}; valid: [KEY=VALUE, ...]")
@@ -74,7 +77,10 @@ def expand(sweep: DictConfig, overrides: Sequence[str]) -> list[list[str]]:
 
 def product(overrides: Sequence[str]) -> list[list[str]]:
     """Every combination of the values of overrides; of two for one key the later counts."""
-    return BasicSweeper.split_arguments(parse(overrides), None)[0]
+    try:
+        return BasicSweeper.split_arguments(parse(overrides), None)[0]
+    except HydraException as error:  # `glob(...)`, which needs Hydra's own folders
+        raise ConfigError(f"{' '.join(overrides)}: {error}; valid in a sweep: values") from error
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -122,7 +128,7 @@ def command_of(sweep: DictConfig) -> str:
     return sweep.get("command", "train")
 
 
-def sweep_lock(folder: Path) -> FileLock:
+def sweep_lock(folder: Path) -> AcquireReturnProxy:
     """Takes the folder for this sweep.
 
     Raises:

@@ -9,7 +9,6 @@ on, nor any text of the columns that they go by.
 from __future__ import annotations
 
 import gzip
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
@@ -18,6 +17,8 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
+
+from tsdtp.results import write_atomic
 
 Words = tuple[str, ...]
 
@@ -139,8 +140,5 @@ def check_rows(frame: pd.DataFrame) -> pd.DataFrame:
 
 def write_split(frame: pd.DataFrame, path: Path) -> Path:
     """Writes rows, see `check_rows`, to a `.tsv.gz`, complete or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
     text = frame.to_csv(sep="\t", index=False, quoting=3, escapechar=None, lineterminator="\n")
-    part.write_bytes(gzip.compress(text.encode(), mtime=0))
-    return part.replace(path)
+    return write_atomic(path, gzip.compress(text.encode(), mtime=0))

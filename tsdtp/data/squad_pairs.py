@@ -8,7 +8,6 @@ overlaps most with the question are kept, one to one.
 
 import gzip
 import json
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tsdtp.data.files import read_file
+from tsdtp.results import write_atomic
 
 ENTAILMENT, NOT_ENTAILMENT = 0, 1
 COLUMNS = ("question", "sentence", "label", "idx", "source")
@@ -160,16 +160,10 @@ def write_pairs(pairs: Iterable[Pair], path: Path) -> Counter[str]:
         Number of pairs by `source/label`.
     """
     counts: Counter[str] = Counter()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        # mtime and an empty name keep time and temporary name out of the gzip header.
-        with part.open("wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as file:
-            file.write(("\t".join(COLUMNS) + "\n").encode())
-            for number, (question, sentence, label, source) in enumerate(pairs):
-                file.write(f"{question}\t{sentence}\t{label}\t{number}\t{source}\n".encode())
-                counts[f"{source}/{label}"] += 1
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    lines = ["\t".join(COLUMNS)]
+    for number, (question, sentence, label, source) in enumerate(pairs):
+        lines.append(f"{question}\t{sentence}\t{label}\t{number}\t{source}")
+        counts[f"{source}/{label}"] += 1
+    text = "".join(f"{line}\n" for line in lines)
+    write_atomic(path, gzip.compress(text.encode(), mtime=0))
     return counts

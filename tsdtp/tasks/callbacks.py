@@ -23,12 +23,11 @@ class BudgetSchedule(pl.Callback):
     The threshold is calibrated on training batches: `updates` times during training, to a budget
     that stays at 1 for the first `warmup` of the steps (while a task attention learns what
     matters) and falls linearly to the pruner's within the next `ramp`; at the steps where that
-    fall begins and ends, and where gates become hard; and once more, on more batches, when training
-    has ended. What is calibrated is the decision without gates: those that draw keep other tokens.
+    fall begins and ends, and where gates become hard; and once more when training has ended. What
+    is calibrated is the decision without gates: those that draw keep other tokens.
 
     Args:
         batches: training batches that every update sees.
-        final_batches: training batches for the last calibration; default: the same.
         warmup: fraction of the steps without pruning.
         ramp: fraction of the steps over which the budget falls.
         updates: calibrations during training, evenly spaced. Few will do for what needs no ramp;
@@ -38,15 +37,12 @@ class BudgetSchedule(pl.Callback):
     def __init__(
         self,
         batches: Iterable[dict],
-        final_batches: Iterable[dict] | None = None,
         warmup: float = 0.1,
         ramp: float = 0.4,
         updates: int = 20,
     ) -> None:
         self.batches = list(batches)
-        self.final_batches = self.batches if final_batches is None else list(final_batches)
         self.warmup, self.ramp, self.updates = warmup, ramp, updates
-        self.spent: float | None = None
 
     def budget_at(self, progress: float, final: float) -> float:
         """The budget when this fraction of the training steps is done."""
@@ -61,7 +57,7 @@ class BudgetSchedule(pl.Callback):
         total = int(trainer.estimated_stepping_batches)
         if pruner.budget is not None and self._due(step, total, pruner):
             budget = self.budget_at(step / total if pruner.ramps else 1.0, pruner.budget)
-            self._calibrate(pl_module, self.batches, budget)
+            self._calibrate(pl_module, budget)
 
     def _due(self, step: int, total: int, pruner: TokenPruner) -> bool:
         turns = (self.warmup, self.warmup + self.ramp, pruner.soft_until) if pruner.ramps else ()
@@ -72,15 +68,15 @@ class BudgetSchedule(pl.Callback):
         """The calibration that is kept."""
         final = _model(pl_module).pruner.budget
         if final is not None:
-            self._calibrate(pl_module, self.final_batches, final)
+            self._calibrate(pl_module, final)
 
-    def _calibrate(self, pl_module, batches: list[dict], budget: float) -> None:
+    def _calibrate(self, pl_module, budget: float) -> None:
         device = pl_module.device
-        moved = [{k: v.to(device) for k, v in inputs_of(b).items()} for b in batches]
+        moved = [{k: v.to(device) for k, v in inputs_of(b).items()} for b in self.batches]
         strategy = pl_module.trainer.strategy
         whole = FullyShardedDataParallel.summon_full_params(strategy.model, writeback=False)
         with whole, strategy.precision_plugin.forward_context():
-            self.spent = calibrate(_model(pl_module), moved, budget)
+            calibrate(_model(pl_module), moved, budget)
         strictness = _model(pl_module).pruner.strictness  # all processes prune by the first one's
         strictness.copy_(strategy.broadcast(strictness))
 
@@ -92,6 +88,11 @@ def _step(progress: float, total: int) -> int:
 
 def _model(pl_module) -> PrunedModel:
     return pl_module.model
+
+
+def _epochs(trainer) -> int:
+    """0 where only the steps are limited, for which Lightning has -1."""
+    return max(trainer.max_epochs or 0, 0)
 
 
 class ReportProgress(pl.Callback):
@@ -126,7 +127,7 @@ class ReportProgress(pl.Callback):
         progress = Progress(
             stage="training",
             epoch=epoch,
-            epochs=trainer.max_epochs or 0,
+            epochs=_epochs(trainer),
             fraction=min(trainer.global_step / steps, 1.0),
             metric=self.history[-1] if self.history else None,
             history=tuple(self.history),
@@ -147,8 +148,9 @@ class EpochLine(pl.Callback):
         metrics, name = trainer.callback_metrics, pl_module.metric
         if trainer.sanity_checking or f"val/{name}" not in metrics:
             return
+        of = f"/{_epochs(trainer)}" if _epochs(trainer) else ""
         print(
-            f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+            f"epoch {trainer.current_epoch + 1}{of}"
             f"  {name} {float(metrics[f'val/{name}']):.4f}"
             f"  FLOPs {float(metrics['val/flops_ratio']):.3f} of the plain encoder"
             f"  {time.monotonic() - self.start:.0f} s",

@@ -7,6 +7,7 @@ import torch
 from tiny import make_batch, make_model
 
 from tsdtp.models import prune
+from tsdtp.models.budget import spent_ratio
 from tsdtp.tasks.callbacks import BudgetSchedule, EpochLine
 
 
@@ -31,8 +32,8 @@ class Recorded(BudgetSchedule):
         super().__init__(*args, **kwargs)
         self.calls = []
 
-    def _calibrate(self, pl_module, batches, budget) -> None:
-        self.calls.append((len(batches), round(budget, 6)))
+    def _calibrate(self, pl_module, budget) -> None:
+        self.calls.append(round(budget, 6))
 
 
 def train(schedule, budget: float | None, steps=20, ramps=True, soft_until=1.0) -> list:
@@ -46,29 +47,25 @@ def train(schedule, budget: float | None, steps=20, ramps=True, soft_until=1.0) 
 
 
 def test_it_updates_as_often_as_told_and_once_more_in_the_end():
-    schedule = Recorded([{}], final_batches=[{}, {}], warmup=0.0, ramp=0.5, updates=4)
-    assert train(schedule, 0.4) == [(1, 1), (1, 0.7), (1, 0.4), (1, 0.4), (2, 0.4)]
+    schedule = Recorded([], warmup=0.0, ramp=0.5, updates=4)
+    assert train(schedule, 0.4) == [1, 0.7, 0.4, 0.4, 0.4]
 
 
 def test_what_cannot_fade_out_starts_at_its_budget():
-    assert train(Recorded([{}], updates=4), 0.4, ramps=False) == [(1, 0.4)] * 5
-
-
-def test_the_last_calibration_takes_the_same_batches_unless_told():
-    assert train(Recorded([{}], updates=1, warmup=0, ramp=0), 0.4) == [(1, 0.4), (1, 0.4)]
+    assert train(Recorded([], updates=4), 0.4, ramps=False) == [0.4] * 5
 
 
 def test_few_updates_do_not_miss_where_the_budget_turns():
-    schedule = Recorded([{}], updates=1, warmup=0.1, ramp=0.4)
-    assert train(schedule, 0.4, soft_until=0.3) == [(1, 1), (1, 1), (1, 0.7), (1, 0.4), (1, 0.4)]
+    schedule = Recorded([], updates=1, warmup=0.1, ramp=0.4)
+    assert train(schedule, 0.4, soft_until=0.3) == [1, 1, 0.7, 0.4, 0.4]
 
 
 def test_more_updates_than_steps():
-    assert len(train(Recorded([{}], updates=100), 0.4, steps=3)) == 3 + 1
+    assert len(train(Recorded([], updates=100), 0.4, steps=3)) == 3 + 1
 
 
 def test_without_a_budget_it_does_nothing():
-    assert train(Recorded([{}]), None) == []
+    assert train(Recorded([]), None) == []
 
 
 def test_it_calibrates_the_model():
@@ -81,11 +78,20 @@ def test_it_calibrates_the_model():
         trainer=SimpleNamespace(strategy=strategy),
     )
     batches = [{**make_batch(seed=s), "labels": torch.zeros(6)} for s in range(3)]
-    schedule = BudgetSchedule(batches)
-    schedule.on_train_end(None, module)
-    assert schedule.spent == pytest.approx(0.6, abs=0.02)
-    assert 0 < model.pruner.strictness < 1
+    BudgetSchedule(batches).on_train_end(None, module)
+    inputs = [{k: v for k, v in batch.items() if k != "labels"} for batch in batches]
     assert model.training
+    assert spent_ratio(model.eval(), inputs) == pytest.approx(0.6, abs=0.02)
+
+
+def test_the_epoch_line_of_a_training_whose_steps_alone_are_limited(capsys):
+    line, metrics = EpochLine(), {"val/bleu": torch.tensor(1.0), "val/flops_ratio": torch.tensor(1)}
+    trainer = SimpleNamespace(
+        callback_metrics=metrics, sanity_checking=False, current_epoch=1, max_epochs=-1
+    )
+    line.on_fit_start(trainer, None)
+    line.on_validation_end(trainer, SimpleNamespace(metric="bleu"))
+    assert capsys.readouterr().out.startswith("epoch 2  bleu")
 
 
 @pytest.mark.parametrize("name", ["accuracy", "bleu"])

@@ -94,13 +94,15 @@ def user_folder(folder: str | Path | None) -> list[str]:
 
 
 def parse(overrides: Sequence[str]) -> list[Override]:
-    """Reads overrides as Hydra does.
+    """Reads overrides as Hydra does; `glob(...)` has its values where Hydra is initialised.
 
     Raises:
         ConfigError: with the one that cannot be read.
     """
+    hydra = GlobalHydra.instance()
+    loader = hydra.config_loader() if hydra.is_initialized() else None
     try:
-        return OverridesParser.create().parse_overrides(list(overrides))
+        return OverridesParser.create(loader).parse_overrides(list(overrides))
     except HydraException as error:
         bare = [o for o in overrides if "=" not in o and not o.startswith("~")]
         hint = f"; valid: {bare[0]}=VALUE" if bare else ""
@@ -131,6 +133,9 @@ def _variants(overrides: list[Override]) -> Iterator[list[str]]:
         else [o.input_line or ""]
         for o in overrides
     ]
+    for override, values in zip(overrides, choices, strict=True):
+        if not values:  # of a pattern
+            raise ConfigError(f"{override.input_line}: no such option")
     if not choices:
         yield []
     for row in zip_longest(*choices):

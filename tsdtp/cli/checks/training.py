@@ -51,8 +51,9 @@ def _faults(config: DictConfig) -> Iterator[str]:
         )
     if teacher.others and alone:
         yield "teacher.others: valid where model.init_from names the first teacher"
-    if config.dropout is not None and not 0 <= config.dropout < 1:
-        yield f"dropout={config.dropout}: valid is a probability, 0 to less than 1, or null"
+    dropout = config.dropout
+    if dropout is not None and not (is_number(dropout) and 0 <= dropout < 1):
+        yield f"dropout={dropout}: valid is a probability, 0 to less than 1, or null"
     if every is None and "early_stop" in config.callbacks:
         yield "validate_every=null: callbacks=early_stop needs validations; valid is 1 or more"
     if "early_stop" in config.callbacks and _falls(config):

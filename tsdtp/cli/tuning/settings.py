@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -59,12 +59,16 @@ def load_settings(own: Sequence[str]) -> dict[str, Any]:
             raise ConfigError(f"no such {key}: {settings[key]}; valid: {', '.join(valid)}")
     for key, least in _LEAST.items():
         check_whole(key, settings[key], least)
+    if not isinstance(settings["space"], Mapping):
+        raise ConfigError(f"space={settings['space']}; valid: a key of the config each, with range")
     for key, range_ in settings["space"].items():
         _check_range(f"space.{key}", range_)
     return {**settings, "dir": str(settings["dir"])}  # 20240501 is a number, too
 
 
-def _check_range(key: str, range_: dict[str, Any]) -> None:
+def _check_range(key: str, range_: Any) -> None:
+    if not isinstance(range_, Mapping):
+        raise ConfigError(f"{key}: {range_}; valid: choices, or low, high and log")
     if set(range_) == {"choices"} and isinstance(range_["choices"], list) and range_["choices"]:
         return
     if not {"low", "high"} <= set(range_) <= {"low", "high", "log"}:

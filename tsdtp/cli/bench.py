@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import shlex
-import sys
 from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from tsdtp.cli.checks.command import check_command, exit_with
+from tsdtp.cli.checks.command import check_or_exit, exit_with
 from tsdtp.cli.checks.values import check_filled
-from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, config_dir, plain
+from tsdtp.cli.config import HYDRA_VERSION_BASE, config_dir, plain
 from tsdtp.provenance import code_state
 from tsdtp.results import RunRecord, flops_saved, write_record
 
@@ -81,10 +80,7 @@ def summary(record: RunRecord) -> str:
 
 def main() -> None:
     """Checks the command line, then hands it to Hydra."""
-    try:
-        check_command("bench", sys.argv[1:])
-    except ConfigError as error:
-        exit_with(error, "tsdtp bench")
+    check_or_exit("bench")
     _bench()
 
 

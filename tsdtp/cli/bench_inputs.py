@@ -11,7 +11,7 @@ from tsdtp.cli.build import Cell
 from tsdtp.cli.config import ConfigError
 from tsdtp.data.batching import collate
 from tsdtp.models.cost import max_positions
-from tsdtp.models.texts import INPUTS
+from tsdtp.models.texts import inputs_of
 
 Batch = dict[str, torch.Tensor]
 
@@ -74,4 +74,4 @@ def text_batches(cell: Cell, batches: list[Batch]) -> list[dict]:
 def from_text(cell: Cell, forward: Callable[[Batch], object], texts: dict) -> None:
     """From text to logits: tokenises, pads, moves to the device, computes."""
     batch = cell.data.encode(texts, cell.tokenizer)
-    forward({k: batch[k].to(cell.device) for k in INPUTS if k in batch})
+    forward(inputs_of(batch, cell.device))

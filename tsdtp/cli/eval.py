@@ -12,7 +12,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from tsdtp.cli.checks.command import check_command, exit_with
+from tsdtp.cli.checks.command import check_or_exit, exit_with
 from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, config_dir
 from tsdtp.cli.usage import wants_help
 from tsdtp.results import RunRecord, read_record, write_record
@@ -105,12 +105,9 @@ def _eval(config: DictConfig) -> None:
 
 def main() -> None:
     """Checks the command line, then hands it to Hydra."""
-    try:
-        check_command("eval", sys.argv[1:])
-        if not any(a.startswith("run=") for a in sys.argv[1:]) and not wants_help(sys.argv):
-            raise ConfigError("which run? valid: run=FOLDER of a finished run")
-    except ConfigError as error:
-        exit_with(error, "tsdtp eval")
+    check_or_exit("eval")
+    if not any(a.startswith("run=") for a in sys.argv[1:]) and not wants_help(sys.argv):
+        exit_with(ConfigError("which run? valid: run=FOLDER of a finished run"), "tsdtp eval")
     _eval()
 
 

@@ -57,13 +57,14 @@ def _build(node: DictConfig, folder: Path, resumed: str | None) -> Logger:
 def _go_on(logger: CSVLogger, checkpoint: Path, folder: Path) -> None:
     """Keeps the rows up to the run's own checkpoint; Lightning deletes all that it finds."""
     import pandas as pd
-    import torch
+
+    from tsdtp.tasks.checkpoints import load_checkpoint
 
     path = Path(logger.log_dir, ExperimentWriter.NAME_METRICS_FILE)
     if not (path.is_file() and checkpoint.resolve().is_relative_to(folder.resolve())):
         return
     rows: Any = pd.read_csv(path, dtype=str)
-    done = torch.load(checkpoint, weights_only=True, map_location="cpu", mmap=True)["global_step"]
+    done = load_checkpoint(checkpoint)["global_step"]
     kept = rows[rows["step"].astype(int) < done].dropna(subset=["epoch"])  # not the old record's
     logger.experiment.metrics_keys = list(kept)
     write_atomic(path, kept.to_csv(index=False))

@@ -106,7 +106,7 @@ def benchmark(model: PrunedModel, cell: Cell) -> tuple[dict | None, dict | None]
         cell.data.reported, settings.batch_size, limit=settings.examples, order=settings.order
     )
     device = next(model.parameters()).device
-    batches = [{k: v.to(device) for k, v in inputs_of(b).items()} for b in loader]
+    batches = [inputs_of(batch, device) for batch in loader]
     how = measuring(cell.config, device)
     speed, memory = measure(**forwards(model), batches=batches, **how, module=model)
     speed["order"] = settings.order

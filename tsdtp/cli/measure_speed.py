@@ -23,7 +23,7 @@ from tsdtp.cli.measure import as_measured, fit_budget, generation, measuring
 from tsdtp.models import PrunedModel
 from tsdtp.models.budget import packed_evaluation
 from tsdtp.models.cost import encoder_flops, unpruned_flops
-from tsdtp.models.texts import INPUTS
+from tsdtp.models.texts import inputs_of
 from tsdtp.tasks.metrics import PruningCost
 
 
@@ -54,7 +54,7 @@ def measure_speed(config: DictConfig) -> dict:
     model = as_measured(model, config, cell.device)
     fit_budget(model, cell)
     batches = random_batches(cell) if config.tokens is not None else task_batches(cell)
-    inputs = [{k: b[k].to(cell.device) for k in INPUTS if k in b} for b in batches]
+    inputs = [inputs_of(batch, cell.device) for batch in batches]
     speed, memory = measure(**forwards(model), batches=inputs, module=model, **how)
     cost, lengths = spent(model, inputs)
     tokens = plain(config)["tokens"]

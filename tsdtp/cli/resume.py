@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
 from omegaconf import DictConfig
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback, LambdaCallback
@@ -15,7 +14,7 @@ from tsdtp.cli.config import ConfigError, plain
 from tsdtp.cli.identity import Settings, changed, lineage, other_rows
 from tsdtp.cli.other_code import versions
 from tsdtp.provenance import code_state, same_code
-from tsdtp.tasks.checkpoints import damage, previous_of
+from tsdtp.tasks.checkpoints import damage, load_checkpoint, previous_of
 
 _TRAINING = "training"  # of a checkpoint: what it is of
 _PARTS = "parts"  # of a checkpoint: which runs have made it, one after the other
@@ -60,7 +59,7 @@ def earlier_parts(path: str | None) -> list[dict[str, Any]]:
     """
     if path is None:
         return []
-    return torch.load(path, map_location="cpu", weights_only=True, mmap=True).get(_PARTS, [])
+    return load_checkpoint(path).get(_PARTS, [])
 
 
 def _training(settings: Settings) -> dict[str, Any]:
@@ -104,7 +103,7 @@ def _problem(
         return "no such checkpoint"
     if problem := damage(path):
         return problem
-    checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    checkpoint = load_checkpoint(path)
     if 0 <= epochs <= checkpoint["epoch"] or 0 <= steps < checkpoint["global_step"]:
         done = f"{checkpoint['epoch'] + 1} epochs, {checkpoint['global_step']} steps"
         return f"after {done}, more than this training is to have"

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException
 from omegaconf import DictConfig
 
-from tsdtp.cli.checks.command import check_command, exit_with
+from tsdtp.cli.checks.command import check_or_exit, exit_with
 from tsdtp.cli.checks.values import check_one_process
-from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, config_dir
+from tsdtp.cli.config import HYDRA_VERSION_BASE, config_dir
 
 
 @hydra.main(version_base=HYDRA_VERSION_BASE, config_path=config_dir(), config_name="train")
@@ -42,10 +40,7 @@ def _train(config: DictConfig) -> float | None:
 
 def main() -> None:
     """Checks the command line, then hands it to Hydra."""
-    try:
-        check_command("train", sys.argv[1:])
-    except ConfigError as error:
-        exit_with(error, "tsdtp train")
+    check_or_exit("train")
     _train()
 
 

@@ -1,9 +1,10 @@
 """What the data of every task can do once its splits are encoded: draw rows, make loaders."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from torch.utils.data import DataLoader
@@ -16,31 +17,86 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
+@dataclass(kw_only=True, eq=False)
 class TaskData(ABC):
     """Base of the tasks' data; a subclass fills `_encoded` and `_pad_ids` in its `prepare`.
 
-    Attributes:
+    Args:
         name: of the task, for messages.
-        seed: of random draws.
+        source: one of `sources`.
+        max_length: limit in tokens, special tokens included; what is longer is truncated.
+        hub_path: data set on the Hugging Face hub.
+        hub_name: its configuration.
+        local_dir: folder of the local files.
+        local_files: by split a file name, or a list of names to be joined; None: as the task does.
+        evaluate_on: the split that a record tells of.
+        evaluate_file: other rows to report on in its place.
+        evaluate_only: read nothing but that; there is no `train` split then.
+        train_limit: rows to train on at most, drawn at random.
+        eval_limit: rows of each other split at most, drawn at random.
+        train_examples: rows of a synthetic train split.
+        eval_examples: rows of any other synthetic split.
+        cache_dir: folder of tokenised data; None takes a folder in the cache of `datasets`.
+        seed: of synthetic rows and of random draws.
+
+    Attributes:
+        sources: the valid ones, each with the argument that it needs, or None.
         batch_tokens: see `samplers.TokenBatchSampler`; None where batches count rows.
         reported: the prepared split that a record tells of.
-        evaluate_on: the split of the source that this is.
-        evaluate_file: other rows to report on in its place; None where there are none.
-        evaluate_only: whether that is all that is read.
         digests: what the files held that were read, by their names in the data's folder.
+
+    Raises:
+        ValueError: if an argument is not one of its valid values.
     """
 
+    sources: ClassVar[Mapping[str, str | None]] = {"hub": "hub_path", "local": "local_dir"}
+
     name: str
-    seed: int
-    batch_tokens: int | None = None
-    reported: str = "validation"
-    evaluate_on: str
+    source: str
+    max_length: int = 128
+    hub_path: str | None = None
+    hub_name: str | None = None
+    local_dir: str | None = None
+    local_files: Mapping[str, str | Sequence[str]] | None = None
+    evaluate_on: str = "validation"
     evaluate_file: str | None = None
     evaluate_only: bool = False
-    local_dir: str | None = None
-    digests: dict[str, str]
-    _encoded: dict[str, "Dataset"]
-    _pad_ids: dict[str, int]
+    train_limit: int | None = None
+    eval_limit: int | None = None
+    train_examples: int = 16000
+    eval_examples: int = 2000
+    cache_dir: str | None = None
+    seed: int = 0
+    batch_tokens: int | None = field(default=None, init=False)
+    reported: str = field(default="validation", init=False)
+
+    def __post_init__(self) -> None:
+        """Checks the arguments; reads nothing yet."""
+        if self.source not in self.sources:
+            valid = ", ".join(self.sources)
+            raise ValueError(f"{self.name}: unknown source {self.source!r}; valid: {valid}")
+        needed = self.sources[self.source]
+        if needed and not getattr(self, needed):
+            raise ValueError(f"{self.name}: source={self.source} needs {needed}")
+        self.digests: dict[str, str] = {}
+        self._rows: DatasetDict | None = None
+        self._encoded: dict[str, Dataset] = {}
+        self._pad_ids: dict[str, Any] = {}
+
+    def check_length(self, max_positions: int | None) -> None:
+        """Raises ValueError where texts may be longer than a model takes; None checks nothing."""
+        if max_positions is not None and self.max_length > max_positions:
+            raise ValueError(
+                f"{self.name}: max_length={self.max_length} is more than the {max_positions} "
+                "positions of the model"
+            )
+
+    @property
+    def cache(self) -> Path:
+        """Folder of tokenised data."""
+        from datasets import config
+
+        return Path(self.cache_dir or config.HF_DATASETS_CACHE / "tsdtp").expanduser()
 
     @abstractmethod
     def load(self) -> "DatasetDict":

@@ -17,72 +17,39 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 _GENERATED = ("validation", "test", "holdout")  # what a synthetic task may be evaluated on
-NEEDS = {"hub": "hub_path", "local": "local_dir", "synthetic": "synthetic"}
 
 
 @dataclass(kw_only=True, eq=False)
 class TextClassificationData(TaskData):
     """A text classification task: `load` rows, `prepare` them for a tokenizer, ask for a `loader`.
 
+    Without `local_files` it looks for `train.*`, and for `validation.*`, `dev.*` or `test.*`, tsv
+    without quoting. Arguments beside those of `TaskData`:
+
     Args:
-        name: of the task, for messages.
-        source: `hub`, `local` or `synthetic`.
         text_columns: names of one or two columns.
         label_names: by label number; labels may be given as numbers or as these names.
         label_column: name of the label's column.
-        max_length: limit in tokens, special tokens included; longer texts are truncated.
-        hub_path: data set on the Hugging Face hub.
-        hub_name: its configuration.
-        local_dir: folder of the local files.
-        local_files: by split a file name, or a list of names to be joined. None looks for
-            `train.*`, and for `validation.*`, `dev.*` or `test.*`. tsv is read without quoting.
         synthetic: `sentence` or `pair`.
         evaluate_on: a split, or `holdout`: a part of train that is then not trained on, for
             choosing settings without a look at the validation split.
-        evaluate_file: a file of other rows to evaluate on in place of that split.
-        evaluate_only: read nothing to train on; there is no `train` split then.
         holdout: the size of that part, between 0 and 1.
-        train_limit: rows to train on at most, drawn at random.
-        eval_limit: rows to evaluate on at most, drawn at random.
-        train_examples: rows of a synthetic train split.
-        eval_examples: rows of any other synthetic split.
-        cache_dir: folder of tokenised data; None takes a folder in the cache of `datasets`.
-        seed: of synthetic rows, holdout and limits.
 
     Raises:
         ValueError: if an argument is not one of its valid values.
     """
 
-    name: str
-    source: str
+    sources = {**TaskData.sources, "synthetic": "synthetic"}
+
     text_columns: Sequence[str]
     label_names: Sequence[str]
     label_column: str = "label"
-    max_length: int = 128
-    hub_path: str | None = None
-    hub_name: str | None = None
-    local_dir: str | None = None
-    local_files: Mapping[str, str | Sequence[str]] | None = None
     synthetic: str | None = None
-    evaluate_on: str = "validation"
-    evaluate_file: str | None = None
-    evaluate_only: bool = False
     holdout: float = 0.05
-    train_limit: int | None = None
-    eval_limit: int | None = None
-    train_examples: int = 16000
-    eval_examples: int = 2000
-    cache_dir: str | None = None
-    seed: int = 0
 
     def __post_init__(self) -> None:
         """Checks the arguments; reads nothing yet."""
-        if self.source not in NEEDS:
-            raise ValueError(
-                f"{self.name}: unknown source {self.source!r}; valid: {', '.join(NEEDS)}"
-            )
-        if not getattr(self, NEEDS[self.source]):
-            raise ValueError(f"{self.name}: source={self.source} needs {NEEDS[self.source]}")
+        super().__post_init__()
         if self.source == "synthetic" and self.evaluate_on not in _GENERATED:
             valid = ", ".join(_GENERATED)  # any word would make rows of its own
             raise ValueError(f"{self.name}: evaluate_on={self.evaluate_on!r}; valid: {valid}")
@@ -104,10 +71,6 @@ class TextClassificationData(TaskData):
             )
         if not 0 < self.holdout < 1:
             raise ValueError(f"{self.name}: holdout must lie between 0 and 1, not {self.holdout}")
-        self.digests = {}
-        self._rows: DatasetDict | None = None
-        self._encoded: dict[str, Dataset] = {}
-        self._pad_ids: dict = {}
 
     @property
     def num_labels(self) -> int:
@@ -146,16 +109,9 @@ class TextClassificationData(TaskData):
         Raises:
             ValueError: if `max_length` is more than `max_positions`, or as `load`.
         """
-        if max_positions is not None and self.max_length > max_positions:
-            raise ValueError(
-                f"{self.name}: max_length={self.max_length} is more than the {max_positions} "
-                "positions of the model"
-            )
-        from datasets import config
-
-        cache = Path(self.cache_dir or config.HF_DATASETS_CACHE / "tsdtp").expanduser()
+        self.check_length(max_positions)
         for split, rows in self.load().items():
-            self._encoded[str(split)] = encode(rows, tokenizer, self.max_length, cache)
+            self._encoded[str(split)] = encode(rows, tokenizer, self.max_length, self.cache)
         self._pad_ids = {
             "pad_token_id": tokenizer.pad_token_id or 0,
             "pad_token_type_id": tokenizer.pad_token_type_id,

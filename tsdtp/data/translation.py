@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 SPLITS = ("train", "validation", "test")
-SOURCES = {"hub": "hub_path", "local": "local_dir", "synthetic": None}
 
 
 @dataclass(kw_only=True, eq=False)
@@ -42,69 +41,41 @@ class TranslationData(TaskData):
     Training pairs with an empty side are left out, and those of which a side occurs in the
     validation or the test split; both are counted in `left_out`. The measured splits must be full.
 
+    A name in `local_files` is one without its language: `train` means `train.en` and `train.de`,
+    gzipped or not; without any it is the split's own. `evaluate_file` likewise. Arguments beside
+    those of `TaskData`, or that mean more here:
+
     Args:
-        name: of the task, for messages.
-        source: `hub`, `local` or `synthetic`.
         languages: of source and target, as local files end and as the hub names them.
         lines_per_text: so many consecutive lines (of one file) make one text: documents instead of
             sentences. One is left out if any line of it would be.
-        max_length: limit in tokens of each side; longer ones are cut, and counted in `cut` and
-            `target_cut`.
+        max_length: of each side; what is cut is counted in `cut` and `target_cut`.
         prefix: text before each source (T5).
         language_tokens: of source and target, for a tokenizer that has such (mBART).
         batch_tokens: training batches of about so many tokens, see `samplers.TokenBatchSampler`;
             None: of so many rows.
         hub_path: data set on the Hugging Face hub, with a column `translation`.
-        hub_name: its configuration.
-        local_dir: folder of the local files.
-        local_files: by split a file name without its language, or a list of them to be joined:
-            `train` means `train.en` and `train.de`, gzipped or not. None: the split's own name.
         evaluate_on: the split that a record tells of, `test` or `validation`; training looks at
             `validation` alone.
-        evaluate_file: other text to report on in place of that split: its files' path without the
-            language.
-        evaluate_only: read nothing but `evaluate_on`, or that other text.
         train_limit: pairs to train on at most, drawn at random; of a hub's twice as many are read.
-        eval_limit: pairs of each other split at most, drawn at random.
-        train_examples: pairs of a synthetic train split.
-        eval_examples: pairs of any other synthetic split.
-        cache_dir: folder of tokenised data; None takes a folder in the cache of `datasets`.
-        seed: of synthetic pairs and limits.
 
     Raises:
         ValueError: if an argument is not one of its valid values.
     """
 
-    name: str
-    source: str
+    sources = {**TaskData.sources, "synthetic": None}
+
     languages: Sequence[str]
     lines_per_text: int = 1
-    max_length: int = 128
     prefix: str = ""
     language_tokens: Sequence[str] | None = None
     batch_tokens: int | None = None
-    hub_path: str | None = None
-    hub_name: str | None = None
-    local_dir: str | None = None
-    local_files: Mapping[str, str | Sequence[str]] | None = None
     evaluate_on: str = "test"
-    evaluate_file: str | None = None
-    evaluate_only: bool = False
-    train_limit: int | None = None
-    eval_limit: int | None = None
-    train_examples: int = 16000
     eval_examples: int = 500
-    cache_dir: str | None = None
-    seed: int = 0
 
     def __post_init__(self) -> None:
         """Checks the arguments; reads nothing yet."""
-        if self.source not in SOURCES:
-            valid = ", ".join(SOURCES)
-            raise ValueError(f"{self.name}: unknown source {self.source!r}; valid: {valid}")
-        needed = SOURCES[self.source]
-        if needed and not getattr(self, needed):
-            raise ValueError(f"{self.name}: source={self.source} needs {needed}")
+        super().__post_init__()
         if isinstance(self.languages, str) or len(self.languages) != 2:
             raise ValueError(f"{self.name}: languages must list 2, not {self.languages}")
         if self.evaluate_on not in SPLITS[1:]:
@@ -117,10 +88,6 @@ class TranslationData(TaskData):
         self.left_out: dict[str, int] = {}
         self.cut: dict[str, int] = {}
         self.target_cut: dict[str, int] = {}
-        self.digests = {}
-        self._rows: DatasetDict | None = None
-        self._encoded = {}
-        self._pad_ids = {}
 
     def load(self) -> DatasetDict:
         """Reads and checks the pairs; later calls return the same.
@@ -169,23 +136,16 @@ class TranslationData(TaskData):
             ValueError: if `max_length` is more than `max_positions`, a language token is not
                 known, or as `load`.
         """
-        if max_positions is not None and self.max_length > max_positions:
-            raise ValueError(
-                f"{self.name}: max_length={self.max_length} is more than the {max_positions} "
-                "positions of the model"
-            )
+        self.check_length(max_positions)
         for token in self.language_tokens or ():
             check_language(token, tokenizer, self.name)
         if self.language_tokens is not None:  # part of what names the cached rows
             tokenizer.src_lang, tokenizer.tgt_lang = self.language_tokens  # pyright: ignore
-        from datasets import config
-
-        cache = Path(self.cache_dir or config.HF_DATASETS_CACHE / "tsdtp").expanduser()
         settings: dict[str, Any] = {"function": encode_pairs, "prefix": self.prefix}
         if self.language_tokens is not None:
             settings["language_tokens"] = list(self.language_tokens)
         for split, rows in self.load().items():
-            encoded = encode(rows, tokenizer, self.max_length, cache, **settings)
+            encoded = encode(rows, tokenizer, self.max_length, self.cache, **settings)
             self._encoded[str(split)] = encoded
             self.cut[str(split)] = sum(encoded["cut"])
             self.target_cut[str(split)] = sum(encoded["target_cut"])

@@ -78,7 +78,7 @@ def predict(
     source = iter(several(texts))
     while chunk := list(islice(source, batch_size)):
         (batch,) = tokenised(chunk, tokenizer, len(chunk), limit)
-        inputs = {k: v.to(model.device) for k, v in inputs_of(batch).items()}
+        inputs = inputs_of(batch, model.device)
         with packed_evaluation(model) as evaluated:
             output = evaluated(**inputs)
         probabilities = output.logits.float().softmax(-1)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar, cast
 
+import torch
 from torch import Tensor
 from transformers import BatchEncoding, PreTrainedTokenizerBase
 
@@ -20,9 +21,9 @@ Batch = Mapping[str, Tensor]
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
-def inputs_of(batch: Batch) -> dict[str, Tensor]:
-    """What an encoder reads of a batch."""
-    return {name: batch[name] for name in INPUTS if name in batch}
+def inputs_of(batch: Batch, device: torch.device | None = None) -> dict[str, Tensor]:
+    """What an encoder reads of a batch, on a device or where it is."""
+    return {name: batch[name].to(device=device) for name in INPUTS if name in batch}
 
 
 def explained(batch: Batch) -> dict[str, Tensor]:

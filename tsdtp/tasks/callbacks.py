@@ -71,8 +71,7 @@ class BudgetSchedule(pl.Callback):
             self._calibrate(pl_module, final)
 
     def _calibrate(self, pl_module, budget: float) -> None:
-        device = pl_module.device
-        moved = [{k: v.to(device) for k, v in inputs_of(b).items()} for b in self.batches]
+        moved = [inputs_of(batch, pl_module.device) for batch in self.batches]
         strategy = pl_module.trainer.strategy
         whole = FullyShardedDataParallel.summon_full_params(strategy.model, writeback=False)
         with whole, strategy.precision_plugin.forward_context():

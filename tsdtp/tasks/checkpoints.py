@@ -27,13 +27,18 @@ def save_atomic(content: Any, path: str | Path) -> Path:
     return write_atomic(path, buffer.getvalue())
 
 
+def load_checkpoint(path: str | Path) -> dict[str, Any]:
+    """What a file holds, its tensors left on the disk until they are read."""
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+
+
 def damage(path: Path) -> str | None:
     """Why a file is no checkpoint that training can go on from, in a few words; None if it is."""
     try:
         with zipfile.ZipFile(path) as archive:  # torch does not look at the check sums
             if (part := archive.testzip()) is not None:
                 return f"wrong check sum in {part}"
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        content = load_checkpoint(path)
     except (OSError, zipfile.BadZipFile, RuntimeError, UnpicklingError) as error:
         return str(error).strip().partition("\n")[0].partition(". ")[0] or type(error).__name__
     known = isinstance(content, dict) and {"state_dict", "loops"} <= content.keys()

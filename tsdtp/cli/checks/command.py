@@ -200,6 +200,14 @@ def first_line(error: Exception) -> str:
     return lines[0] if lines else type(error).__name__
 
 
+def check_or_exit(command: str) -> None:
+    """Checks the command line of `tsdtp COMMAND`; what is wrong with it ends the process."""
+    try:
+        check_command(command, sys.argv[1:])
+    except ConfigError as error:
+        exit_with(error, f"tsdtp {command}")
+
+
 def exit_with(error: Exception, program: str) -> NoReturn:
     """Ends the process with one line and code 2."""
     print(f"{program}: {error}", file=sys.stderr)

@@ -114,7 +114,8 @@ class PruningTask(pl.LightningModule, Generic[Model]):
         if self.noise and self.teachers:
             batch = altered(batch, self.model.special_ids, self.noise)
         labels = batch["labels"]
-        output = self.model(**inputs_of(batch), labels=labels, target=self._target(batch))
+        inputs = {**inputs_of(batch), **self.forced(labels)}  # the loss is of the task, below
+        output = self.model(**inputs, target=self._target(batch))
         assert output.logits is not None
         share = self._share(labels)
         loss = self._task_loss(output.logits.float(), batch)
@@ -124,6 +125,10 @@ class PruningTask(pl.LightningModule, Generic[Model]):
             self.log("train/auxiliary_loss", share * output.auxiliary_loss.detach(), sync_dist=True)
             loss = loss + self.model.auxiliary_weight * output.auxiliary_loss
         return share * loss
+
+    def forced(self, labels: Tensor) -> dict[str, Tensor]:
+        """What a model is told of the answer in training: nothing, unless it writes."""
+        return {}
 
     def on_train_end(self) -> None:
         """What anneals has annealed; the last step began a little earlier."""

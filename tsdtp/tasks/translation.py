@@ -59,6 +59,10 @@ class TranslationTask(PruningTask[PrunedSeq2Seq]):
         self.written: dict[int, str] = {}
         self.whole = TranslationCost(model.shape, DecoderShape.of(model.config), self.scoring)
 
+    def forced(self, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The decoder reads the right words."""
+        return {"decoder_input_ids": self.model.prepare_decoder_input_ids_from_labels(labels)}
+
     def on_validation_epoch_start(self) -> None:
         """Forgets the translations of the validation before."""
         self.written = {}

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from tiny import REPOSITORY
 
 from tsdtp.cli.checks.command import ConfigError, check_command
-from tsdtp.cli.sweep import expand, grids, load_sweep
+from tsdtp.cli.sweep import expand, grids, load_sweep, product
 from tsdtp.cli.validate import validate
 
 CONFIGS = REPOSITORY / "configs"
@@ -129,6 +129,11 @@ def test_one_value_may_stand_for_a_list(tmp_path):
     path.write_text("grids: {pruning: none, seed: 0, pruning.layers: [null, [1, 2]]}\n")
     cells = expand(load_sweep(str(path)), [])
     assert cells == [["pruning=none", "seed=0", f"pruning.layers={x}"] for x in ("null", "[1,2]")]
+
+
+def test_a_pattern_cannot_be_listed_without_hydra():
+    with pytest.raises(ConfigError, match="the names of options, and no pattern"):
+        product(["pruning=glob(dtp*)", "seed=0"])
 
 
 @pytest.mark.parametrize(

@@ -81,11 +81,12 @@ def received_by(weights: Tensor, live: Tensor | None, bias: Tensor | None = None
     if bias is None and live is None:
         return weights.mean((-3, -2))
     live = weights.new_ones(weights.shape[-1]).bool() if live is None else live
-    seen = live[..., :, None] & live[..., None, :]
-    if bias is not None:
-        seen = seen & (bias > float("-inf")).any(-3)
-    even = weights.mean(-3) * seen * seen.sum(-1, keepdim=True)
-    return even.sum(-2) / (seen.sum(-2) * live.sum(-1, keepdim=True)).clamp(min=1)
+    weights, rows, count = weights.mean(-3), live[..., :, None], live.sum(-1, keepdim=True)
+    if bias is None:  # a product of matrices would be rounded by autocast
+        return (weights * rows).sum(-2) / count
+    seen = rows & live[..., None, :] & (bias > float("-inf")).any(-3)
+    even = weights * seen * seen.sum(-1, keepdim=True)
+    return even.sum(-2) / (seen.sum(-2) * count).clamp(min=1)
 
 
 def sequence_attention(

@@ -106,7 +106,7 @@ def _eval(config: DictConfig) -> None:
 def main() -> None:
     """Checks the command line, then hands it to Hydra."""
     check_or_exit("eval")
-    if not any(a.startswith("run=") for a in sys.argv[1:]) and not wants_help(sys.argv):
+    if not any(a.startswith("run=") for a in sys.argv[1:]) and not wants_help(sys.argv[1:]):
         exit_with(ConfigError("which run? valid: run=FOLDER of a finished run"), "tsdtp eval")
     _eval()
 

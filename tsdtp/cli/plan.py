@@ -39,7 +39,7 @@ def make_plan(
     for overrides in jobs:
         rest, seed = seedless(overrides)
         config = once(tuple(rest), seed is not None)
-        if seed is not None and "override_dirname" in str(OmegaConf.to_yaml(config.hydra.sweep)):
+        if seed is not None and "override_dirname" in OmegaConf.to_yaml(config.hydra.sweep):
             config = compose(list(overrides))  # the folder's name says the seed
         elif seed is not None:
             config.seed = seed

@@ -76,11 +76,16 @@ def expand(sweep: DictConfig, overrides: Sequence[str]) -> list[list[str]]:
 
 
 def product(overrides: Sequence[str]) -> list[list[str]]:
-    """Every combination of the values of overrides; of two for one key the later counts."""
+    """Every combination of the values of overrides; of two for one key the later counts.
+
+    Raises:
+        ConfigError: for a pattern, `glob(...)`, where Hydra is not initialised.
+    """
     try:
         return BasicSweeper.split_arguments(parse(overrides), None)[0]
-    except HydraException as error:  # `glob(...)`, which needs Hydra's own folders
-        raise ConfigError(f"{' '.join(overrides)}: {error}; valid in a sweep: values") from error
+    except HydraException as error:  # a pattern, outside of a multirun
+        names = "valid here: the names of options, and no pattern"
+        raise ConfigError(f"{' '.join(overrides)}: {names}") from error
 
 
 def main(argv: Sequence[str] | None = None) -> int:

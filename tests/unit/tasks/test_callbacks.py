@@ -55,6 +55,10 @@ def test_what_cannot_fade_out_starts_at_its_budget():
     assert train(Recorded([], updates=4), 0.4, ramps=False) == [0.4] * 5
 
 
+def test_without_a_ramp_it_has_its_budget_at_once():
+    assert train(Recorded([], updates=1, warmup=0, ramp=0), 0.4) == [0.4, 0.4]
+
+
 def test_few_updates_do_not_miss_where_the_budget_turns():
     schedule = Recorded([], updates=1, warmup=0.1, ramp=0.4)
     assert train(schedule, 0.4, soft_until=0.3) == [1, 1, 0.7, 0.4, 0.4]
@@ -80,6 +84,7 @@ def test_it_calibrates_the_model():
     batches = [{**make_batch(seed=s), "labels": torch.zeros(6)} for s in range(3)]
     BudgetSchedule(batches).on_train_end(None, module)
     inputs = [{k: v for k, v in batch.items() if k != "labels"} for batch in batches]
+    assert 0 < model.pruner.strictness < 1
     assert model.training
     assert spent_ratio(model.eval(), inputs) == pytest.approx(0.6, abs=0.02)
 

@@ -67,11 +67,10 @@ def load_settings(own: Sequence[str]) -> dict[str, Any]:
 
 
 def _check_range(key: str, range_: Any) -> None:
-    if not isinstance(range_, Mapping):
-        raise ConfigError(f"{key}: {range_}; valid: choices, or low, high and log")
-    if set(range_) == {"choices"} and isinstance(range_["choices"], list) and range_["choices"]:
+    keys = set(range_) if isinstance(range_, Mapping) else set()
+    if keys == {"choices"} and isinstance(range_["choices"], list) and range_["choices"]:
         return
-    if not {"low", "high"} <= set(range_) <= {"low", "high", "log"}:
+    if not {"low", "high"} <= keys <= {"low", "high", "log"}:
         raise ConfigError(f"{key}: {range_}; valid: choices, or low, high and log")
     low, high = range_["low"], range_["high"]
     if not all(isinstance(end, int | float) for end in (low, high)) or not low < high:

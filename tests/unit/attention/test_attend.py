@@ -1,47 +1,13 @@
-from __future__ import annotations
+"""Every back end computes the textbook's softmax, and its gradients."""
 
-import math
+from __future__ import annotations
 
 import pytest
 import torch
+from textbook import GATE, HEADS, SIZE, tensors, textbook
 
-from tsdtp.attention import BACKENDS, attend, fastest
+from tsdtp.attention import attend, fastest
 from tsdtp.packing import Layout, pack
-
-LENGTHS, HEADS, SIZE = (5, 1, 3), 2, 4
-MASK = torch.tensor([[i < n for i in range(max(LENGTHS))] for n in LENGTHS])
-GATE = torch.tensor([1.0, 0, 1, 1, 0, 1, 1, 0, 1])
-
-
-@pytest.fixture(params=BACKENDS)
-def backend(request) -> str:
-    return request.param
-
-
-def tensors(seed: int = 0, dtype=torch.float32) -> tuple:
-    """query, key, value [9, 2, 4] and the layout of three sequences."""
-    torch.manual_seed(seed)
-    layout = pack(torch.zeros(MASK.shape), MASK).layout
-    return *(torch.randn(sum(LENGTHS), HEADS, SIZE).to(dtype) for _ in range(3)), layout
-
-
-def textbook(query, key, value, layout: Layout, gate=None, bias=None) -> tuple:
-    """Attention by its definition: one query, one head, one sequence at a time."""
-    alive = torch.ones(len(query)).bool() if gate is None else gate != 0
-    out, received = torch.zeros_like(value), torch.zeros(len(query))
-    for i in range(len(query)):
-        mates = [j for j in range(len(query)) if layout.segments[j] == layout.segments[i]]
-        keys = [j for j in mates if alive[j]]
-        for h in range(HEADS):
-            scores = torch.stack([query[i, h] @ key[j, h] for j in keys]) / math.sqrt(SIZE)
-            if bias is not None:
-                middle, here = len(bias) // 2, layout.positions[i]
-                scores = scores + bias[[middle + layout.positions[j] - here for j in keys], h]
-            weights = scores.softmax(0)
-            out[i, h] = sum(w * value[j, h] for w, j in zip(weights, keys, strict=True))
-            if alive[i]:
-                received[keys] += weights / HEADS / len(keys)
-    return out, received
 
 
 @pytest.mark.parametrize("gate", [None, GATE])
@@ -73,37 +39,6 @@ def test_a_bias_goes_by_original_positions(backend, gate, received):
     torch.testing.assert_close(context, expected)
     if received is not None:
         torch.testing.assert_close(received, receipts)
-
-
-@pytest.mark.parametrize("gate", [None, GATE])
-def test_received_sums_to_one_over_each_sequence(backend, gate):
-    received = attend(*tensors(), gate=gate, received=True, backend=backend)[1]
-    assert received is not None
-    sums = [part.sum().item() for part in received.split(LENGTHS)]
-    assert sums == pytest.approx([1, 1, 1], abs=1e-6)
-    if gate is not None:
-        assert (received[gate == 0] == 0).all()
-
-
-CAUSAL = torch.tensor([0.0] * 5 + [float("-inf")] * 4)[:, None]  # of up to five positions
-
-
-@pytest.mark.parametrize("gate", [None, GATE])
-def test_even_attention_is_received_evenly_where_keys_are_hidden(backend, gate):
-    query, key, value, layout = tensors()
-    *_, received = attend(
-        *(query * 0, key, value, layout), gate=gate, received=True, bias=CAUSAL, backend=backend
-    )
-    alive = torch.ones(9).bool() if gate is None else gate.bool()
-    counts = torch.stack([part.sum() for part in alive.split(LENGTHS)])
-    torch.testing.assert_close(received, alive / counts[layout.segments])
-
-
-def test_the_last_token_of_a_causal_model_is_judged_by_the_one_query_that_sees_it(backend):
-    query, key, value, layout = tensors()
-    *_, received = attend(query, key, value, layout, received=True, bias=CAUSAL, backend=backend)
-    weights = (torch.einsum("hd,nhd->hn", query[4], key[:5]) / math.sqrt(SIZE)).softmax(-1)
-    torch.testing.assert_close(received[4], weights[:, 4].mean())
 
 
 @pytest.mark.parametrize("backend", ["padded", "by_sequence"])
@@ -171,17 +106,6 @@ def test_a_dropped_key_with_a_huge_score_does_no_harm(backend):
     assert torch.isfinite(gate.grad).all()
 
 
-@pytest.mark.parametrize("gate", [None, GATE])
-def test_bfloat16(backend, gate):
-    *qkv, layout = tensors(dtype=torch.bfloat16)
-    context, received = attend(*qkv, layout, gate=gate, received=True, backend=backend)
-    exact, receipts = textbook(*(x.float() for x in qkv), layout, gate)
-    assert received is not None
-    assert (context.dtype, received.dtype) == (torch.bfloat16, torch.float32)
-    torch.testing.assert_close(context.float(), exact, atol=0.03, rtol=0.03)
-    torch.testing.assert_close(received, receipts, atol=0.01, rtol=0.02)
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("longest", [9, 40, 300])
 def test_a_gradient_changes_no_answer_whatever_the_length(backend, dtype, longest):
@@ -198,63 +122,6 @@ def test_a_gradient_changes_no_answer_whatever_the_length(backend, dtype, longes
 
     exact = [x.to(dtype) for x in learnt("reference", torch.float64)]
     torch.testing.assert_close(learnt(backend, dtype), exact, atol=1e-4, rtol=1e-3)
-
-
-@pytest.mark.parametrize("gate", [None, GATE])
-@pytest.mark.parametrize(("dtype", "offset"), [(torch.bfloat16, 30.0), (torch.float16, 200.0)])
-def test_scores_that_are_large_and_alike_are_told_apart_in_half_precision(
-    backend, gate, dtype, offset
-):
-    query, key, value, layout = tensors(dtype=dtype)
-    qkv = (query + offset, key + offset, value)
-    context, received = attend(*qkv, layout, gate=gate, received=True, backend=backend)
-    exact, receipts = textbook(*(x.float() for x in qkv), layout, gate)
-    torch.testing.assert_close(context.float(), exact, atol=0.03, rtol=0.03)
-    torch.testing.assert_close(received, receipts, atol=0.01, rtol=0.02)
-
-
-@pytest.mark.parametrize("gate", [None, GATE])
-def test_received_stays_exact_under_autocast(backend, gate):
-    *qkv, layout = tensors()
-    _, receipts = textbook(*(x.bfloat16().float() for x in qkv), layout, gate)
-    with torch.autocast("cpu", torch.bfloat16):
-        half = [x.bfloat16() for x in qkv]
-        _, received = attend(*half, layout, gate=gate, received=True, backend=backend)
-    assert received is not None and received.dtype == torch.float32
-    sums = [part.sum().item() for part in received.split(LENGTHS)]
-    assert sums == pytest.approx([1, 1, 1], abs=1e-5)
-    torch.testing.assert_close(received, receipts, atol=0.01, rtol=0.02)
-
-
-@pytest.mark.parametrize("autocast", [False, True])
-@pytest.mark.parametrize("tokens", [6, 300])
-def test_half_precision_learns_on_a_grid(tokens, autocast):
-    """Short sequences as in single precision, but for the rounding of what goes in and out."""
-    torch.manual_seed(0)
-    mask = torch.arange(tokens) < torch.tensor([[tokens], [tokens // 2]])
-    layout = pack(torch.zeros(mask.shape), mask).layout
-    exact = [torch.randn(layout.size, HEADS, SIZE).bfloat16().float() for _ in range(3)]
-    half = [x.bfloat16().requires_grad_() for x in exact]
-    exact = [x.requires_grad_() for x in exact]
-    expected, _ = attend(*exact, layout, backend="padded")
-    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-        context, _ = attend(*half, layout, backend="padded")
-    assert context.dtype == torch.bfloat16
-    torch.testing.assert_close(context.float(), expected, atol=0.02, rtol=0.02)
-    if tokens == 6:
-        assert torch.equal(context, expected.bfloat16())
-    weights = torch.randn_like(expected).bfloat16()
-    mine = torch.autograd.grad(context, half, weights)
-    theirs = torch.autograd.grad(expected, exact, weights.float())
-    for one, other in zip(mine, theirs, strict=True):
-        torch.testing.assert_close(one.float(), other, atol=0.03, rtol=0.03)
-
-
-def test_dropout_leaves_received_alone(backend):
-    *qkv, layout = tensors()
-    _, plain = attend(*qkv, layout, received=True, backend=backend)
-    _, dropped = attend(*qkv, layout, received=True, dropout=0.5, backend=backend)
-    assert torch.equal(plain, dropped)
 
 
 @pytest.mark.parametrize("learns", [False, True])

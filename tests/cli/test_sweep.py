@@ -17,6 +17,7 @@ import pytest
 from tiny import FAST, REPOSITORY
 
 from tsdtp.cli.launch import terminate_as_interrupt
+from tsdtp.cli.sweep import sweep_lock
 from tsdtp.jobs.job import LOG_NAME
 from tsdtp.results import read_record
 
@@ -137,20 +138,11 @@ def test_the_cells_of_a_folder_of_any_name(tsdtp, tmp_path):
     assert list(Path("a=b/run (1)").rglob("metrics.json"))
 
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("sweep")
-def test_a_second_sweep_in_the_folder_is_refused():
-    from tsdtp.cli.sweep import sweep_lock
-
+def test_a_second_sweep_in_the_folder_is_refused(sweep):
     with sweep_lock(FOLDER):
-        code = subprocess.run(
-            [sys.executable, "-m", "tsdtp.cli.sweep", "sweep=mine.yaml", f"dir={FOLDER}"],
-            capture_output=True,
-            text=True,
-            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-        )
-    assert code.returncode == 2
-    assert "another sweep is running" in code.stderr and len(code.stderr.splitlines()) == 1
+        outcome = sweep()
+    assert outcome.code == 2
+    assert "another sweep is running" in outcome.err and len(outcome.err.splitlines()) == 1
 
 
 def start(program: str, *arguments: str) -> subprocess.Popen:

@@ -45,7 +45,7 @@ def _export(run: str, file: Path, max_length: int | None) -> None:
 
     from tsdtp.cli.run import quiet_libraries
     from tsdtp.models import from_pretrained
-    from tsdtp.models.export import export, export_onnx
+    from tsdtp.models.export import export, export_onnx, program_inputs
 
     quiet_libraries()
     model = from_pretrained(run, execution="packed")
@@ -58,7 +58,7 @@ def _export(run: str, file: Path, max_length: int | None) -> None:
             torch.export.save(export(model, max_length), written)
         for part in sorted(written.parent.iterdir(), key=written.__eq__):  # the named one last
             part.replace(file.with_name(part.name))
-    print(f"{file}: input_ids and token_type_ids [1, tokens] -> logits, kept_layers")
+    print(f"{file}: {' and '.join(program_inputs(model))} [1, tokens] -> logits, kept_layers")
 
 
 if __name__ == "__main__":

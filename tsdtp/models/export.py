@@ -30,23 +30,30 @@ class OneText(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, input_ids: Tensor, token_type_ids: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, input_ids: Tensor, token_type_ids: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Classifies one text.
 
         Args:
             input_ids: [1, S] int64.
-            token_type_ids: [1, S] int64; zeros where the model has none, which are not read.
+            token_type_ids: [1, S] int64, of a model that has several types.
 
         Returns:
             logits [1, C], and [S] int64, in how many blocks each token stayed.
         """
         model, ids = self.model, whole(input_ids)
         encoder = model.packed_encoder()
-        knows_types = getattr(model.config, "type_vocab_size", 0)  # GPT-2 takes words for types
-        types = token_type_ids[0] if knows_types else None
+        types = None if token_type_ids is None else token_type_ids[0]
         embeddings = ids.like(encoder.embed(ids, types))
         encoding = encoder(embeddings, ids.values, model.protected(ids), masked=False)
         return model.classify(encoding), encoding.kept
+
+
+def program_inputs(model: PrunedModel) -> list[str]:
+    """What a program of this model takes, in order: token types only where there are several."""
+    types = ["token_type_ids"] if getattr(model.config, "type_vocab_size", 0) > 1 else []
+    return ["input_ids", *types]
 
 
 def export(model: PrunedModel, max_length: int | None = None) -> ExportedProgram:
@@ -67,13 +74,14 @@ def export(model: PrunedModel, max_length: int | None = None) -> ExportedProgram
         >>> torch.export.save(tsdtp.export(model), "model.pt2")
     """
     model, longest = check_classifies(model), _longest(model, max_length)
-    ids = torch.zeros(1, min(16, longest), dtype=torch.long, device=model.device)
+    inputs, size = program_inputs(model), (1, min(16, longest))
+    ids = tuple(torch.zeros(size, dtype=torch.long, device=model.device) for _ in inputs)
     length = Dim("tokens", min=2, max=longest)
     try:
         with evaluating(model), torch.no_grad():
             program = OneText(model.with_execution("packed")).eval()
             return torch.export.export(
-                program, (ids, ids.clone()), dynamic_shapes=({1: length}, {1: length})
+                program, ids, dynamic_shapes=tuple({1: length} for _ in inputs)
             )
     except GuardOnDataDependentSymNode as error:
         raise ValueError(_refused(model, "a torch.export program")) from error
@@ -106,7 +114,7 @@ def export_onnx(model: PrunedModel, path: str | Path, max_length: int | None = N
     try:
         program: Any = torch.onnx.export(
             exported,
-            input_names=["input_ids", "token_type_ids"],
+            input_names=program_inputs(model),
             output_names=["logits", "kept_layers"],
             dynamo=True,
             verbose=False,

@@ -7,7 +7,7 @@ import torch
 from tiny import FAMILIES, SPECIAL, make_batch, make_model, make_seq2seq
 
 import tsdtp
-from tsdtp.models.export import export, export_onnx
+from tsdtp.models.export import export, export_onnx, program_inputs
 
 LENGTHS = (24, 2, 17, 60)
 BLOCKS = 3  # two that prune: exporting takes seconds for each
@@ -25,9 +25,10 @@ def check(model, run) -> None:
     dropped = 0
     for n in LENGTHS:
         ids = make_batch((n,), seed=n)["input_ids"]
-        logits, kept = run(ids, torch.zeros_like(ids))
+        inputs = {name: ids.clone() % 2 for name in program_inputs(model)} | {"input_ids": ids}
+        logits, kept = run(*inputs.values())
         with torch.inference_mode():
-            out = model(input_ids=ids)
+            out = model(**inputs)
         torch.testing.assert_close(logits, out.logits, atol=1e-5, rtol=0)
         assert torch.equal(kept, out.kept_layers[0])
         dropped += int((kept < BLOCKS).sum())
@@ -42,6 +43,11 @@ def test_a_program_answers_as_the_model(family):
     program = export(model, max_length=62)  # RoBERTa has two positions less than it says
     assert model.training, "the model stays as it was"
     check(model.eval(), program.module())
+
+
+def test_a_program_takes_token_types_where_there_are_several():
+    typed = {family for family in FAMILIES if len(program_inputs(pruned(family, "topk"))) > 1}
+    assert typed == {"bert", "roberta", "electra"}
 
 
 @pytest.mark.slow
@@ -100,8 +106,8 @@ def test_an_onnx_file_answers_as_the_model(tmp_path, family, method, options):
     path = export_onnx(model, tmp_path / "model.onnx", max_length=64)
     session = runtime.InferenceSession(str(path))
 
-    def run(ids, types):
-        inputs = {"input_ids": ids.numpy(), "token_type_ids": types.numpy()}
-        return [torch.from_numpy(x) for x in session.run(None, inputs)]
+    def run(*inputs):
+        named = zip(program_inputs(model), (x.numpy() for x in inputs), strict=True)
+        return [torch.from_numpy(x) for x in session.run(None, dict(named))]
 
     check(model, run)

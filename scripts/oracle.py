@@ -28,8 +28,8 @@ from tsdtp.cli.run import measured_by, quiet_libraries
 from tsdtp.models import PrunedModel
 from tsdtp.models.attribution import layer_conductance, shares
 from tsdtp.models.budget import packed_evaluation
-from tsdtp.models.loading import load_weights
 from tsdtp.models.texts import inputs_of
+from tsdtp.models.weights import load_weights
 from tsdtp.packing import pack
 from tsdtp.provenance import code_state
 from tsdtp.pruning import TokenState

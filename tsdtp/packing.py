@@ -123,7 +123,9 @@ def pack(values: Tensor, mask: Tensor) -> Packed:
     *known, broken = torch.cat([offsets, holes]).tolist()  # the one wait for the device
     bounds = list(pairwise(known))
     lengths = [end - start for start, end in bounds]
-    if min(lengths, default=0) == 0:
+    if not lengths:
+        raise ValueError("a batch of no sequences; valid: one or more")
+    if min(lengths) == 0:
         raise ValueError("every sequence of a batch needs at least one token in attention_mask")
     if broken:
         raise ValueError("attention_mask has a hole; valid are zeros before and after a sequence")

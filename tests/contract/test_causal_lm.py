@@ -6,7 +6,7 @@ import pytest
 import torch
 from methods import build_pruner
 from tiny import CAUSAL_FAMILIES, make_batch, make_lm, on_the_left
-from transformers import GenerationConfig
+from transformers import DynamicCache, GenerationConfig
 
 import tsdtp
 
@@ -62,8 +62,9 @@ def test_a_config_of_the_call_is_as_good_as_its_words(family, prompts, recwarn):
     recwarn.clear()
     assert torch.equal(model.generate(**prompts, generation_config=given), expected)
     assert not [w for w in recwarn if "generation_config" in str(w.message)]
-    with pytest.raises(ValueError, match="cache_implementation: .* has its own cache"):
-        model.generate(**prompts, cache_implementation="static")
+    for other in ({"cache_implementation": "static"}, {"past_key_values": DynamicCache()}):
+        with pytest.raises(ValueError, match=f"{[*other][0]}: .* has a cache of its own"):
+            model.generate(**prompts, **other)
 
 
 def test_what_a_given_config_does_not_say_is_the_models_own(family, prompts):

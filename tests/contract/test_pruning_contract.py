@@ -221,6 +221,15 @@ def test_full_keep_is_the_plain_model(method, family, batch, pooling):
         torch.testing.assert_close(logits, plain, atol=1e-5, rtol=0)
 
 
+def test_a_padding_token_within_a_text_stands_where_the_plain_model_has_it(family):
+    """As a tokenizer gives one for the word itself, "<pad>"."""
+    model, batch = build("none", family), make_batch((9, 6, 9))
+    batch["input_ids"][1:, 3] = PAD
+    assert batch["attention_mask"][1, 3] == 1
+    plain, packed = (outputs(model, batch, execution).logits for execution in ("hf", "packed"))
+    torch.testing.assert_close(packed, plain, atol=1e-4, rtol=0)
+
+
 @pytest.mark.parametrize("length", range(4, 9))
 def test_a_window_as_long_as_the_text_is_the_plain_models(length):
     """Of ModernBERT's local blocks, which see four tokens to either side here."""

@@ -163,6 +163,11 @@ def test_a_copy_translates_alike_and_moves_whole(family, batch):
     assert torch.equal(copied.generate(**batch, **settings), model.generate(**batch, **settings))
 
 
+def test_an_encoding_from_elsewhere_is_refused(family, batch):
+    with pytest.raises(ValueError, match="encoder_outputs: a pruned translator encodes input_ids"):
+        build("topk", family).generate(**batch, encoder_outputs=(torch.zeros(6, 24, 32),))
+
+
 @pytest.mark.parametrize("method", ["ts_dtp", "transkimmer", "ts_dtp_described"])
 def test_t5_in_half_precision_adds_in_single(method, batch):
     """As transformers loads it in float16: some of its matrices stay float32."""

@@ -87,9 +87,15 @@ def test_shapes_must_agree():
         pack(torch.zeros(2, 3), torch.ones(3, 2))
 
 
-@pytest.mark.parametrize("mask", [torch.tensor([[1, 1], [0, 0]]), torch.zeros(0, 4)])
-def test_a_sequence_needs_a_token(mask):
-    with pytest.raises(ValueError, match="at least one token in attention_mask"):
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (torch.tensor([[1, 1], [0, 0]]), "at least one token in attention_mask"),
+        (torch.zeros(0, 4), "a batch of no sequences; valid: one or more"),
+    ],
+)
+def test_a_batch_needs_a_sequence_and_that_a_token(mask, message):
+    with pytest.raises(ValueError, match=message):
         pack(torch.zeros(mask.shape), mask)
 
 

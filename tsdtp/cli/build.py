@@ -16,10 +16,11 @@ from tsdtp.cli.start import other_folders, start_folder
 from tsdtp.data.task_data import TaskData
 from tsdtp.models import PrunedModel
 from tsdtp.models.cost import max_positions
-from tsdtp.models.loading import load_model, load_tokenizer, load_weights, set_dropout
+from tsdtp.models.loading import load_model, load_tokenizer, set_dropout
 from tsdtp.models.pruned import check_settings
 from tsdtp.models.saving import TOKENIZER, saved_blocks
 from tsdtp.models.texts import structural_ids
+from tsdtp.models.weights import load_weights
 from tsdtp.pruning import TokenPruner
 from tsdtp.pruning.none import NoPruning
 from tsdtp.tasks.optim import AdamW

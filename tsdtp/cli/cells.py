@@ -15,8 +15,8 @@ from tsdtp.cli.config import ConfigError
 from tsdtp.cli.identity import start_path
 from tsdtp.data import TextClassificationData, TranslationData
 from tsdtp.models import PrunedClassifier, PrunedModel, PrunedSeq2Seq
-from tsdtp.models.loading import load_weights
 from tsdtp.models.texts import mask_id_of
+from tsdtp.models.weights import load_weights
 from tsdtp.pruning import TokenPruner
 from tsdtp.results import read_record
 from tsdtp.tasks.classification import ClassificationTask

@@ -41,7 +41,7 @@ def evaluate(config: DictConfig, command: str, folder: Path) -> RunRecord:
 
 
 def _trained(run: str) -> RunRecord:
-    from tsdtp.models.saving import WEIGHTS
+    from tsdtp.models.weights import WEIGHTS
 
     record = read_record(run)
     if not (Path(run) / WEIGHTS).is_file():

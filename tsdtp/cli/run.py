@@ -31,7 +31,8 @@ from tsdtp.cli.start import check_not_itself, tell_of_other_rows
 from tsdtp.cli.training import train
 from tsdtp.jobs.progress import enter_stage
 from tsdtp.models import PrunedModel
-from tsdtp.models.saving import TOKENIZER, save_config, save_weights
+from tsdtp.models.saving import TOKENIZER, save_config
+from tsdtp.models.weights import save_weights
 from tsdtp.provenance import code_state, now
 from tsdtp.results import RunRecord, write_record
 

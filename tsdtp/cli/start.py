@@ -9,8 +9,8 @@ from omegaconf import DictConfig
 
 from tsdtp.cli.config import ConfigError, task_name
 from tsdtp.cli.identity import differing, held_record, learnt_from, other_teachers, start_path
-from tsdtp.models.loading import check_weights
-from tsdtp.models.saving import TOKENIZER, WEIGHTS
+from tsdtp.models.saving import TOKENIZER
+from tsdtp.models.weights import WEIGHTS, check_weights
 from tsdtp.results import read_record
 
 

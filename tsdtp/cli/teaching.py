@@ -17,9 +17,9 @@ from tsdtp.cli import measure
 from tsdtp.cli.build import Cell
 from tsdtp.jobs.progress import enter_stage
 from tsdtp.models import PrunedModel, teach
-from tsdtp.models.saving import WEIGHTS
 from tsdtp.models.teaching import attributions
 from tsdtp.models.texts import Batch
+from tsdtp.models.weights import WEIGHTS
 from tsdtp.provenance import code_digest
 from tsdtp.results import RECORD_NAME, write_atomic
 

@@ -70,8 +70,14 @@ def _bert_embed(base, input_ids, token_type_ids, positions):
 
 
 def _roberta_embed(base, input_ids, token_type_ids, positions):
-    offset = base.embeddings.padding_idx + 1  # RoBERTa numbers positions after the padding index
-    return _bert_embed(base, input_ids, token_type_ids, positions + offset)
+    """Positions go from the padding index on, and do not count padding tokens within a text."""
+    padding = base.embeddings.padding_idx
+    within = (input_ids == padding).long()
+    first = torch.arange(len(positions), device=positions.device) - positions  # of each text
+    before = within.cumsum(0) - within
+    counted = positions - (before - before[first]) + 1
+    places = padding + counted * (1 - within)
+    return _bert_embed(base, input_ids, token_type_ids, places)
 
 
 def _electra_embed(base, input_ids, token_type_ids, positions):

@@ -81,8 +81,9 @@ class PrunedCausalLM(PrunedClassifier):
                 another kind, and for a way of decoding that reads the prompt again.
         """
         check_decoding(settings)
-        if setting("cache_implementation", self.hf_model, settings):
-            raise ValueError("cache_implementation: what was read of a prompt has its own cache")
+        for other in ("cache_implementation", "past_key_values"):
+            if setting(other, self.hf_model, settings) is not None:
+                raise ValueError(f"{other}: what was read of a prompt has a cache of its own")
         if setting("use_cache", self.hf_model, settings) is False:  # by the model's own config
             settings["use_cache"] = True
         if attention_mask is None:

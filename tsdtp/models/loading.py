@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
 from transformers import (
     AutoConfig,
     AutoModelForSeq2SeqLM,
@@ -20,8 +17,6 @@ from transformers import (
 from transformers.utils import logging
 
 from tsdtp.models.hub import source_of
-from tsdtp.models.pruned import PrunedModel
-from tsdtp.models.saving import WEIGHTS, tied
 
 
 def load_config(
@@ -98,47 +93,3 @@ def load_model(
                 f"{path} chooses among {len(own)} classes ({names}), the task "
                 f"among {config.num_labels}; valid: a task.data.label_names of {len(own)}"
             ) from error
-
-
-def check_weights(folder: Path) -> Path:
-    """The file that `save_weights` wrote there, if it is whole; its header alone is read.
-
-    Raises:
-        ValueError: it is missing, truncated or something else.
-    """
-    path = folder / WEIGHTS
-    if not path.is_file():
-        raise ValueError(f"no {WEIGHTS} in {folder}: not a finished run")
-    try:
-        with safe_open(path, "pt"):
-            return path
-    except (OSError, ValueError, SafetensorError) as error:
-        raise ValueError(f"{path} is damaged ({error}); run it again") from error
-
-
-def load_weights(model: PrunedModel, folder: Path, strict: bool = True) -> None:
-    """Loads what `save_weights` wrote; strict = False leaves the pruner as it is.
-
-    Raises:
-        ValueError: if the file is missing, damaged or belongs to another architecture.
-    """
-    path = check_weights(folder)
-    weights = load_file(path)
-    weights |= {name: weights[first] for name, first in tied(model).items() if first in weights}
-    if not strict:
-        weights = {k: v for k, v in weights.items() if not k.startswith("pruner.")}
-    try:
-        result = model.load_state_dict(weights, strict=strict)
-    except RuntimeError as error:
-        method = type(model.pruner).__name__
-        raise ValueError(
-            f"{path} does not fit {type(model.hf_model).__name__} with {method}: "
-            f"{str(error).splitlines()[-1].strip()}"
-        ) from error
-    if missing := [k for k in result.missing_keys if not k.startswith("pruner.")]:
-        if any(name.partition(".")[2] in weights for name in missing):
-            raise ValueError(
-                f"{path} holds an encoder without a head; valid: a fine-tuned model, or "
-                "model.init_from=null, which puts a new head on it"
-            )
-        raise ValueError(f"{path} lacks {', '.join(missing[:3])}")

@@ -21,10 +21,11 @@ from transformers import (
 from transformers.utils import GENERATION_CONFIG_NAME
 
 from tsdtp.models.hub import hub_answers, source_of
-from tsdtp.models.loading import load_tokenizer, load_weights
+from tsdtp.models.loading import load_tokenizer
 from tsdtp.models.prune import prune
 from tsdtp.models.pruned import PrunedModel
-from tsdtp.models.saving import CONFIG, TOKENIZER, VERSION, WEIGHTS, save_pretrained
+from tsdtp.models.saving import CONFIG, TOKENIZER, VERSION, save_pretrained
+from tsdtp.models.weights import WEIGHTS, load_weights
 
 TOKENIZER_FILES = ("tokenizer_config.json", "tokenizer.json", "vocab.txt")  # one is always there
 PICKLES = ("pytorch_model.bin", "model.pt", "model.pth", "model.ckpt")

@@ -36,9 +36,9 @@ class PrunedModel(WrappedModel, ABC):
     Args:
         model: the Hugging Face model, see `WrappedModel`.
         pruner: what decides; takes the device and the type of the model's weights.
-        execution: "masked", "packed", "hf" (the plain padded Hugging Face forward, unpruned; a
-            GPT-2 classifier counts padding on the left as positions there), or None: masked while
-            the pruner learns, which needs its gates; packed otherwise.
+        execution: "masked", "packed", "hf" (the plain padded Hugging Face forward, unpruned, where
+            most families count padding on the left as positions), or None: masked while the
+            pruner learns, which needs its gates; packed otherwise.
         special_ids: token ids that are never dropped; the first token never is.
         backend: of attention, see `tsdtp.attention.attend`.
         auxiliary_weight: of the pruner's auxiliary loss in `loss`.

@@ -8,10 +8,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 from transformers import PreTrainedTokenizerBase
 
+from tsdtp.models.weights import save_weights
 from tsdtp.models.wrapped import WrappedModel
 from tsdtp.pruning import TokenPruner, find_method, name_of
 
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from tsdtp.models.pruned import PrunedModel
 
 CONFIG = "config.json"
-WEIGHTS = "model.safetensors"
 TOKENIZER = "tokenizer"
 VERSION = 2  # of the section `tsdtp` in config.json; 1 had `blocks` among the arguments of depth
 
@@ -55,6 +53,7 @@ def save_config(model: PrunedModel, folder: Path) -> None:
     plain = model.hf_model
     config = type(plain.config).from_dict(plain.config.to_dict())
     config.architectures = [type(plain).__name__]
+    config._name_or_path = ""  # a folder of whoever saves it, as like as not
     config.dtype = plain.dtype  # else transformers takes that of some weight, strictness at worst
     settings = {"version": VERSION, **describe(model)}
     config.tsdtp = json.loads(json.dumps(settings, default=_of_numpy))
@@ -107,31 +106,3 @@ def saved_blocks(folder: Path) -> int | None:
     except (OSError, ValueError):
         return None
     return settings.get("blocks")
-
-
-def tied(model: PrunedModel) -> dict[str, str]:
-    """By the name of each weight that is another one's under a second name: the first name."""
-    first: dict[tuple, str] = {}
-    names = {}
-    for name, weight in model.state_dict().items():
-        known = first.setdefault((weight.data_ptr(), weight.shape), name)
-        if known != name and weight.numel():
-            names[name] = known
-    return names
-
-
-def save_weights(model: PrunedModel, folder: Path) -> Path:
-    """Writes all weights (tied ones once) and the pruner's state atomically.
-
-    Raises:
-        OSError: they cannot be written, for example to a full disk; names the file.
-    """
-    path, temporary = folder / WEIGHTS, folder / f".{WEIGHTS}.tmp"
-    try:
-        again = tied(model)
-        weights = {k: v.contiguous() for k, v in model.state_dict().items() if k not in again}
-        save_file(weights, temporary)
-        return temporary.replace(path)
-    except (OSError, SafetensorError) as error:
-        temporary.unlink(missing_ok=True)
-        raise OSError(f"cannot write {path}: {error}") from error

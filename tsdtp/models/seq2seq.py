@@ -165,7 +165,12 @@ class PrunedSeq2Seq(PrunedModel):
 
         Returns:
             [B, N] int64 as `generate` of the plain model gives it.
+
+        Raises:
+            ValueError: for encoder_outputs: which tokens were dropped is not in there.
         """
+        if settings.get("encoder_outputs") is not None:
+            raise ValueError("encoder_outputs: a pruned translator encodes input_ids itself")
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
         decoder: Any = self.hf_model

@@ -83,8 +83,8 @@ def teach(
         raise ValueError(f"{len(targets)} targets for {len(batches)} batches; valid: one for each")
     if not any(target.any() for target in targets):
         raise ValueError(
-            f"no attributions in blocks {pruner.layers}: what they leave is not read; valid: "
-            "layers before the last"
+            f"no attributions in blocks {pruner.layers}: what they leave is not read, or the "
+            "texts hold special tokens alone; valid: layers before the last, and words"
         )
     parameters = [p for p in pruner.parameters() if p.requires_grad]
     eps = 1e-4 if model.dtype == torch.float16 else 1e-8  # which is nothing in half precision

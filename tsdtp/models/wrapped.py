@@ -36,6 +36,7 @@ class WrappedModel(nn.Module):
             self.register_buffer(name, buffer)
         object.__setattr__(self, "hf_model", model)  # not a submodule: its children already are
         self.config = model.config
+        self.register_load_state_dict_post_hook(_hand_buffers_on)  # it may assign them
 
     @classmethod
     def check(cls, model: nn.Module) -> Self:
@@ -46,10 +47,11 @@ class WrappedModel(nn.Module):
         return own
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """A module that is replaced, as a head may be, is replaced in the wrapped model, too."""
+        """What is replaced, as a head may be, is replaced in the wrapped model, too."""
         super().__setattr__(name, value)
-        if "hf_model" in vars(self) and name in self.hf_model._modules:
-            setattr(self.hf_model, name, value)
+        plain = vars(self).get("hf_model")
+        if plain is not None and (name in plain._modules or name in plain._buffers):
+            setattr(plain, name, value)
 
     @property
     def device(self) -> torch.device:
@@ -98,9 +100,9 @@ class WrappedModel(nn.Module):
         ]
         super()._apply(fn, recurse)
         for module, name, buffer in turns:
-            setattr(module, name, buffer.to(getattr(module, name).device))
-        for name, _ in self.hf_model.named_buffers(recurse=False):
-            setattr(self.hf_model, name, getattr(self, name))
+            if not buffer.is_meta:  # there was nothing in it
+                setattr(module, name, buffer.to(getattr(module, name).device))
+        _hand_buffers_on(self)
         return self
 
     def _twin(self) -> Self:
@@ -116,3 +118,9 @@ class WrappedModel(nn.Module):
             "Trainer uses where one process sees several GPUs; valid: a process for each "
             "(torchrun), or CUDA_VISIBLE_DEVICES=0"
         )
+
+
+def _hand_buffers_on(model: WrappedModel, *_) -> None:
+    """The wrapped model's own buffers are this one's again."""
+    for name in model.hf_model._buffers:
+        setattr(model.hf_model, name, getattr(model, name))

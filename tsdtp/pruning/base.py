@@ -173,7 +173,8 @@ class TokenPruner(nn.Module, ABC):
             if "float64" not in str(error):
                 raise
             raise ValueError(f"thresholds are float64; valid: cpu, cuda ({error})") from error
-        self.strictness = strictness.to(self.strictness.device)
+        if not strictness.is_meta:  # there was nothing in it
+            self.strictness = strictness.to(self.strictness.device)
         return self
 
     def flops(self, layer: int, lengths: Tensor) -> Tensor:

@@ -42,7 +42,7 @@ class Transkimmer(TokenPruner):
         budget: see `TokenPruner`.
 
     Raises:
-        ValueError: for a temperature that is not positive.
+        ValueError: for a temperature or a predictor_size that is not positive.
     """
 
     search = (-16.0, 16.0)
@@ -58,6 +58,7 @@ class Transkimmer(TokenPruner):
         budget: float | None = None,
     ) -> None:
         check_positive("temperature", temperature)
+        check_positive("predictor_size", predictor_size)
         super().__init__(num_layers, layers, budget, strictness=0.0, soft_until=soft_until)
         self.temperature = temperature
         self.predictors = nn.ModuleDict(

@@ -7,6 +7,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
+from tsdtp.pruning.base import check_positive
 from tsdtp.pruning.hybrid import HybridPruner
 from tsdtp.pruning.scores import segment_softmax
 from tsdtp.pruning.state import TokenState
@@ -22,7 +23,8 @@ class TsDtp(HybridPruner):
     formula nearest to the description is `ts_dtp_described`).
 
     - Task attention T: `TaskSpecificAttention`, softmaxed over a sequence's live tokens.
-    - Hybrid attention: A + gamma * T, A the attention received; both sum to 1 over a sequence.
+    - Hybrid attention: A + gamma * T, A the attention received; both sum to 1 over a sequence
+      (A to a little more in blocks that hide keys, as causal and local ones do).
       By default (own_attention = False) it is T alone: the taught task attention was no worse
       without the model's own, and needs no attention probabilities.
     - Importance: cumulative over the layers that prune, each earlier layer weighted by `decay`.
@@ -90,6 +92,7 @@ class TsDtp(HybridPruner):
             layers=layers,
             budget=budget,
         )
+        check_positive("task_feature_dim", task_feature_dim)
         self.hidden_size, self.needs_embeddings = hidden_size, embedding_features
         self.task_attention = nn.ModuleDict(
             {

@@ -1,25 +1,18 @@
 from __future__ import annotations
 
-import os
-
 import pytest
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from tiny import FAMILIES, SEQ2SEQ_FAMILIES, make_batch, make_model, make_seq2seq
 from transformers import AutoConfig
 
-from tsdtp.models import loading, prune, saving
+from tsdtp.models import loading, prune
 from tsdtp.models.hub import find_source
 from tsdtp.models.loading import (
-    check_weights,
     load_config,
     load_model,
     load_tokenizer,
-    load_weights,
     set_dropout,
 )
-from tsdtp.models.saving import WEIGHTS, save_weights
 
 TINY = {
     "model_type": "bert",
@@ -96,42 +89,6 @@ def test_pretrained_weights_come_in_float32(tmp_path):
     assert torch.equal(model.bert.pooler.dense.weight, plain.bert.pooler.dense.weight.float())
 
 
-def test_weights_round_trip(tmp_path, batch):
-    model = prune(make_model("bert"), "ts_dtp").eval()
-    model.pruner.strictness.fill_(0.123456789)
-    assert save_weights(model, tmp_path) == tmp_path / WEIGHTS
-    assert [p.name for p in tmp_path.iterdir()] == [WEIGHTS], "nothing half written"
-    other = prune(make_model("bert", seed=5), "ts_dtp").eval()
-    load_weights(other, tmp_path)
-    assert other.pruner.strictness.item() == 0.123456789
-    with torch.no_grad():
-        assert torch.equal(other(**batch).logits, model(**batch).logits)
-
-
-def test_weights_may_start_another_method(tmp_path):
-    plain = prune(make_model("bert"), "none")
-    save_weights(plain, tmp_path)
-    other = prune(make_model("bert", seed=5), "ts_dtp")
-    before = {k: v.clone() for k, v in other.pruner.state_dict().items()}
-    load_weights(other, tmp_path, strict=False)
-    assert all(torch.equal(before[k], v) for k, v in other.pruner.state_dict().items())
-    assert torch.equal(other.hf_model.classifier.weight, plain.hf_model.classifier.weight)
-
-
-@pytest.mark.parametrize("family", SEQ2SEQ_FAMILIES)
-def test_tied_weights_are_written_once_and_stay_tied(family, batch, tmp_path):
-    model = prune(make_seq2seq(family), "topk", fraction=0.5)
-    path = save_weights(model, tmp_path)
-    embeddings = model.hf_model.get_input_embeddings().weight
-    names = [k for k, v in load_file(path).items() if torch.equal(v, embeddings)]
-    assert len(names) == 1
-    other = prune(make_seq2seq(family, seed=5), "topk")
-    load_weights(other, tmp_path)
-    assert other.hf_model.lm_head.weight is other.hf_model.get_input_embeddings().weight
-    settings = {"max_new_tokens": 5}
-    assert torch.equal(other.generate(**batch, **settings), model.generate(**batch, **settings))
-
-
 def test_a_classifier_of_other_classes_says_which(tmp_path):
     names = {0: "bad", 1: "fair", 2: "good"}
     make_model("bert", id2label=names).save_pretrained(tmp_path)
@@ -157,47 +114,8 @@ def test_an_encoder_decoder_from_its_config():
     assert type(model).__name__ == "T5ForConditionalGeneration"
 
 
-def test_an_unfinished_run_has_no_weights(tmp_path):
-    with pytest.raises(ValueError, match=f"no {WEIGHTS} in .*: not a finished run"):
-        load_weights(prune(make_model("bert"), "none"), tmp_path)
-
-
-def test_weights_of_another_architecture(tmp_path):
-    save_weights(prune(make_model("bert"), "none"), tmp_path)
-    for strict in (True, False):
-        with pytest.raises(ValueError, match="does not fit Distil|lacks distilbert"):
-            load_weights(prune(make_model("distilbert"), "none"), tmp_path, strict=strict)
-    with pytest.raises(ValueError, match="does not fit BertForSequenceClassification"):
-        load_weights(prune(make_model("bert"), "ts_dtp"), tmp_path)
-    small = load_model(None, load_config(None, TINY, 2))
-    with pytest.raises(ValueError, match="does not fit BertForSequenceClassification"):
-        load_weights(prune(small, "none"), tmp_path, strict=False)
-
-
 def test_a_tiny_model_runs():
     model = prune(load_model(None, load_config(None, TINY, 2)), "topk", fraction=0.5)
     batch = make_batch((5, 3))
     batch["input_ids"] %= 50
     assert model(**batch).logits.shape == (2, 2)
-
-
-def test_a_full_disk_leaves_the_old_weights_and_no_temporary_file(tmp_path, monkeypatch):
-    model = prune(make_model("bert"), "none")
-    before = save_weights(model, tmp_path).read_bytes()
-
-    def full(tensors, path):
-        path.write_bytes(b"a part")
-        raise SafetensorError("I/O error: No space left on device (os error 28)")
-
-    monkeypatch.setattr(saving, "save_file", full)
-    with pytest.raises(OSError, match=f"cannot write .*{WEIGHTS}: .*No space left"):
-        save_weights(model, tmp_path)
-    assert [p.name for p in tmp_path.iterdir()] == [WEIGHTS]
-    assert (tmp_path / WEIGHTS).read_bytes() == before
-
-
-@pytest.mark.parametrize("size", [0, 5, 1000])
-def test_damaged_weights_are_found_by_their_header(tmp_path, size):
-    os.truncate(save_weights(prune(make_model("bert"), "none"), tmp_path), size)
-    with pytest.raises(ValueError, match=f"{WEIGHTS} is damaged"):
-        check_weights(tmp_path)

@@ -18,7 +18,8 @@ from transformers import AutoModelForSequenceClassification
 import tsdtp
 from tsdtp.data.tokenizer import train_tokenizer
 from tsdtp.models.pretrained import push_to_hub
-from tsdtp.models.saving import CONFIG, WEIGHTS
+from tsdtp.models.saving import CONFIG
+from tsdtp.models.weights import WEIGHTS
 from tsdtp.pruning import Decision, TokenPruner, TokenState, find_method
 
 
@@ -159,6 +160,13 @@ def test_what_writes_comes_back_with_its_habits(make, tmp_path):
     written = tsdtp.from_pretrained(model.save_pretrained(tmp_path)).hf_model.generation_config
     assert {name: getattr(written, name) for name in habits} == habits
     assert written.forced_bos_token_id == 7
+
+
+def test_where_the_plain_model_came_from_stays_at_home(tmp_path):
+    make_model("bert").save_pretrained(tmp_path / "mine")
+    plain = AutoModelForSequenceClassification.from_pretrained(tmp_path / "mine")
+    folder = tsdtp.prune(plain, "topk", special_ids=[SPECIAL]).save_pretrained(tmp_path / "saved")
+    assert str(tmp_path) not in (folder / CONFIG).read_text()
 
 
 def test_layers_may_be_a_range(tmp_path):

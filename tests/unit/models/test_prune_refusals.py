@@ -111,6 +111,10 @@ def test_other_settings_say_what_is_valid(arguments, message):
     [
         ("ts_dtp", {"temperature": 0.0}, "pruning.temperature=0.0: valid is > 0"),
         ("transkimmer", {"temperature": -1.0}, "pruning.temperature=-1.0: valid is > 0"),
+        ("transkimmer", {"predictor_size": 0}, "pruning.predictor_size=0: valid is > 0"),
+        ("ts_dtp", {"task_feature_dim": 0}, "pruning.task_feature_dim=0: valid is > 0"),
+        ("ts_dtp_described", {"task_feature_dim": -1}, "task_feature_dim=-1: valid is > 0"),
+        ("ts_dtp_notebook", {"task_feature_dim": 0}, "task_feature_dim=0: valid is > 0"),
         ("ltp", {"temperature": 0}, "pruning.temperature=0: valid is > 0"),
         ("ts_dtp", {"decay": 1.5}, r"pruning.decay=1.5: valid is a fraction in \[0, 1\]"),
         ("topk", {"layers": [1.5]}, r"pruning.layers=\[1.5\]: valid are 0 to 3"),

@@ -155,6 +155,8 @@ def test_what_cannot_be_taught_says_why():
     last = prune(make_model("bert"), "ts_dtp", layers=[3])
     with pytest.raises(ValueError, match=r"no attributions in blocks \[3\]: what they leave is"):
         teach(last, BATCHES, mask_id=3)
+    with pytest.raises(ValueError, match="or the texts hold special tokens alone"):
+        teach(prune(make_model("bert"), "ts_dtp"), [make_batch((1, 1))], mask_id=3)
     with pytest.raises(ValueError, match="0 targets for 4 batches"):
         teach(model, BATCHES, targets=[])
     with pytest.raises(ValueError, match="TopK learns nothing from attributions; valid: ts_dtp"):

@@ -1,0 +1,111 @@
+"""The file of a pruned model's weights: written whole or not at all, tied weights once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from tsdtp.models.pruned import PrunedModel
+
+WEIGHTS = "model.safetensors"
+
+
+def save_weights(model: PrunedModel, folder: Path) -> Path:
+    """Writes all weights (tied ones once) and the pruner's state atomically.
+
+    Raises:
+        OSError: they cannot be written, for example to a full disk; names the file.
+    """
+    path, temporary = folder / WEIGHTS, folder / f".{WEIGHTS}.tmp"
+    try:
+        again = tied(model)
+        weights = {k: v.contiguous() for k, v in model.state_dict().items() if k not in again}
+        save_file(weights, temporary, {"format": "pt", **again})
+        return temporary.replace(path)
+    except (OSError, SafetensorError) as error:
+        temporary.unlink(missing_ok=True)
+        raise OSError(f"cannot write {path}: {error}") from error
+
+
+def check_weights(folder: Path) -> Path:
+    """The file that `save_weights` wrote there, if it is whole; its header alone is read.
+
+    Raises:
+        ValueError: it is missing, truncated or something else.
+    """
+    path = folder / WEIGHTS
+    if not path.is_file():
+        raise ValueError(f"no {WEIGHTS} in {folder}: not a finished run")
+    _header(path)
+    return path
+
+
+def load_weights(model: PrunedModel, folder: Path, strict: bool = True) -> None:
+    """Loads what `save_weights` wrote; strict = False leaves the pruner as it is.
+
+    Raises:
+        ValueError: if the file is missing, damaged or belongs to another architecture.
+    """
+    path = check_weights(folder)
+    weights, ties = load_file(path), tied(model)
+    for name, first in (ties | _header(path)).items():
+        if name not in weights and first in weights:
+            weights[name] = weights[first]
+    _part(model, ties, weights)
+    if not strict:
+        weights = {k: v for k, v in weights.items() if not k.startswith("pruner.")}
+    try:
+        result = model.load_state_dict(weights, strict=strict)
+    except RuntimeError as error:
+        method = type(model.pruner).__name__
+        raise ValueError(
+            f"{path} does not fit {type(model.hf_model).__name__} with {method}: "
+            f"{str(error).splitlines()[-1].strip()}"
+        ) from error
+    if missing := [k for k in result.missing_keys if not k.startswith("pruner.")]:
+        if any(name.partition(".")[2] in weights for name in missing):
+            raise ValueError(
+                f"{path} holds an encoder without a head; valid: a fine-tuned model, or "
+                "model.init_from=null, which puts a new head on it"
+            )
+        raise ValueError(f"{path} lacks {', '.join(missing[:3])}")
+
+
+def tied(model: PrunedModel) -> dict[str, str]:
+    """By the name of each weight that is another one's under a second name: the first name."""
+    first: dict[tuple, str] = {}
+    names = {}
+    for name, weight in model.state_dict().items():
+        known = first.setdefault((weight.data_ptr(), weight.shape), name)
+        if known != name and weight.numel():
+            names[name] = known
+    return names
+
+
+def _header(path: Path) -> dict[str, str]:
+    """What the file says of itself: by the names that it left out, those of the same weights.
+
+    Raises:
+        ValueError: it is truncated or something else.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            return file.metadata() or {}
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ValueError(f"{path} is damaged ({error}); run it again") from error
+
+
+def _part(model: PrunedModel, ties: dict[str, str], weights: dict[str, Tensor]) -> None:
+    """Gives weights of their own to names that are tied in the model and not in the file."""
+    for name in ties.keys() & weights.keys():
+        if ties[name] in weights and not torch.equal(weights[name], weights[ties[name]]):
+            place, _, leaf = name.rpartition(".")
+            module = model.get_submodule(place)
+            shared: nn.Parameter = getattr(module, leaf)
+            setattr(module, leaf, nn.Parameter(shared.detach().clone(), shared.requires_grad))

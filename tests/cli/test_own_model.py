@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
-from tiny import FAST, make_model
+from tiny import FAST, VOCABULARY, make_model
 from transformers import AutoModel, AutoTokenizer
 
 from tsdtp.results import read_record
@@ -86,6 +86,23 @@ def test_an_encoder_without_a_head_is_called_so(tsdtp, own):
     outcome = tsdtp("train", *words)
     assert outcome.code == 2 and "an encoder without a head; valid: a fine-tuned" in outcome.err
     assert tsdtp("train", *words, "model.init_from=null").code == 0
+
+
+def test_a_classifier_without_a_tokenizer_is_not_read_as_unknown_words(tsdtp, own):
+    for file in Path("my_classifier").glob("*token*"):
+        file.unlink()
+    outcome = tsdtp("train", *OWN, "model.path=my_classifier")
+    assert outcome.code == 2
+    assert "no tokenizer is saved in my_classifier; valid: tokenizer.save_pre" in outcome.err
+
+
+def test_tokens_that_the_model_does_not_embed_are_named(tsdtp, own):
+    tokenizer = AutoTokenizer.from_pretrained("my_classifier")
+    tokenizer.add_tokens([f"new{n}" for n in range(VOCABULARY)])
+    tokenizer.save_pretrained("my_classifier")
+    outcome = tsdtp("train", *OWN, "model.path=my_classifier")
+    assert outcome.code == 2
+    assert f"the model embeds {VOCABULARY}; valid: a model saved after resize" in outcome.err
 
 
 def test_numbers_are_names_too(tsdtp, own):

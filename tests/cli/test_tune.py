@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,7 +19,7 @@ from tsdtp.cli.tuning import search as searching
 from tsdtp.cli.tuning import trials
 from tsdtp.cli.tuning.outcome import experiment, save_search
 from tsdtp.cli.tuning.search import Search
-from tsdtp.cli.tuning.settings import load_settings
+from tsdtp.cli.tuning.settings import OWN, check_spelling, load_settings
 from tsdtp.jobs.job import Job, State
 
 optuna = pytest.importorskip("optuna")
@@ -80,7 +81,7 @@ def test_only_the_best_of_now_are_left_as_experiments(study, tmp_path):
         trial = study.ask()
         trial.set_user_attr(trials.OVERRIDES, trials.suggest(trial, SPACE))
         study.tell(trial, (quality, 0.5))
-        save_search(study, tmp_path, ["task=sst2"], "flops_ratio")
+        save_search(study, tmp_path, ["pruning=none"], ["task=sst2"], "flops_ratio")
 
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment/mine.yaml").touch()
@@ -94,7 +95,9 @@ def test_words_stay_words_in_the_experiment(tmp_path):
     drawn = {trials.OVERRIDES: ["pruning.layers=[1,2]", "pruning.gamma=1e-3", "task.data.x='on'"]}
     trial = SimpleNamespace(number=3, values=(0.9, 0.5), user_attrs=drawn)
     common = ["task=sst2", "task.data.label_names=[no,yes]", "model.init_from='a=b/start'"]
-    text = experiment(trial, tmp_path, common, "flops_ratio")  # pyright: ignore
+    start = ["task=sst2", "task.data.evaluate_on=holdout", "logger=none", "pruning=none"]
+    text = experiment(trial, tmp_path, start, common, "flops_ratio")  # pyright: ignore
+    assert "\n# tsdtp train task=sst2 pruning=none\n" in text
     assert "  - override /task: sst2\n" in text
     assert yaml.safe_load(text)["task"]["data"] == {"label_names": ["no", "yes"], "x": "on"}
     path = tmp_path / "trial3.yaml"
@@ -111,7 +114,7 @@ def test_an_experiment_that_was_searched_from_comes_first(tmp_path):
     common = ["task=synthetic_pair", "experiment=qnli_ts_dtp", "epochs=2", "debug=fast"]
     (tmp_path / "experiment").mkdir()
     path = tmp_path / "experiment/trial3.yaml"
-    path.write_text(experiment(trial, tmp_path, common, "flops_ratio"))  # pyright: ignore
+    path.write_text(experiment(trial, tmp_path, [], common, "flops_ratio"))  # pyright: ignore
     written = composed("experiment=trial3", folder=tmp_path)
     assert written == composed(*common[:-1], "pruning.gamma=2.5")
     assert written.teacher.noise == 0.3 and written.task.name == "synthetic_pair"
@@ -142,6 +145,10 @@ def test_the_start_has_nothing_of_the_pruned_runs(overrides):
 def test_a_start_of_the_users_own_is_kept():
     search = Search(load_settings([]), ["model.init_from=mine", "teacher.noise=0.1"])
     assert {composed(*o).model.init_from for o in (search.start, search.trial)} == {"mine"}
+
+
+def test_no_key_of_a_run_is_taken_for_a_misspelt_one_of_the_search():
+    check_spelling([f"{key}=1" for key in composed() if key not in OWN])
 
 
 def test_what_the_command_sets_is_not_searched():
@@ -193,6 +200,7 @@ def test_a_source_that_has_changed_ends_the_search_and_costs_no_trial(study, mon
         (["sampler=grid"], ["no such sampler", "tpe, nsga2"]),
         (["teacher.others=[1]"], ["teacher.others=[1]", "folders, not seeds"]),
         (["pruning.budgit=1"], ["no such key", "budget"]),
+        (["trails=3"], ["no such key: trails (did you mean trials?)"]),
         (["seed=0,1"], ["several values of seed", "valid: one"]),
         (["cost=seconds", "benchmark.enabled=false"], ["benchmark.enabled=false", "cost=seconds"]),
     ],
@@ -221,5 +229,8 @@ def test_a_search_resumes_and_leaves_experiments_that_run(tsdtp):
     config = OmegaConf.load(path)
     assert "override /pruning" in path.read_text() and 0.3 <= config.pruning.budget <= 0.8
     assert "evaluate_on" not in path.read_text()
-    chosen = ["--config-dir=a=b", f"experiment={path.stem}", "model.init_from='a=b/start'"]
+    chosen = ["--config-dir=a=b", f"experiment={path.stem}"]
+    assert "no finished run in outputs/runs/" in tsdtp("train", *chosen, *FAST).err
+    first = next(line for line in path.read_text().splitlines() if "pruning=none" in line)
+    assert tsdtp(*shlex.split(first)[2:], *FAST).code == 0
     assert tsdtp("train", *chosen, *FAST).code == 0

@@ -101,6 +101,7 @@ class Cell(ABC, Generic[Data]):
             tokenizer = load_tokenizer(str(self.start / TOKENIZER))
         elif model.path is not None:
             tokenizer = load_tokenizer(model.path, model.local_dir)
+            self._check_vocabulary(tokenizer)
         else:
             tokenizer = self.data.new_tokenizer(model.vocab_size)
         if model.path is None:
@@ -109,6 +110,14 @@ class Cell(ABC, Generic[Data]):
             tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
             self.architecture.pad_token_id = tokenizer.pad_token_id
         return tokenizer
+
+    def _check_vocabulary(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        last, size = max(tokenizer.get_vocab().values()), self.architecture.vocab_size
+        if last >= size:
+            raise ConfigError(
+                f"{self.config.model.path}: its tokenizer has tokens up to {last}, the model "
+                f"embeds {size}; valid: a model saved after resize_token_embeddings({last + 1})"
+            )
 
     def fit_vocabulary(self, tokenizer: PreTrainedTokenizerBase) -> None:
         """Gives an architecture of random weights the tokenizer's vocabulary."""

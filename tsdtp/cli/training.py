@@ -142,28 +142,37 @@ def trainer_of(
         log_every_n_steps=config.log_every_n_steps,
         default_root_dir=config.output_dir,
     )
-    failed = True
+    failed, on_interrupt = True, signal.getsignal(signal.SIGINT)
     try:
         yield trainer
         failed = False
     finally:
+        if in_main_thread():  # Lightning sees to SIGTERM alone
+            signal.signal(signal.SIGINT, on_interrupt)
         for process in getattr(trainer.strategy.launcher, "procs", ()) if failed else ():
             process.kill()  # it may wait for this one in vain
 
 
 def end_when_told(trainer: pl.Trainer, task: pl.LightningModule) -> None:
-    """Has SIGTERM end this process with the exit code that shells give it, and say so.
+    """Has SIGTERM and Ctrl-C end this process with the exit code that shells give it, and say so.
 
-    Lightning would end a single process silently, with 0, and have several wait for each other.
+    Lightning would end a single process silently, and have several wait for each other.
     """
 
-    def end(*_: object) -> None:
+    def end(number: int, _: object) -> None:
         if trainer.is_global_zero:  # `print` may be at work already
-            os.write(2, b"ended by SIGTERM; ckpt_path=last goes on from the last checkpoint\n")
-        sys.exit(128 + signal.SIGTERM)
+            name = signal.Signals(number).name.encode()
+            os.write(2, b"ended by %s; ckpt_path=last goes on from the last checkpoint\n" % name)
+        sys.exit(128 + number)
 
-    if threading.current_thread() is threading.main_thread():
+    if in_main_thread():
         signal.signal(signal.SIGTERM, end)
+        signal.signal(signal.SIGINT, end)
+
+
+def in_main_thread() -> bool:
+    """Whether this is the thread that may say what becomes of signals."""
+    return threading.current_thread() is threading.main_thread()
 
 
 def budget_schedule(cell: Cell) -> BudgetSchedule:

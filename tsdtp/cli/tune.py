@@ -12,7 +12,7 @@ from tsdtp.cli.launch import INTERRUPTED, terminate_as_interrupt
 from tsdtp.cli.sweep import sweep_lock
 from tsdtp.cli.tuning.outcome import save_search
 from tsdtp.cli.tuning.search import Search
-from tsdtp.cli.tuning.settings import OWN, USAGE, load_settings
+from tsdtp.cli.tuning.settings import OWN, USAGE, check_spelling, load_settings
 from tsdtp.cli.tuning.trials import make_study
 from tsdtp.cli.usage import described, wants_help
 
@@ -28,8 +28,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{USAGE}\n\nSearches (configs/hparams):\n{described('hparams')}")
         return 0
     own = [a for a in arguments if a.split("=")[0] in OWN]
+    others = [a for a in arguments if a not in own]
     try:
-        search = Search(load_settings(own), [a for a in arguments if a not in own])
+        check_spelling(others)
+        search = Search(load_settings(own), others)
         with sweep_lock(search.folder), terminate_as_interrupt():
             pool = search.pool()  # or a refused search would hold the folder
             study = make_study(search.folder, search.settings, search.searched)
@@ -41,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not study.best_trials:
         print(f"no trial finished; see {search.folder / 'trials'}", file=sys.stderr)
         return 1
-    save_search(study, search.folder, search.trial, search.settings["cost"])
+    save_search(study, search.folder, search.start, search.trial, search.settings["cost"])
     return 0
 
 

@@ -54,14 +54,20 @@ def load_tokenizer(path: str, local_dir: str | None = None) -> PreTrainedTokeniz
     """The tokenizer that belongs to a pretrained model.
 
     Raises:
-        ValueError: it is not found or damaged, or needs a package that is not installed.
+        ValueError: it is not found or damaged, knows no words, or needs a package that is not
+            installed.
     """
     with source_of(path, local_dir) as source:
         try:
-            return AutoTokenizer.from_pretrained(source)
+            tokenizer = AutoTokenizer.from_pretrained(source)
         except ImportError as error:
             needed = " ".join(str(error).split()).partition(".")[0]
             raise ValueError(f"cannot load the tokenizer of {path}: {needed}") from error
+    if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):  # made up for want of files
+        raise ValueError(
+            f"no tokenizer is saved in {path}; valid: tokenizer.save_pretrained beside the model"
+        )
+    return tokenizer
 
 
 def load_model(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
 from tsdtp.cli.checks.command import parse
@@ -25,12 +27,15 @@ _LEFT_OUT = (
 )
 
 
-def save_search(study: Study, folder: Path, overrides: Sequence[str], cost: str) -> None:
+def save_search(
+    study: Study, folder: Path, start: Sequence[str], overrides: Sequence[str], cost: str
+) -> None:
     """Writes trials.csv, front.png and experiment/trialN.yaml, the front alone, and prints it.
 
     Args:
         study: with at least one finished trial.
         folder: of the search.
+        start: overrides of the unpruned run that all trials start from.
         overrides: that all trials share.
         cost: name of the second objective.
     """
@@ -45,24 +50,26 @@ def save_search(study: Study, folder: Path, overrides: Sequence[str], cost: str)
     )
     paths = [folder / "experiment" / f"trial{trial.number}.yaml" for trial in best]
     for trial, path in zip(best, paths, strict=True):
-        write_atomic(path, experiment(trial, folder, overrides, cost))
+        write_atomic(path, experiment(trial, folder, start, overrides, cost))
         print(f"{trial.values[0]:.4f} at {trial.values[1]:.4g} {cost}: {path}")
     for path in set((folder / "experiment").glob("trial*.yaml")).difference(paths):
         path.unlink()  # of an earlier front
 
 
-def experiment(trial: FrozenTrial, folder: Path, overrides: Sequence[str], cost: str) -> str:
+def experiment(
+    trial: FrozenTrial, folder: Path, start: Sequence[str], overrides: Sequence[str], cost: str
+) -> str:
     """The text of an experiment config with a trial's settings.
 
     Args:
         trial: finished.
         folder: of the search.
+        start: overrides of the unpruned run that all its trials start from.
         overrides: that all its trials share.
         cost: name of the second objective.
     """
-    read = parse([*overrides, *trial.user_attrs[OVERRIDES]])
-    pairs = {o.key_or_group: o.value() for o in read}
-    kept = {k: v for k, v in pairs.items() if k not in _LEFT_OUT and not k.endswith(".evaluate_on")}
+    read = _lasting([*overrides, *trial.user_attrs[OVERRIDES]])
+    kept = {o.key_or_group: o.value() for o in read}
     groups = {k: v for k, v in kept.items() if (Path(config_dir()) / k).is_dir()}
     base = groups.pop("experiment", None)
     values = OmegaConf.create()
@@ -74,9 +81,19 @@ def experiment(trial: FrozenTrial, folder: Path, overrides: Sequence[str], cost:
             "# @package _global_",
             f"# Found by tsdtp tune: {trial.values[0]:.4f} at {trial.values[1]:.4g} {cost}.",
             f"# tsdtp train --config-dir={folder} experiment=trial{trial.number}",
+            "# once its unpruned run is there, for example by:",
+            f"# {shlex.join(['tsdtp', 'train', *(str(o.input_line) for o in _lasting(start))])}",
             "defaults:",
             *([f"  - {base}"] if base else []),  # as in the trial, the others outweigh it
             *(f"  - override /{group}: {as_text(choice)}" for group, choice in groups.items()),
             OmegaConf.to_yaml(values),
         ]
     )
+
+
+def _lasting(overrides: Sequence[str]) -> Iterator[Override]:
+    """Those that hold outside of a search, too."""
+    for override in parse(overrides):
+        key = override.key_or_group
+        if key not in _LEFT_OUT and not key.endswith(".evaluate_on"):
+            yield override

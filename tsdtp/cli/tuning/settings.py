@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, cast
 
@@ -37,6 +38,13 @@ _CHOICES = {
 }
 _RUNS = ("start", "common", "trial", "space")  # what makes the runs of a search
 _LEAST = {"trials": 1, "hopeless": 0, "sampler_seed": 0}
+
+
+def check_spelling(others: Sequence[str]) -> None:
+    """Raises ConfigError for a key of the runs that is rather one of `OWN`, misspelt."""
+    for name in (other.split("=")[0] for other in others):
+        if close := get_close_matches(name, OWN, n=1, cutoff=0.8):
+            raise ConfigError(f"no such key: {name} (did you mean {close[0]}?)")
 
 
 def load_settings(own: Sequence[str]) -> dict[str, Any]:

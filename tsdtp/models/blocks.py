@@ -73,7 +73,7 @@ def _roberta_embed(base, input_ids, token_type_ids, positions):
     """Positions go from the padding index on, and do not count padding tokens within a text."""
     padding = base.embeddings.padding_idx
     within = (input_ids == padding).long()
-    first = torch.arange(len(positions), device=positions.device) - positions  # of each text
+    first = torch.arange(positions.shape[0], device=positions.device) - positions  # of each text
     before = within.cumsum(0) - within
     counted = positions - (before - before[first]) + 1
     places = padding + counted * (1 - within)

@@ -159,6 +159,22 @@ def test_a_training_that_is_told_to_end_says_so(tsdtp, monkeypatch, number):
     assert not (RUN / "metrics.json").exists()
 
 
+def test_a_training_in_the_background_of_a_script_does_not_hear_its_ctrl_c(tsdtp, monkeypatch):
+    measure = ClassificationTask.on_validation_epoch_end
+
+    def told(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        measure(self)
+
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(ClassificationTask, "on_validation_epoch_end", told)
+            assert tsdtp("train", *TRAINED).code == 0
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_the_state_is_kept_after_epochs_without_validation_too(tsdtp):
     assert tsdtp("train", *TRAINED, "epochs=3", "validate_every=2").code == 0
     epochs = [torch.load(path, weights_only=True)["epoch"] for path in (PREVIOUS, LAST)]

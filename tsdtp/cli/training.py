@@ -167,7 +167,8 @@ def end_when_told(trainer: pl.Trainer, task: pl.LightningModule) -> None:
 
     if in_main_thread():
         signal.signal(signal.SIGTERM, end)
-        signal.signal(signal.SIGINT, end)
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as a script's `command &` does
+            signal.signal(signal.SIGINT, end)
 
 
 def in_main_thread() -> bool:

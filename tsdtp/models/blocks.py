@@ -72,12 +72,11 @@ def _bert_embed(base, input_ids, token_type_ids, positions):
 def _roberta_embed(base, input_ids, token_type_ids, positions):
     """Positions go from the padding index on, and do not count padding tokens within a text."""
     padding = base.embeddings.padding_idx
-    within = (input_ids == padding).long()
+    words = (input_ids != padding).long()
     first = torch.arange(positions.shape[0], device=positions.device) - positions  # of each text
-    before = within.cumsum(0) - within
-    counted = positions - (before - before[first]) + 1
-    places = padding + counted * (1 - within)
-    return _bert_embed(base, input_ids, token_type_ids, places)
+    counted = words.cumsum(0)
+    counted = counted - (counted - words)[first]
+    return _bert_embed(base, input_ids, token_type_ids, padding + counted * words)
 
 
 def _electra_embed(base, input_ids, token_type_ids, positions):

@@ -33,8 +33,11 @@ def save_weights(model: PrunedModel, folder: Path) -> Path:
         raise OSError(f"cannot write {path}: {error}") from error
 
 
-def check_weights(folder: Path) -> Path:
-    """The file that `save_weights` wrote there, if it is whole; its header alone is read.
+def check_weights(folder: Path) -> dict[str, str]:
+    """The header of what `save_weights` wrote there: the rest of the file is not read.
+
+    Returns:
+        By each name that the file left out, the one under which the same weights are in it.
 
     Raises:
         ValueError: it is missing, truncated or something else.
@@ -42,8 +45,11 @@ def check_weights(folder: Path) -> Path:
     path = folder / WEIGHTS
     if not path.is_file():
         raise ValueError(f"no {WEIGHTS} in {folder}: not a finished run")
-    _header(path)
-    return path
+    try:
+        with safe_open(path, "pt") as file:
+            return file.metadata() or {}
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ValueError(f"{path} is damaged ({error}); run it again") from error
 
 
 def load_weights(model: PrunedModel, folder: Path, strict: bool = True) -> None:
@@ -52,9 +58,9 @@ def load_weights(model: PrunedModel, folder: Path, strict: bool = True) -> None:
     Raises:
         ValueError: if the file is missing, damaged or belongs to another architecture.
     """
-    path = check_weights(folder)
-    weights, ties = load_file(path), tied(model)
-    for name, first in (ties | _header(path)).items():
+    path, ties, left_out = folder / WEIGHTS, tied(model), check_weights(folder)
+    weights = load_file(path)
+    for name, first in (ties | left_out).items():
         if name not in weights and first in weights:
             weights[name] = weights[first]
     _part(model, ties, weights)
@@ -86,19 +92,6 @@ def tied(model: PrunedModel) -> dict[str, str]:
         if known != name and weight.numel():
             names[name] = known
     return names
-
-
-def _header(path: Path) -> dict[str, str]:
-    """What the file says of itself: by the names that it left out, those of the same weights.
-
-    Raises:
-        ValueError: it is truncated or something else.
-    """
-    try:
-        with safe_open(path, "pt") as file:
-            return file.metadata() or {}
-    except (OSError, ValueError, SafetensorError) as error:
-        raise ValueError(f"{path} is damaged ({error}); run it again") from error
 
 
 def _part(model: PrunedModel, ties: dict[str, str], weights: dict[str, Tensor]) -> None:

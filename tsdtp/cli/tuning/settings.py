@@ -43,8 +43,8 @@ _LEAST = {"trials": 1, "hopeless": 0, "sampler_seed": 0}
 def check_spelling(others: Sequence[str]) -> None:
     """Raises ConfigError for a key of the runs that is rather one of `OWN`, misspelt."""
     for name in (other.split("=")[0] for other in others):
-        if close := get_close_matches(name, OWN, n=1, cutoff=0.8):
-            raise ConfigError(f"no such key: {name} (did you mean {close[0]}?)")
+        if get_close_matches(name, OWN, cutoff=0.8):
+            raise ConfigError(unknown_key(name, OWN))
 
 
 def load_settings(own: Sequence[str]) -> dict[str, Any]:

@@ -11,8 +11,13 @@ import os
 import sys
 from pathlib import Path
 
-from tsdtp.data.files import read_file
-from tsdtp.data.squad_pairs import positive_pairs, squad_pairs, without_leaks, write_pairs
+from tsdtp.data.squad_pairs import (
+    positive_pairs,
+    questions_and_sentences,
+    squad_pairs,
+    without_leaks,
+    write_pairs,
+)
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -33,12 +38,6 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--train", default="qnli/train_subset.tsv.gz")
     return parser.parse_args(arguments)
-
-
-def questions_and_sentences(path: Path) -> list[tuple[str, str]]:
-    """Reads the (question, sentence) pairs of a QNLI file."""
-    frame = read_file(path)
-    return list(zip(frame["question"], frame["sentence"], strict=True))
 
 
 def main(arguments: list[str] | None = None) -> None:

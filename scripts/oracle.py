@@ -148,7 +148,10 @@ def main(arguments: list[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     quiet_libraries()
     code = code_state()
-    cell, model = load(args.run)
+    try:
+        cell, model = load(args.run)
+    except (FileNotFoundError, ValueError) as error:
+        parser.error(str(error))
     if not isinstance(model.pruner, TsDtp):
         parser.error(f"{args.run}: valid is a run of pruning=ts_dtp")
     torch.set_num_threads(cell.config.hardware.threads or torch.get_num_threads())

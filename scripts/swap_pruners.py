@@ -61,7 +61,10 @@ def main(arguments: list[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     quiet_libraries()
     code = code_state()
-    loaded = [load_run(folder) for folder in args.runs]
+    try:
+        loaded = [load_run(folder) for folder in args.runs]
+    except (FileNotFoundError, ValueError) as error:
+        parser.error(str(error))
     found = measured_by(" ".join(["python", *sys.argv]), code)
     pairs = zip(args.runs, loaded, reversed(loaded), strict=True)
     for run, (cell, model), (_, other) in pairs:

@@ -25,6 +25,21 @@ NOT_IDENTITY = (
     *("output_dir", "run_id", "variant", "callbacks", "logger", "log_every_n_steps"),
     *("overwrite", "ckpt_path", "changed_settings", "changed_code", "dry_run"),
 )
+# Settings that some records and files of users lack, or alone still have, and what they stand for.
+LATER = {
+    "hardware.num_workers": 0,
+    "model.blocks": None,
+    "pruning.gate_noise": False,
+    "pruning.soft_until": 1.0,
+    "task.data.lines_per_text": 1,
+    "teacher.others": [],
+    "teacher.noise": 0.0,
+    "teacher.sampled": False,
+    "teaching.batch_size": 64,
+    "teaching.every": 0,
+    "validate_every": 1,
+    "warm_start": True,
+}
 _REQUIRED = {
     "identity": ("task", "pruning", "model", "seed", "budget", "run_id", "execution"),
     "provenance": (

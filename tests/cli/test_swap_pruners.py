@@ -33,3 +33,11 @@ def test_each_model_is_measured_with_both_pruners(tsdtp, swap_pruners, tmp_path)
         for who in ("own", "swapped"):
             assert found[run][who]["flops_ratio"] == pytest.approx(0.7, abs=0.1)
         assert 0 <= found[run]["overlap"]["jaccard"] <= 1
+
+
+@pytest.mark.parametrize("name", ["swap_pruners", "oracle"])
+def test_a_folder_without_a_run_is_named_in_one_line(script, capsys, name):
+    folders = {"swap_pruners": ["here", "there"], "oracle": ["here"]}[name]
+    with pytest.raises(SystemExit):
+        script(name).main([*folders, "out.json"])
+    assert capsys.readouterr().err.splitlines()[-1].endswith("error: here: no such record")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -94,6 +95,34 @@ def test_a_task_attention_is_taught_to_translate(tsdtp):
     assert outcome.code == 0 and "teaching: auxiliary loss" in outcome.out
 
 
+@pytest.mark.parametrize(("ends", "how"), [("zh_CN", "tok:zh|"), ("xx", "tok:13a|")])
+def test_bleu_splits_a_language_as_it_is_written(tsdtp, tmp_path, ends, how):
+    for split in ("train", "validation", "test"):
+        for language, text in (("en", "a cat {}\n"), (ends, "一只猫{}\n")):
+            lines = (text.format(f"{split} {i}") for i in range(8))
+            (tmp_path / f"{split}.{language}").write_text("".join(lines))
+    own = (f"task.data.local_dir={tmp_path}", f"task.data.languages=[en,{ends}]")
+    settings = ("task=translation", *own, "model=tiny_marian", "task.generation.max_new_tokens=2")
+    outcome = tsdtp("train", *FAST, *settings, "epochs=0", "benchmark.enabled=false")
+    assert outcome.code == 0, outcome.err
+    assert (
+        how
+        in read_record(next(Path("outputs/runs").rglob("metrics.json")).parent).quality["signature"]
+    )
+
+
+@pytest.mark.skipif(find_spec("MeCab") is not None, reason="Japanese is split here")
+def test_a_language_that_bleu_cannot_split_is_refused_before_training(tsdtp, tmp_path):
+    for split in ("train", "validation", "test"):
+        for language in ("en", "ja"):
+            (tmp_path / f"{split}.{language}").write_text(
+                "".join(f"{split} {i}\n" for i in range(8))
+            )
+    own = (f"task.data.local_dir={tmp_path}", "task.data.languages=[en,ja]")
+    outcome = tsdtp("train", *FAST, "task=translation", *own, "model=tiny_marian")
+    assert outcome.code == 2 and "pip install sacrebleu[ja]" in outcome.err
+
+
 def test_files_of_ones_own(tsdtp, tmp_path):
     for split, count in (("train", 80), ("validation", 8), ("test", 8)):
         rows = generate_translation(count, split)
@@ -101,8 +130,11 @@ def test_files_of_ones_own(tsdtp, tmp_path):
             text = "".join(f"{row[side]}\n" for row in rows)
             (tmp_path / f"{split}.{language}").write_text(text)
     own = ("task=translation", f"task.data.local_dir={tmp_path}", "task.data.languages=[en,xx]")
-    outcome = tsdtp("train", *FAST, *own, "model=tiny_marian", "benchmark.enabled=false")
+    few = ("model=tiny_marian", "benchmark.enabled=false", "task.generation.max_new_tokens=2")
+    outcome = tsdtp("train", *FAST, *own, *few)
     assert outcome.code == 0, outcome.err
+    said = "8 test references are longer than task.generation.max_new_tokens=2"
+    assert f"translation: {said}\n" in outcome.out
     (tmp_path / "test.xx").write_text("one\n")
     outcome = tsdtp("train", *FAST, *own, "model=tiny_marian", "overwrite=true")
     assert outcome.code == 2 and "test.en has 8 lines" in outcome.err

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gc
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
+from sacrebleu.metrics.bleu import BLEU
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tsdtp.cli.build import Cell
@@ -87,6 +89,11 @@ class TranslationCell(Cell[TranslationData]):
         """That of padding, whose embedding is zero: a translator knows no mask."""
         return cast(int | None, self.tokenizer.pad_token_id) or 0
 
+    @property
+    def language(self) -> str:
+        """That of the references, without a country."""
+        return re.split("[-_]", self.data.languages[1])[0]
+
     def fit_vocabulary(self, tokenizer: PreTrainedTokenizerBase) -> None:
         """Also tells the decoder where targets begin and end."""
         super().fit_vocabulary(tokenizer)
@@ -98,13 +105,24 @@ class TranslationCell(Cell[TranslationData]):
         shape.decoder_start_token_id = begins
         shape.bos_token_id = shape.forced_eos_token_id = None
 
+    def check_answers(self) -> None:
+        """Refuses a language that BLEU cannot read here; tells of references out of reach."""
+        try:
+            BLEU(trg_lang=self.language)
+        except RuntimeError as error:
+            raise ConfigError(" ".join(str(error).split())) from None
+        most = self.config.task.generation.get("max_new_tokens")
+        if most is not None and (beyond := self.data.targets_beyond(most)):
+            split, limit = self.data.reported, f"task.generation.max_new_tokens={most}"
+            self.data.tell([f"{beyond} {split} references are longer than {limit}"])
+
     def task(
         self, model: Any, optim: AdamW, teacher: Any = None, split: str = "validation", **settings
     ) -> PruningTask:
         """See `Cell.task`."""
-        references, writing = self.data.references(split), self.writing()
+        references, settings["language"] = self.data.references(split), self.language
         return TranslationTask(
-            model, self.tokenizer, references, optim, teacher, writing, **settings
+            model, self.tokenizer, references, optim, teacher, self.writing(), **settings
         )
 
     def writing(self) -> dict[str, Any]:

@@ -16,21 +16,6 @@ from hydra.utils import instantiate as hydra_instantiate
 from omegaconf import DictConfig, OmegaConf
 
 HYDRA_VERSION_BASE = "1.3"
-# Settings that some records and files of users lack, or alone still have, and what they stand for.
-LATER = {
-    "hardware.num_workers": 0,
-    "model.blocks": None,
-    "pruning.gate_noise": False,
-    "pruning.soft_until": 1.0,
-    "task.data.lines_per_text": 1,
-    "teacher.others": [],
-    "teacher.noise": 0.0,
-    "teacher.sampled": False,
-    "teaching.batch_size": 64,
-    "teaching.every": 0,
-    "validate_every": 1,
-    "warm_start": True,
-}
 # In a cell's environment: the digest of the source that its sweep began with.
 BEGUN_WITH = "TSDTP_CODE"
 WANDB_HOSTS = ("api.wandb.ai", "api.forge.coreweave.com")  # the old name and the new one

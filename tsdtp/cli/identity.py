@@ -8,9 +8,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from tsdtp.cli.config import LATER, leaves, task_name
+from tsdtp.cli.config import leaves, task_name
 from tsdtp.provenance import file_digest, same_code
-from tsdtp.results import NOT_IDENTITY, RECORD_NAME, RunRecord, config_hash, read_record
+from tsdtp.results import LATER, NOT_IDENTITY, RECORD_NAME, RunRecord, config_hash, read_record
 
 Settings = Mapping[str, Any]
 

@@ -113,19 +113,26 @@ def find_files(
     )
 
 
+def read_columns(path: Path, names: Sequence[str]) -> pd.DataFrame:
+    """Reads the columns that are needed of a file.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read_file`; also if the file lacks one of them.
+    """
+    frame = read_file(path)
+    missing = [name for name in names if name not in frame.columns]
+    if missing:
+        has = ", ".join(map(str, frame.columns))
+        raise ValueError(f"{path} has no column {missing[0]!r}; it has: {has}")
+    return frame.filter(names)
+
+
 def read_local(files: Sequence[Path], text_columns: Sequence[str], label_column: str) -> dict:
     """Reads and joins the files of a split; of each only the columns needed, so others may differ.
 
     Raises:
-        FileNotFoundError, ValueError: as `read_file`; also if a file lacks a needed column.
+        FileNotFoundError, ValueError: as `read_columns`.
     """
     needed = [*text_columns, label_column]
-    frames = []
-    for path in files:
-        frame = read_file(path)
-        missing = [name for name in needed if name not in frame.columns]
-        if missing:
-            has = ", ".join(map(str, frame.columns))
-            raise ValueError(f"{path} has no column {missing[0]!r}; it has: {has}")
-        frames.append(frame[needed])
+    frames = [read_columns(path, needed) for path in files]
     return {name: sum((frame[name].tolist() for frame in frames), []) for name in needed}

@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from tsdtp.data.files import read_file
+from tsdtp.data.files import read_columns
 from tsdtp.results import write_atomic
 
 ENTAILMENT, NOT_ENTAILMENT = 0, 1
@@ -78,10 +78,14 @@ def squad_pairs(path: Path) -> Iterator[Pair]:
 
     Raises:
         FileNotFoundError: if the file is not there.
+        ValueError: if it is none of SQuAD's.
     """
     opener = gzip.open if path.suffix == ".gz" else open
     with opener(path, "rt", encoding="utf-8") as file:
-        articles = json.load(file)["data"]
+        try:
+            articles = json.load(file)["data"]
+        except (ValueError, OSError, KeyError, TypeError) as error:
+            raise ValueError(f"{path}: not a file of SQuAD's ({error})") from None
     for paragraph in (paragraph for article in articles for paragraph in article["paragraphs"]):
         sentences = list(split_sentences(paragraph["context"]))
         for qa in paragraph["qas"]:
@@ -100,6 +104,16 @@ def detokenise(text: str) -> str:
     return " ".join(BRACKETS.get(word, word) for word in text.split())
 
 
+def questions_and_sentences(path: Path) -> list[tuple[str, str]]:
+    """The (question, sentence) pairs of a file of QNLI's kind.
+
+    Raises:
+        FileNotFoundError, ValueError: as `files.read_columns`.
+    """
+    frame = read_columns(path, ("question", "sentence"))
+    return list(zip(frame["question"], frame["sentence"], strict=True))
+
+
 def positive_pairs(path: Path, window: int = 20) -> Iterator[Pair]:
     """Yields each pair of a file of positives, and a negative from the sentences around it.
 
@@ -108,13 +122,9 @@ def positive_pairs(path: Path, window: int = 20) -> Iterator[Pair]:
     answer to the same question is no negative.
 
     Raises:
-        FileNotFoundError, ValueError: as `files.read_file`.
+        FileNotFoundError, ValueError: as `files.read_columns`.
     """
-    frame = read_file(path)
-    rows = [
-        (detokenise(q), detokenise(s))
-        for q, s in zip(frame["question"], frame["sentence"], strict=True)
-    ]
+    rows = [(detokenise(q), detokenise(s)) for q, s in questions_and_sentences(path)]
     keys = [(squeeze(question), squeeze(sentence)) for question, sentence in rows]
     answers: dict[str, set[str]] = {}
     for asked, key in keys:

@@ -24,7 +24,8 @@ class TaskData(ABC):
     Args:
         name: of the task, for messages.
         source: one of `sources`.
-        max_length: limit in tokens, special tokens included; what is longer is truncated.
+        max_length: limit in tokens, special tokens included; what is longer is truncated, and
+            counted in `cut`.
         hub_path: data set on the Hugging Face hub.
         hub_name: its configuration.
         local_dir: folder of the local files.
@@ -43,6 +44,7 @@ class TaskData(ABC):
         sources: the valid ones, each with the argument that it needs, or None.
         batch_tokens: see `samplers.TokenBatchSampler`; None where batches count rows.
         reported: the prepared split that a record tells of.
+        cut: by split the texts that were truncated, known once they are prepared.
         digests: what the files held that were read, by their names in the data's folder.
 
     Raises:
@@ -79,6 +81,7 @@ class TaskData(ABC):
         if needed and not getattr(self, needed):
             raise ValueError(f"{self.name}: source={self.source} needs {needed}")
         self.digests: dict[str, str] = {}
+        self.cut: dict[str, int] = {}
         self._rows: DatasetDict | None = None
         self._encoded: dict[str, Dataset] = {}
         self._pad_ids: dict[str, Any] = {}
@@ -167,6 +170,20 @@ class TaskData(ABC):
                 f"{lengths.max()}"
             )
         return data.select(rows)
+
+    def count(self, column: str) -> dict[str, int]:
+        """By prepared split the rows for which a column is true."""
+        return {split: sum(rows[column]) for split, rows in self._encoded.items()}
+
+    def cut_at_limit(self, counts: Mapping[str, int], called: str) -> list[str]:
+        """For each split of which texts were truncated, how many."""
+        limit = f"cut at {self.max_length} tokens"
+        return [f"{n} {split} {called} {limit}" for split, n in counts.items() if n]
+
+    def tell(self, parts: Sequence[str]) -> None:
+        """Prints them in one line, if there are any."""
+        if parts:
+            print(f"{self.name}: {'; '.join(parts)}", flush=True)
 
     def note(self, files: Iterable[Path]) -> None:
         """Remembers what files hold that are read now."""

@@ -100,7 +100,7 @@ class TextClassificationData(TaskData):
     def prepare(
         self, tokenizer: "PreTrainedTokenizerBase", max_positions: int | None = None
     ) -> None:
-        """Tokenises both splits, or finds them in the cache.
+        """Tokenises both splits, or finds them in the cache; says how many texts were cut.
 
         Args:
             tokenizer: any; for synthetic tasks a fast one.
@@ -112,10 +112,12 @@ class TextClassificationData(TaskData):
         self.check_length(max_positions)
         for split, rows in self.load().items():
             self._encoded[str(split)] = encode(rows, tokenizer, self.max_length, self.cache)
+        self.cut = self.count("cut")
         self._pad_ids = {
             "pad_token_id": tokenizer.pad_token_id or 0,
             "pad_token_type_id": tokenizer.pad_token_type_id,
         }
+        self.tell(self.cut_at_limit(self.cut, "texts"))
 
     def encode(self, texts: Mapping[str, list], tokenizer: "PreTrainedTokenizerBase") -> Batch:
         """One batch from columns of rows as `load` gives them, tokenised here and now."""

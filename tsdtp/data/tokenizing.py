@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import BatchEncoding, PreTrainedTokenizerBase
 
-from tsdtp.models.texts import structural_ids
+from tsdtp.models.texts import structural_ids, was_cut
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 # Part of the fingerprint: raise it when what the functions below return changes.
-VERSION = 3
+VERSION = 4
 
 
 def tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:
@@ -55,7 +55,8 @@ def encode_batch(
 
     Returns:
         Columns `input_ids`, `length`, `label`, `index`, `token_type_ids` (if the tokenizer makes
-        them), and per-token `decisive` (if the rows have it).
+        them), `cut` (whether the row was truncated), and per-token `decisive` (if the rows have
+        it).
 
     Raises:
         ValueError: for a text without a token, as a tokenizer without special ones leaves of none.
@@ -75,6 +76,8 @@ def encode_batch(
     out["length"] = [len(ids) for ids in out["input_ids"]]
     if 0 in out["length"]:
         raise ValueError(f"row {indices[out['length'].index(0)]} (from 0): a text without a token")
+    rows = zip(out["length"], zip(*columns, strict=True), strict=True)
+    out["cut"] = [was_cut(length, max_length, tokenizer, texts, words) for length, texts in rows]
     out["label"] = batch["label"]
     out["index"] = indices
     if words:

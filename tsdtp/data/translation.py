@@ -86,7 +86,6 @@ class TranslationData(TaskData):
             raise ValueError(f"{self.name}: lines_per_text={lines}; valid: 1 or more")
         self.reported = self.evaluate_on
         self.left_out: dict[str, int] = {}
-        self.cut: dict[str, int] = {}
         self.target_cut: dict[str, int] = {}
 
     def load(self) -> DatasetDict:
@@ -145,16 +144,22 @@ class TranslationData(TaskData):
         if self.language_tokens is not None:
             settings["language_tokens"] = list(self.language_tokens)
         for split, rows in self.load().items():
-            encoded = encode(rows, tokenizer, self.max_length, self.cache, **settings)
-            self._encoded[str(split)] = encoded
-            self.cut[str(split)] = sum(encoded["cut"])
-            self.target_cut[str(split)] = sum(encoded["target_cut"])
+            self._encoded[str(split)] = encode(
+                rows, tokenizer, self.max_length, self.cache, **settings
+            )
+        self.cut, self.target_cut = self.count("cut"), self.count("target_cut")
         self._pad_ids = {"pad_token_id": cast(int | None, tokenizer.pad_token_id) or 0}
-        self._tell()
+        cut = self.cut_at_limit(self.cut, "sources") + self.cut_at_limit(self.target_cut, "targets")
+        self.tell(self._left_out() + cut)
 
     def references(self, split: str) -> list[str]:
         """The target texts of a split, in the order of `index`."""
         return self.load()[split]["target"][:]
+
+    def targets_beyond(self, limit: int) -> int:
+        """How many of the reported split have more tokens than so many, of `max_length` at most."""
+        lengths = self._encoded[self.reported]["target_length"]
+        return sum(length > limit for length in lengths)
 
     def train_texts(self) -> Iterator[str]:
         """Yields every text of the train split, to train a tokenizer on."""
@@ -197,19 +202,9 @@ class TranslationData(TaskData):
             return None
         return self.train_limit + max(self.train_limit, 0)
 
-    def _tell(self) -> None:
-        """One line where anything was left out or cut."""
+    def _left_out(self) -> list[str]:
         reasons = {"empty": "with an empty side", "in_held_out": "that occur in held-out text"}
-        parts = [f"{n} training pairs {reasons[k]} left out" for k, n in self.left_out.items() if n]
-        limit = self.max_length
-        parts += [
-            f"{n} {split} {side} cut at {limit} tokens"
-            for side, cut in (("sources", self.cut), ("targets", self.target_cut))
-            for split, n in cut.items()
-            if n
-        ]
-        if parts:
-            print(f"{self.name}: {'; '.join(parts)}", flush=True)
+        return [f"{n} training pairs {reasons[k]} left out" for k, n in self.left_out.items() if n]
 
 
 def check_language(token: str, tokenizer: PreTrainedTokenizerBase, name: str) -> None:

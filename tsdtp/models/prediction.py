@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from tsdtp.models.budget import packed_evaluation
 from tsdtp.models.classifier import PrunedClassifier, check_classifies
 from tsdtp.models.pruned import PrunedModel
-from tsdtp.models.texts import Text, inputs_of, length_limit, several, tokenised
+from tsdtp.models.texts import Text, inputs_of, length_limit, several, tokenised, was_cut
 
 
 @dataclass(frozen=True)
@@ -84,13 +84,14 @@ def predict(
         probabilities = output.logits.float().softmax(-1)
         for row in range(len(chunk)):
             valid = inputs["attention_mask"][row].bool()
-            ids = inputs["input_ids"][row][valid]
+            ids, text = inputs["input_ids"][row][valid], chunk[row]
+            segments = [text] if isinstance(text, str) else text
             yield Prediction(
                 **_scores(model, probabilities[row]),
                 tokens=cast(list[str], tokenizer.convert_ids_to_tokens(ids.tolist())),
                 kept_layers=output.kept_layers[row][valid].tolist(),
                 tokens_kept=output.tokens_kept[:, row].tolist(),
-                truncated=len(ids) == limit and _length(tokenizer, chunk[row]) > limit,
+                truncated=was_cut(len(ids), limit, tokenizer, segments),
             )
 
 
@@ -99,8 +100,3 @@ def _scores(model: PrunedClassifier, probabilities: Tensor) -> dict[str, Any]:
     known = [names.get(i, f"LABEL_{i}") for i in range(len(probabilities))]  # of a new head, too
     by_name = dict(zip(known, probabilities.tolist(), strict=True))
     return {"label": known[int(probabilities.argmax())], "probabilities": by_name}
-
-
-def _length(tokenizer: PreTrainedTokenizerBase, text: Text) -> int:
-    first, second = text if isinstance(text, tuple) else (text, None)
-    return len(cast(list[int], tokenizer(first, second, verbose=False)["input_ids"]))

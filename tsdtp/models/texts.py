@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar, cast
 
@@ -29,6 +29,29 @@ def inputs_of(batch: Batch, device: torch.device | None = None) -> dict[str, Ten
 def explained(batch: Batch) -> dict[str, Tensor]:
     """What attributions are of: those, and the labels if there are any."""
     return {name: batch[name] for name in (*INPUTS, "labels") if name in batch}
+
+
+def was_cut(
+    length: int,
+    limit: int,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str | list[str]],
+    words: bool = False,
+) -> bool:
+    """Whether a text, or a pair, was longer than the limit and has been truncated to it.
+
+    Args:
+        length: in tokens, as truncated; what does not fill the limit is not tokenised again.
+        limit: in tokens.
+        tokenizer: that made them.
+        texts: one, or two of a pair.
+        words: whether they are lists of words.
+    """
+    if length < limit:
+        return False
+    text, pair = (*texts, None)[:2]
+    whole = tokenizer(text, pair, verbose=False, is_split_into_words=words)["input_ids"]
+    return len(cast(list[int], whole)) > limit
 
 
 def batches_of(

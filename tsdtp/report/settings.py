@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import pandas as pd
 
 from tsdtp.report.frame import KEYS, cell_name, comparable
-from tsdtp.results import NOT_IDENTITY, RunRecord
+from tsdtp.results import LATER, NOT_IDENTITY, RunRecord
 
 # What seeds may differ in beside that: where they ran, how they were measured, whom they come from.
 _FREE = (
@@ -17,14 +18,15 @@ _FREE = (
     *(f"hardware.{key}" for key in ("accelerator", "devices", "num_nodes", "strategy", "threads")),
     "hardware.num_workers",
     *("eval_batch_size", "model.init_from", "model.path", "model.local_dir", "teacher.others"),
-    *("task.data.local_dir", "task.data.cache_dir"),
+    *("task.data.local_dir", "task.data.cache_dir", "task.min_tokens"),
 )
 
 
 def differing_seeds(records: Iterable[RunRecord]) -> Iterator[str]:
-    """A warning where the runs of cells have different values of a setting that all of them know.
+    """A warning where the runs of cells have different values of a setting.
 
-    Cells of a task and model that differ alike have one together.
+    One that a run lacks was null, or what `LATER` says. Cells of a task and model that differ
+    alike have one warning together.
 
     Args:
         records: those that the tables show.
@@ -36,9 +38,10 @@ def differing_seeds(records: Iterable[RunRecord]) -> Iterator[str]:
     keys = comparable(keys.astype({"budget": float}))
     cells: dict[tuple[str, str], list[str]] = defaultdict(list)
     for _, rows in keys.groupby(KEYS, dropna=False):
-        runs = [_settings(known[i]) for i in rows.index]
-        shared = sorted(set.intersection(*map(set, runs)))
-        found = {key: dict.fromkeys(run[key] for run in runs) for key in shared}
+        runs = [known[i] for i in rows.index]
+        found = _values([_settings(run) for run in runs]) | _held(
+            [r.provenance.get("data") for r in runs]
+        )
         said = [f"{key} ({', '.join(values)})" for key, values in found.items() if len(values) > 1]
         if said:
             place = " ".join(rows.iloc[0][["task", "model"]])
@@ -47,11 +50,36 @@ def differing_seeds(records: Iterable[RunRecord]) -> Iterator[str]:
         yield f"{place} {', '.join(names)}: seeds differ in {said}, and the mean is of all"
 
 
+def _values(runs: list[dict[str, str]]) -> dict[str, dict[str, None]]:
+    """The different values of each setting, in the order of the runs."""
+    return {
+        key: dict.fromkeys(run.get(key, _said(LATER.get(key))) for run in runs)
+        for key in sorted(set().union(*runs))
+    }
+
+
+def _held(runs: list[dict[str, str] | None]) -> dict[str, dict[str, None]]:
+    """What each data file held, once and again; a run of an older version does not say."""
+    told = [data for data in runs if data]
+    files = sorted(set().union(*told))
+    return {f"rows of {f}": dict.fromkeys(data[f] for data in told if f in data) for f in files}
+
+
 def _settings(record: RunRecord) -> dict[str, str]:
-    """The settings of a run by their dotted names, but for those that may differ."""
+    """The settings of a run by their dotted names, but for those that may differ.
+
+    Which run it starts from and which ones teach it may; whether there is one and how many, not.
+    """
     (row,) = pd.json_normalize(record.provenance["config"]).astype(object).to_dict("records")
     untaught = ["teaching"] if record.identity["pruning"] == "none" else []
     free = tuple(f"{key}." for key in [*_FREE, *untaught])
     kept = {key: value for key, value in row.items() if not f"{key}.".startswith(free)}
-    kept |= {f"rows of {file}": held for file, held in record.provenance.get("data", {}).items()}
-    return {key: str(None if value is False else value) for key, value in kept.items()}
+    if row.get("model.init_from"):
+        kept["model.init_from"] = "a run"
+    if others := row.get("teacher.others"):
+        kept["teacher.others"] = f"{len(others)} runs"
+    return {key: _said(value) for key, value in kept.items()}
+
+
+def _said(value: Any) -> str:
+    return str(None if value is False else value)

@@ -35,6 +35,7 @@ class TranslationTask(PruningTask[PrunedSeq2Seq]):
         generation: settings of transformers' `generate`, such as num_beams and max_new_tokens.
         bootstrap: resamplings of the corpus for the standard error of BLEU; 0: none is given.
         baseline: folder of a run to compare with; looked at only where it translated the same.
+        language: of the references, see `translation_quality`.
         **settings: see `PruningTask`.
     """
 
@@ -50,12 +51,13 @@ class TranslationTask(PruningTask[PrunedSeq2Seq]):
         generation: dict | None = None,
         bootstrap: int = 0,
         baseline: Path | None = None,
+        language: str = "",
         **settings,
     ) -> None:
         super().__init__(model, optim, teacher, **settings)
         self.tokenizer, self.references = tokenizer, references
         self.generation = {"do_sample": False, **(generation or {})}
-        self.bootstrap, self.baseline = bootstrap, baseline
+        self.bootstrap, self.baseline, self.language = bootstrap, baseline, language
         self.written: dict[int, str] = {}
         self.whole = TranslationCost(model.shape, DecoderShape.of(model.config), self.scoring)
 
@@ -87,10 +89,11 @@ class TranslationTask(PruningTask[PrunedSeq2Seq]):
         self.written = dict(sorted(self.written.items()))
         references = [self.references[row] for row in self.written]
         hypotheses = list(self.written.values())
-        quality = translation_quality(hypotheses, references, self.bootstrap)
+        how = (references, self.bootstrap, self.language)
+        quality = translation_quality(hypotheses, *how)
         known = baseline_translations(self.baseline, references)
         if known and self.bootstrap > 1:
-            quality["p_vs_start"] = paired_p_value(hypotheses, known, references, self.bootstrap)
+            quality["p_vs_start"] = paired_p_value(hypotheses, known, *how)
         self.summarise(quality)
         self.summary["cost"] |= self.whole.compute()
         self.whole.reset()
@@ -103,7 +106,7 @@ class TranslationTask(PruningTask[PrunedSeq2Seq]):
 
 
 def translation_quality(
-    hypotheses: Sequence[str], references: Sequence[str], bootstrap: int = 0
+    hypotheses: Sequence[str], references: Sequence[str], bootstrap: int = 0, language: str = ""
 ) -> dict:
     """BLEU and chrF of a whole corpus, as sacrebleu computes them.
 
@@ -113,11 +116,16 @@ def translation_quality(
         hypotheses: translations, as text.
         references: one for each.
         bootstrap: resamplings for the standard error (Koehn, EMNLP 2004); 0: none.
+        language: of the references, such as `de`; those written without spaces have a tokenizer of
+            their own in sacrebleu.
 
     Returns:
         bleu and chrf (0 to 100), signature, and stderr of BLEU where there are resamplings.
+
+    Raises:
+        RuntimeError: where sacrebleu lacks what splits the language into words.
     """
-    bleu, chrf = BLEU(), CHRF()
+    bleu, chrf = BLEU(trg_lang=language), CHRF()
     score = bleu.corpus_score(hypotheses, [references], n_bootstrap=max(bootstrap, 1))
     quality = {
         "bleu": score.score,
@@ -138,7 +146,11 @@ def baseline_translations(folder: Path | None, references: Sequence[str]) -> lis
 
 
 def paired_p_value(
-    hypotheses: Sequence[str], baseline: Sequence[str], references: Sequence[str], samples: int
+    hypotheses: Sequence[str],
+    baseline: Sequence[str],
+    references: Sequence[str],
+    samples: int,
+    language: str = "",
 ) -> float:
     """Probability of a difference in BLEU as large as this one if there were none.
 
@@ -150,8 +162,9 @@ def paired_p_value(
         baseline: those of the system to compare with.
         references: one for each.
         samples: resamplings.
+        language: see `translation_quality`.
     """
-    bleu = BLEU(references=[list(references)])
+    bleu = BLEU(trg_lang=language, references=[list(references)])
     systems: list[tuple[str, Sequence[str]]] = [("baseline", baseline), ("judged", hypotheses)]
     scores = {bleu.corpus_score(list(texts), None).score for _, texts in systems}
     if len(scores) == 1:

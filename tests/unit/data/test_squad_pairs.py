@@ -130,6 +130,23 @@ def test_the_script_names_a_missing_file_in_one_line(tmp_path):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("validation", "squad", "message"),
+    [
+        ("question\ttext\nq?\tt\n", "{}", "validation.tsv has no column 'sentence'; it has: quest"),
+        ("question\tsentence\nq?\tt\n", "{}", "squad.json: not a file of SQuAD's .'data'"),
+        ("question\tsentence\nq?\tt\n", "[not json", "squad.json: not a file of SQuAD's"),
+    ],
+)
+def test_the_script_says_what_a_file_lacks(tmp_path, validation, squad, message):
+    (tmp_path / "validation.tsv").write_text(validation)
+    (tmp_path / "squad.json").write_text(squad)
+    files = ("--validation", "validation.tsv", "--train", "validation.tsv", "--squad", "squad.json")
+    with pytest.raises(SystemExit, match=message) as error:
+        run(tmp_path / "out.tsv.gz", "--data-dir", tmp_path, *files)
+    assert "\n" not in str(error.value) and not (tmp_path / "out.tsv.gz").exists()
+
+
 def test_real_pairs_are_many_balanced_and_free_of_validation(real_data, tmp_path, capsys):
     run(tmp_path / "pairs.tsv.gz", "--data-dir", real_data)
     frame = read_file(tmp_path / "pairs.tsv.gz")

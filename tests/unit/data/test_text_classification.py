@@ -1,3 +1,5 @@
+from functools import partial
+
 import pandas as pd
 import pytest
 
@@ -123,6 +125,22 @@ def test_synthetic_splits_share_no_text(make_synthetic):
 def test_more_tokens_than_positions_is_an_error(make_local, tokenizer):
     with pytest.raises(ValueError, match="max_length=128 is more than the 64 positions"):
         make_local().prepare(tokenizer, max_positions=64)
+
+
+@pytest.mark.parametrize("kind", ["local", "pair"])
+def test_it_says_how_many_texts_were_cut(make_local, make_synthetic, tokenizer, capsys, kind):
+    """As many as have more tokens than the limit, one of just so many not."""
+    make = make_local if kind == "local" else partial(make_synthetic, kind, text_columns=["a", "b"])
+    whole = make(max_length=512)
+    whole.prepare(tokenizer)
+    assert not capsys.readouterr().out and not any(whole.cut.values())
+    lengths = {s: whole.loader(s, 999).dataset["length"][:] for s in ("train", "validation")}
+    limit = sorted(lengths["train"])[-9]
+    whole.max_length = limit
+    whole.prepare(tokenizer)
+    beyond = {split: sum(n > limit for n in found) for split, found in lengths.items()}
+    assert beyond["train"] > 0 and whole.cut == beyond
+    assert f"{beyond['train']} train texts cut at {limit} tokens" in capsys.readouterr().out
 
 
 def test_loader_before_prepare_is_an_error(make_local):

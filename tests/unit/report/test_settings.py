@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from tsdtp.report.render import load_report
 from tsdtp.report.settings import differing_seeds
 from tsdtp.results import write_record
@@ -28,13 +30,49 @@ def test_what_seeds_may_differ_in_is_no_difference(make_record):
     settings["task"], other["task"] = ({"data": {"cache_dir": folder}} for folder in "xy")
     teaching = [{"teaching": {"examples": examples}} for examples in (0, 8)]
     one = make_record("none", seed=1, provenance=config(**settings, **teaching[0]))
-    two = make_record("none", seed=2, provenance=config(**other, **teaching[1], newer={"key": 1}))
+    two = make_record("none", seed=2, provenance=config(**other, **teaching[1], warm_start=True))
     assert not [*differing_seeds([one, two])]
     unpruned = [make_record("none", budget=None, provenance=config(lr)) for lr in (0.1, 0.2)]
     assert next(differing_seeds(unpruned)).startswith("sst2 tiny none: seeds differ")
     taught = [make_record(seed=s, provenance=config(**teaching[s])) for s in (0, 1)]
     assert "teaching.examples (0, 8)" in next(differing_seeds(taught))
     assert not [*differing_seeds([make_record(provenance={"config": None})])]
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "said"),
+    [
+        (
+            {"model": {"init_from": None}},
+            {"model": {"init_from": "runs/none/2"}},
+            "model.init_from (None, a run)",
+        ),
+        (
+            {"teacher": {"others": []}},
+            {"teacher": {"others": ["a", "b"]}},
+            "teacher.others ([], 2 runs)",
+        ),
+        (
+            {"task": {"data": {"local_files": None}}},
+            {"task": {"data": {"local_files": {"train": "mine.tsv"}}}},
+            "task.data.local_files.train (None, mine.tsv)",
+        ),
+        ({}, {"warm_start": False}, "warm_start (True, None)"),
+        ({}, {"mine": 3}, "mine (None, 3)"),
+    ],
+)
+def test_what_one_seed_has_and_another_has_not_is_a_difference(make_record, one, two, said):
+    records = [make_record(seed=s, provenance=config(**c)) for s, c in enumerate((one, two), 1)]
+    (warning,) = differing_seeds(records)
+    assert f"seeds differ in {said}, and" in warning
+
+
+def test_other_rows_are_a_difference_where_both_say_what_they_held(make_record):
+    held = [{"data": {"train.tsv": digest}} for digest in ("aa", "bb")]
+    records = [make_record(seed=s, provenance=config() | d) for s, d in enumerate([*held, {}], 1)]
+    (warning,) = differing_seeds(records)
+    assert "seeds differ in rows of train.tsv (aa, bb), and" in warning
+    assert not [*differing_seeds(records[1:])]
 
 
 def test_cells_that_differ_alike_are_named_together(make_record):

@@ -72,6 +72,16 @@ def test_quality_is_that_of_the_corpus_and_says_how():
     assert translation_quality(texts[1], texts[1])["bleu"] == pytest.approx(100)
 
 
+def test_a_language_without_spaces_has_words_of_its_own():
+    references = ["一只白猫坐在垫子上", "两条狗在街上跑", "三个人看书", "天上有很多星星"]
+    better = ["一只黑猫坐在垫子上", "两条狗在街上走", "三个人看报", "天上有很多月亮"]
+    worse = ["一只黑猫坐在垫子里", "两条狗在路上走", "三个男人看报", "天上有许多月亮"]
+    for language, low, high in (("", -1, 0.1), ("zh", 50, 90)):
+        assert low < translation_quality(better, references, language=language)["bleu"] < high
+    assert paired_p_value(better, worse, references, 100) == 1, "each is one unknown word"
+    assert paired_p_value(better, worse, references, 100, "zh") < 0.05
+
+
 def test_validation_translates_and_scores_each_row_by_its_own_reference(tmp_path):
     """In whatever order the rows come."""
     model = model_of("topk", fraction=0.5).eval()

@@ -13,7 +13,8 @@ from typing import Any, TypeGuard
 from hydra._internal.utils import _locate  # `get_class` logs the error as well
 from omegaconf import DictConfig, Node, OmegaConf
 
-from tsdtp.cli.config import LATER, ConfigError
+from tsdtp.cli.config import ConfigError
+from tsdtp.results import LATER
 
 # What a run itself hands to a pruner, beside its config.
 GIVEN = ("num_layers", "hidden_size")

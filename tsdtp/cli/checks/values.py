@@ -9,7 +9,8 @@ from typing import TypeGuard
 
 from omegaconf import DictConfig, OmegaConf
 
-from tsdtp.cli.config import LATER, ConfigError, config_dir, device_count
+from tsdtp.cli.config import ConfigError, config_dir, device_count
+from tsdtp.results import LATER
 
 # What becomes of finished runs of other settings and of other code, where this one would be.
 _CHANGED = {"changed_settings": ("ask", "rerun"), "changed_code": ("ask", "keep", "rerun")}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import signal
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -17,8 +18,10 @@ from tiny import FAST, REPOSITORY, VOCABULARY, make_lm, make_model
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from tsdtp.cli.config import register_resolvers
+from tsdtp.cli.launch import IMPORTS
 from tsdtp.data.synthetic import generate
 from tsdtp.data.tokenizer import train_tokenizer
+from tsdtp.jobs.warm import Forked, prepare
 from tsdtp.results import read_record
 
 
@@ -71,6 +74,23 @@ def trained(tsdtp, finished, tmp_path_factory):
         return shutil.copytree(finished[overrides], Path("outputs/runs", config["run_id"]))
 
     return folder
+
+
+@pytest.fixture(scope="session")
+def forked():
+    """`forked("tsdtp.cli.train", log, ...)` as by `python -m` in this folder, all imports done."""
+    prepare(IMPORTS)
+    sys.path.append(str(Path(__file__).parent))  # what is forked looks for modules there, too
+    started = []
+
+    def start(module: str, log: Path, *arguments: str, **environment: str) -> Forked:
+        started.append(Forked(module, arguments, log, {**os.environ, **environment}))
+        return started[-1]
+
+    yield start
+    for process in started:  # of tests that failed
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 @pytest.fixture

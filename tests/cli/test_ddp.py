@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -16,9 +18,9 @@ from hydra import compose, initialize_config_dir
 
 from tsdtp.cli.checks.values import check_one_process
 from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, config_dir, instantiate
+from tsdtp.jobs.warm import Forked
 from tsdtp.results import read_record
 
-MODULE = [sys.executable, "-m", "tsdtp.cli.train"]
 CONSOLE = [sys.executable, "-c", "from tsdtp.cli.main import main; main()", "train"]
 # Odd numbers: 3 rows are left for the last training batch, 1 for the last one of evaluation.
 SETTINGS = [
@@ -34,33 +36,59 @@ METHODS = {"none": [], "ts_dtp": PRUNED}
 SHARDED = "hardware.strategy={_target_: sharded_on_cpu.ShardedOnCpu}"
 
 
-def start(folder: Path, command: list[str], name: str, *overrides: str, **environment: str):
-    """A training in `folder/name`, which starts further processes itself."""
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Where all of them train."""
+    return tmp_path_factory.mktemp("processes")
+
+
+def settings(name: str, *overrides: str) -> list[str]:
+    """Of a training in the folder `name`, by the method that it ends with."""
+    return [*SETTINGS, *METHODS[Path(name).name], *overrides, f"hydra.run.dir={name}"]
+
+
+@pytest.fixture(scope="module")
+def start(folder, forked):
+    """`start("one/none", ...)` is such a training and its log; it starts further processes."""
     paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
-    variables = {**os.environ, **environment, "PYTHONPATH": os.pathsep.join(paths)}
-    return subprocess.Popen(
-        [*command, *SETTINGS, *METHODS[Path(name).name], *overrides, f"hydra.run.dir={name}"],
-        cwd=folder,
-        env=variables,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+
+    def run(name: str, *overrides: str) -> tuple[Forked, Path]:
+        log = folder / f"{name.replace('/', '_')}.log"
+        with contextlib.chdir(folder):
+            arguments = settings(name, *overrides)
+            return forked(
+                "tsdtp.cli.train", log, *arguments, PYTHONPATH=os.pathsep.join(paths)
+            ), log
+
+    return run
 
 
-def finish(process: subprocess.Popen) -> str:
+def finish(process: Forked, log: Path) -> None:
+    """Waits for a training that ends well."""
+    code = process.wait(240)
+    assert code == 0, log.read_text()
+
+
+def shell(folder: Path, command: list[str], **environment: str) -> subprocess.Popen:
+    """A command from a shell in the folder."""
+    variables = {**os.environ, **environment}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen(command, cwd=folder, env=variables, **pipes)
+
+
+def said(process: subprocess.Popen) -> str:
+    """What it printed until it ended well."""
     out, _ = process.communicate(timeout=240)
     assert process.returncode == 0, out
     return out
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    """Holds `one/none` and `one/ts_dtp`, both trained by one process."""
-    folder = tmp_path_factory.mktemp("processes")
+def one(folder, start) -> Path:
+    """Holds `none` and `ts_dtp`, both trained by one process."""
     for method in METHODS:
-        finish(start(folder, MODULE, f"one/{method}"))
-    return folder
+        finish(*start(f"one/{method}"))
+    return folder / "one"
 
 
 def curve(folder: Path) -> pd.DataFrame:
@@ -84,11 +112,13 @@ def same_training(folder: Path, other: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one(folder):
-    out = finish(start(folder, CONSOLE, "two/ts_dtp", "hardware=ddp_cpu", "hydra.mode=RUN"))
+def test_two_processes_train_as_one(folder, one):
+    """From a shell, by the console command."""
+    arguments = settings("two/ts_dtp", "hardware=ddp_cpu", "hydra.mode=RUN")
+    out = said(shell(folder, [*CONSOLE, *arguments]))
     assert out.count("accuracy") == 3, "two epochs and the record, each told once"
     two = folder / "two" / "ts_dtp"
-    same_training(folder / "one" / "ts_dtp", two)
+    same_training(one / "ts_dtp", two)
     accuracy = curve(two)["val/accuracy"].dropna() * 129
     assert (accuracy - accuracy.round()).abs().max() < 1e-4, "each example counted once"
     assert len(list(two.rglob("metrics.json"))) == 1
@@ -96,38 +126,37 @@ def test_two_processes_train_as_one(folder):
 
 
 @pytest.mark.slow
-def test_sharded_weights_train_as_whole_ones(folder):
-    finish(start(folder, MODULE, "sharded/ts_dtp", "hardware=ddp_cpu", SHARDED))
-    same_training(folder / "one" / "ts_dtp", folder / "sharded" / "ts_dtp")
+def test_sharded_weights_train_as_whole_ones(folder, one, start):
+    finish(*start("sharded/ts_dtp", "hardware=ddp_cpu", SHARDED))
+    same_training(one / "ts_dtp", folder / "sharded" / "ts_dtp")
 
 
 @pytest.mark.slow
-def test_two_nodes_as_slurm_starts_them(folder):
+def test_two_nodes_as_slurm_starts_them(folder, one):
+    """Each by an interpreter of its own, which is told its rank before it imports anything."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     job = {"SLURM_JOB_ID": "1", "SLURM_JOB_NAME": "train", "SLURM_NTASKS": "2"}
     job |= {"SLURM_NTASKS_PER_NODE": "1", "SLURM_LOCALID": "0"}
     job |= {"SLURM_NODELIST": "127.0.0.1", "MASTER_PORT": port}
-    nodes = ["hardware=ddp_cpu", "hardware.devices=1", "hardware.num_nodes=2"]
-    tasks = [
-        start(folder, MODULE, "nodes/none", *nodes, **job, SLURM_PROCID=rank, SLURM_NODEID=rank)
-        for rank in ("0", "1")
-    ]
-    first, second = map(finish, tasks)
+    nodes = ("hardware=ddp_cpu", "hardware.devices=1", "hardware.num_nodes=2")
+    command = [*CONSOLE, *settings("nodes/none", *nodes)]
+    tasks = [shell(folder, command, **job, SLURM_PROCID=r, SLURM_NODEID=r) for r in ("0", "1")]
+    first, second = map(said, tasks)
     assert "n = 129" in first and "accuracy" not in second
-    same_training(folder / "one" / "none", folder / "nodes" / "none")
+    same_training(one / "none", folder / "nodes" / "none")
 
 
 @pytest.mark.slow
-def test_a_stopped_run_ends_with_all_its_processes(folder):
-    process = start(folder, MODULE, "stopped/none", "hardware=ddp_cpu", "epochs=500")
-    assert process.stdout is not None
-    while "epoch 1/" not in (line := process.stdout.readline()):
-        assert line, "it ended by itself"
+def test_a_stopped_run_ends_with_all_its_processes(folder, start):
+    process, log = start("stopped/none", "hardware=ddp_cpu", "epochs=500")
+    while not log.exists() or "epoch 1/" not in log.read_text():
+        assert process.poll() is None, "it ended by itself"
+        time.sleep(0.2)
     (child,) = psutil.Process(process.pid).children()
-    process.terminate()
-    assert process.wait(timeout=30) == 128 + signal.SIGTERM
+    os.kill(process.pid, signal.SIGTERM)
+    assert process.wait(30) == 128 + signal.SIGTERM
     _, alive = psutil.wait_procs([child], timeout=30)
     assert all(p.status() == psutil.STATUS_ZOMBIE for p in alive)
     assert not list((folder / "stopped").rglob("metrics.json"))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -214,26 +212,16 @@ def test_multirun_with_budgets_and_methods(tsdtp):
             assert read_record(f"{RUN}/{method}-0.7/seed{seed}").identity["seed"] == seed
 
 
-KILLED = """
-import os, signal, sys
-from tsdtp.cli import run, train
-run.{name} = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-sys.argv[1:] = {arguments}
-train.main()
-"""
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["save_weights", "write_record"])
-def test_a_killed_run_leaves_no_half_record(tsdtp, name):
+def test_a_killed_run_leaves_no_half_record(tsdtp, forked, name):
     """Nor a record of before, which is not of the weights that lie there now."""
     arguments = [*FAST, "benchmark.enabled=false", "hydra.run.dir=run"]
     assert tsdtp("train", *arguments, "epochs=0").code == 0
     weights = Path("run/model.safetensors")
     before = weights.read_bytes()
-    code = KILLED.format(name=name, arguments=[*arguments, "overwrite=true"])
-    killed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    killed = forked("killed_train", Path("log"), name, *arguments, "overwrite=true")
+    assert killed.wait(120) == -signal.SIGKILL, Path("log").read_text()
     assert not list(Path().rglob("metrics.json"))
     assert (weights.read_bytes() != before) == (name == "write_record")
     again = tsdtp("train", *arguments)

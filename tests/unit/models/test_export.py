@@ -94,9 +94,7 @@ def test_what_writes_and_lengths_that_no_text_has_are_refused():
 @pytest.mark.parametrize(
     ("family", "method", "options"),
     [
-        ("bert", "ts_dtp", {}),
         ("bert", "ts_dtp", {"fuse": "similar"}),
-        ("bert", "topk", {}),
         ("llama", "topk", {}),  # whose attention has a bias
     ],
 )

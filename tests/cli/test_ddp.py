@@ -24,6 +24,7 @@ from tsdtp.results import read_record
 CONSOLE = [sys.executable, "-c", "from tsdtp.cli.main import main; main()", "train"]
 # Odd numbers: 3 rows are left for the last training batch, 1 for the last one of evaluation.
 SETTINGS = [
+    "task.data.max_length=40",
     *("task.data.train_examples=195", "task.data.eval_examples=129", "batch_size=16", "epochs=2"),
     *("optim.lr=1e-3", "callbacks=none", "benchmark.enabled=false", "hardware.threads=1"),
     "log_every_n_steps=4",
@@ -117,6 +118,7 @@ def test_two_processes_train_as_one(folder, one):
     arguments = settings("two/ts_dtp", "hardware=ddp_cpu", "hydra.mode=RUN")
     out = said(shell(folder, [*CONSOLE, *arguments]))
     assert out.count("accuracy") == 3, "two epochs and the record, each told once"
+    assert out.count("train texts cut at 40 tokens") == 1
     two = folder / "two" / "ts_dtp"
     same_training(one / "ts_dtp", two)
     accuracy = curve(two)["val/accuracy"].dropna() * 129

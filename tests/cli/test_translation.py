@@ -119,7 +119,16 @@ def test_a_language_that_bleu_cannot_split_is_refused_before_training(tsdtp, tmp
                 "".join(f"{split} {i}\n" for i in range(8))
             )
     own = (f"task.data.local_dir={tmp_path}", "task.data.languages=[en,ja]")
-    outcome = tsdtp("train", *FAST, "task=translation", *own, "model=tiny_marian")
+    train = ("train", *FAST, "task=translation", *own, "model=tiny_marian", "epochs=0")
+    outcome = tsdtp(*train)
+    assert outcome.code == 2 and "pip install sacrebleu[ja]" in outcome.err
+    for file in tmp_path.glob("*.ja"):
+        file.with_suffix(".xx").write_text(file.read_text())
+    again = tsdtp(*train, "task.data.languages=[en,xx]", "hydra.run.dir=run")
+    assert again.code == 0, again.err
+    record = Path("run/metrics.json")
+    record.write_text(record.read_text().replace('"xx"', '"ja"'))
+    outcome = tsdtp("eval", "run=run", "hydra.run.dir=evaluated")
     assert outcome.code == 2 and "pip install sacrebleu[ja]" in outcome.err
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import torch
 from omegaconf import DictConfig
+from pytorch_lightning.utilities import rank_zero_only
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tsdtp.cli.config import ConfigError, instantiate
@@ -80,6 +82,13 @@ class Cell(ABC, Generic[Data]):
         self.data.load()
         self.tokenizer = self._tokenizer()
         self.data.prepare(self.tokenizer, max_positions(self.architecture))
+        self.tell(self.data.told)
+
+    @rank_zero_only
+    def tell(self, parts: Sequence[str]) -> None:
+        """Prints in one line what is to be known of the data, if there is anything."""
+        if parts:
+            print(f"{self.config.task.name}: {'; '.join(parts)}", flush=True)
 
     def _architecture(self):
         model = self.config.model

@@ -114,7 +114,7 @@ class TranslationCell(Cell[TranslationData]):
         most = self.config.task.generation.get("max_new_tokens")
         if most is not None and (beyond := self.data.targets_beyond(most)):
             split, limit = self.data.reported, f"task.generation.max_new_tokens={most}"
-            self.data.tell([f"{beyond} {split} references are longer than {limit}"])
+            self.tell([f"{beyond} {split} references are longer than {limit}"])
 
     def task(
         self, model: Any, optim: AdamW, teacher: Any = None, split: str = "validation", **settings

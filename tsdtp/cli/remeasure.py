@@ -39,6 +39,8 @@ def remeasure(
     code = code_state()
     cell, model = _loaded(record, config, changes)
     _check_rows(record, cell, config)
+    if config.quality:
+        cell.check_answers()
     model = measure.as_measured(model, cell.config, cell.device)
     old = record if identity == record.identity else None
     # The answers last: if anything fails before, those of the old record are still there.

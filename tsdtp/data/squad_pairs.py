@@ -9,6 +9,7 @@ overlaps most with the question are kept, one to one.
 import gzip
 import json
 import re
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
@@ -74,29 +75,47 @@ def closest(question: str, sentences: Iterable[str]) -> str | None:
 def squad_pairs(path: Path) -> Iterator[Pair]:
     """Yields a positive and a negative for each question of a SQuAD file (`.json` or `.json.gz`).
 
-    A question is left out if its answer runs over a sentence end, or no sentence is without it.
+    A question is left out if it has no answer, or one that runs over a sentence end, or if no
+    sentence is without it.
 
     Raises:
         FileNotFoundError: if the file is not there.
         ValueError: if it is none of SQuAD's.
     """
-    opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt", encoding="utf-8") as file:
-        try:
-            articles = json.load(file)["data"]
-        except (ValueError, OSError, KeyError, TypeError) as error:
-            raise ValueError(f"{path}: not a file of SQuAD's ({error})") from None
-    for paragraph in (paragraph for article in articles for paragraph in article["paragraphs"]):
-        sentences = list(split_sentences(paragraph["context"]))
-        for qa in paragraph["qas"]:
-            answer, question = qa["answers"][0], " ".join(qa["question"].split())
-            start, end = answer["answer_start"], answer["answer_start"] + len(answer["text"])
+    for context, questions in _paragraphs(path):
+        sentences = list(split_sentences(context))
+        for question, answer, start in questions:
+            end = start + len(answer)
             holds = [s for at, s in sentences if at <= start and end <= at + len(s)]
-            others = [s for _, s in sentences if answer["text"].lower() not in s.lower()]
+            others = [s for _, s in sentences if answer.lower() not in s.lower()]
             negative = closest(question, others)
             if holds and negative:
                 yield Pair(question, " ".join(holds[0].split()), ENTAILMENT, "squad")
                 yield Pair(question, " ".join(negative.split()), NOT_ENTAILMENT, "squad")
+
+
+def _paragraphs(path: Path) -> list[tuple[str, list[tuple[str, str, int]]]]:
+    """The contexts of a SQuAD file, each with its questions, first answers and where they begin."""
+    opener = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opener(path, "rt", encoding="utf-8") as file:
+            articles = json.load(file)["data"]
+        return [
+            (paragraph["context"], [*_answered(paragraph["qas"])])
+            for article in articles
+            for paragraph in article["paragraphs"]
+        ]
+    except FileNotFoundError:
+        raise
+    except (ValueError, OSError, EOFError, zlib.error, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: not a file of SQuAD's ({error})") from None
+
+
+def _answered(questions: list[dict]) -> Iterator[tuple[str, str, int]]:
+    """Those that have an answer; some of SQuAD 2.0 have none."""
+    for question in questions:
+        for answer in question["answers"][:1]:
+            yield " ".join(question["question"].split()), answer["text"], answer["answer_start"]
 
 
 def detokenise(text: str) -> str:

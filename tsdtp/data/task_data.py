@@ -25,7 +25,7 @@ class TaskData(ABC):
         name: of the task, for messages.
         source: one of `sources`.
         max_length: limit in tokens, special tokens included; what is longer is truncated, and
-            counted in `cut`.
+            counted in `cut`. The tokenizer's own limit holds for texts to classify as well.
         hub_path: data set on the Hugging Face hub.
         hub_name: its configuration.
         local_dir: folder of the local files.
@@ -45,6 +45,7 @@ class TaskData(ABC):
         batch_tokens: see `samplers.TokenBatchSampler`; None where batches count rows.
         reported: the prepared split that a record tells of.
         cut: by split the texts that were truncated, known once they are prepared.
+        told: what was left out or cut, in words, known then, too.
         digests: what the files held that were read, by their names in the data's folder.
 
     Raises:
@@ -82,6 +83,7 @@ class TaskData(ABC):
             raise ValueError(f"{self.name}: source={self.source} needs {needed}")
         self.digests: dict[str, str] = {}
         self.cut: dict[str, int] = {}
+        self.told: list[str] = []
         self._rows: DatasetDict | None = None
         self._encoded: dict[str, Dataset] = {}
         self._pad_ids: dict[str, Any] = {}
@@ -175,16 +177,6 @@ class TaskData(ABC):
         """By prepared split the rows for which a column is true."""
         return {split: sum(rows[column]) for split, rows in self._encoded.items()}
 
-    def cut_at_limit(self, counts: Mapping[str, int], called: str) -> list[str]:
-        """For each split of which texts were truncated, how many."""
-        limit = f"cut at {self.max_length} tokens"
-        return [f"{n} {split} {called} {limit}" for split, n in counts.items() if n]
-
-    def tell(self, parts: Sequence[str]) -> None:
-        """Prints them in one line, if there are any."""
-        if parts:
-            print(f"{self.name}: {'; '.join(parts)}", flush=True)
-
     def note(self, files: Iterable[Path]) -> None:
         """Remembers what files hold that are read now."""
         folder = Path(self.local_dir or "")
@@ -206,3 +198,8 @@ class TaskData(ABC):
                 f"{self.name}: train_limit and eval_limit must be 1 or more, or null, not {limit}"
             )
         return rows.shuffle(seed=self.seed).select(range(limit))
+
+
+def cut_at(limit: int, counts: Mapping[str, int], called: str) -> list[str]:
+    """For each split of which texts were truncated, how many."""
+    return [f"{n} {split} {called} cut at {limit} tokens" for split, n in counts.items() if n]

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from tsdtp.data.batching import Batch, collate
 from tsdtp.data.files import find_files, read_local
 from tsdtp.data.sources import read_hub, read_synthetic, standardise
-from tsdtp.data.task_data import TaskData
+from tsdtp.data.task_data import TaskData, cut_at
 from tsdtp.data.tokenizer import train_tokenizer
 from tsdtp.data.tokenizing import encode, encode_batch
+from tsdtp.models.texts import length_limit
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -100,7 +101,7 @@ class TextClassificationData(TaskData):
     def prepare(
         self, tokenizer: "PreTrainedTokenizerBase", max_positions: int | None = None
     ) -> None:
-        """Tokenises both splits, or finds them in the cache; says how many texts were cut.
+        """Tokenises both splits, or finds them in the cache; `told` says how many texts were cut.
 
         Args:
             tokenizer: any; for synthetic tasks a fast one.
@@ -110,19 +111,21 @@ class TextClassificationData(TaskData):
             ValueError: if `max_length` is more than `max_positions`, or as `load`.
         """
         self.check_length(max_positions)
+        limit = length_limit(tokenizer, self.max_length)
         for split, rows in self.load().items():
-            self._encoded[str(split)] = encode(rows, tokenizer, self.max_length, self.cache)
+            self._encoded[str(split)] = encode(rows, tokenizer, limit, self.cache)
         self.cut = self.count("cut")
         self._pad_ids = {
             "pad_token_id": tokenizer.pad_token_id or 0,
             "pad_token_type_id": tokenizer.pad_token_type_id,
         }
-        self.tell(self.cut_at_limit(self.cut, "texts"))
+        self.told = cut_at(limit, self.cut, "texts")
 
     def encode(self, texts: Mapping[str, list], tokenizer: "PreTrainedTokenizerBase") -> Batch:
         """One batch from columns of rows as `load` gives them, tokenised here and now."""
         count = len(texts["text"])
-        columns = encode_batch(dict(texts), list(range(count)), tokenizer, self.max_length)
+        limit = length_limit(tokenizer, self.max_length)
+        columns = encode_batch(dict(texts), list(range(count)), tokenizer, limit)
         rows = [{k: column[i] for k, column in columns.items()} for i in range(count)]
         return collate(rows, **self._pad_ids)
 
@@ -135,7 +138,7 @@ class TextClassificationData(TaskData):
 
     def new_tokenizer(self, vocab_size: int) -> "PreTrainedTokenizerFast":
         """A WordPiece tokenizer trained on the texts of the train split."""
-        return train_tokenizer(self.train_texts(), vocab_size)
+        return train_tokenizer(self.train_texts(), vocab_size, max_length=max(self.max_length, 512))
 
     def _splits(self) -> "dict[str, Dataset]":
         holds_out, splits = self.evaluate_on == "holdout", {}

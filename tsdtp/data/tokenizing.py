@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 # Part of the fingerprint: raise it when what the functions below return changes.
-VERSION = 4
+VERSION = 5
 
 
 def tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:
@@ -115,9 +115,9 @@ def encode_pairs(
         language_tokens: of source and target, as mBART is told them.
 
     Returns:
-        Columns `input_ids`, `labels`, `length` and `target_length` in tokens, `cut` and
-        `target_cut` (whether source and target were truncated), `index`, and per-token `decisive`
-        (if the rows have it).
+        Columns `input_ids`, `labels`, `length` and `target_length` in tokens,
+        `target_whole_length` before it was truncated, `cut` and `target_cut` (whether source and
+        target were), `index`, and per-token `decisive` (if the rows have it).
     """
     words = "decisive" in batch
     if language_tokens is not None:
@@ -138,6 +138,7 @@ def encode_pairs(
         "labels": labels,
         "length": [len(row) for row in ids],
         "target_length": [len(row) for row in labels],
+        "target_whole_length": [len(row) for row in targets],
         "cut": [len(row) > max_length for row in encoded["input_ids"]],
         "target_cut": [len(row) > max_length for row in targets],
         "index": indices,

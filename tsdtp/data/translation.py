@@ -23,7 +23,7 @@ from tsdtp.data.parallel import (
 )
 from tsdtp.data.sources import read_hub
 from tsdtp.data.synthetic_translation import generate_translation
-from tsdtp.data.task_data import TaskData
+from tsdtp.data.task_data import TaskData, cut_at
 from tsdtp.data.tokenizer import train_bpe
 from tsdtp.data.tokenizing import encode, encode_pairs
 
@@ -125,7 +125,7 @@ class TranslationData(TaskData):
         return train
 
     def prepare(self, tokenizer: PreTrainedTokenizerBase, max_positions: int | None = None) -> None:
-        """Tokenises all splits, or finds them in the cache; says what was left out or cut.
+        """Tokenises all splits, or finds them in the cache; `told` says what was left out or cut.
 
         Args:
             tokenizer: any; for the synthetic task a fast one.
@@ -149,16 +149,16 @@ class TranslationData(TaskData):
             )
         self.cut, self.target_cut = self.count("cut"), self.count("target_cut")
         self._pad_ids = {"pad_token_id": cast(int | None, tokenizer.pad_token_id) or 0}
-        cut = self.cut_at_limit(self.cut, "sources") + self.cut_at_limit(self.target_cut, "targets")
-        self.tell(self._left_out() + cut)
+        cut = [(self.cut, "sources"), (self.target_cut, "targets")]
+        self.told = [*self._left_out(), *(s for c in cut for s in cut_at(self.max_length, *c))]
 
     def references(self, split: str) -> list[str]:
         """The target texts of a split, in the order of `index`."""
         return self.load()[split]["target"][:]
 
     def targets_beyond(self, limit: int) -> int:
-        """How many of the reported split have more tokens than so many, of `max_length` at most."""
-        lengths = self._encoded[self.reported]["target_length"]
+        """How many of the reported split have more tokens than so many, before they were cut."""
+        lengths = self._encoded[self.reported]["target_whole_length"]
         return sum(length > limit for length in lengths)
 
     def train_texts(self) -> Iterator[str]:

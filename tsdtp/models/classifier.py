@@ -100,7 +100,7 @@ class PrunedClassifier(PrunedModel):
             input_ids: [B, S] int64.
             attention_mask: [B, S], 1 for tokens; default: all ones.
             token_type_ids: [B, S] or None.
-            labels: [B] int64, [B, C] float, the probabilities of the classes, or None.
+            labels: [B] integers, [B, C] float, the probabilities of the classes, or None.
             target: [B, S, L] float or None, a teacher's attributions (training).
 
         Raises:
@@ -196,7 +196,8 @@ def class_loss(logits: Tensor, labels: Tensor | None) -> Tensor | None:
             f"labels of shape {list(labels.shape)}: valid is [{len(logits)}], one each (of a "
             "language model the token that follows)"
         )
-    return F.cross_entropy(logits, labels.view(-1))
+    one_each = labels.view(-1)
+    return F.cross_entropy(logits, one_each if labels.is_floating_point() else one_each.long())
 
 
 def _check_chooses(model: PreTrainedModel) -> None:

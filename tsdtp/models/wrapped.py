@@ -23,7 +23,8 @@ class WrappedModel(nn.Module):
 
     Args:
         model: the Hugging Face model; its modules are shared, not copied, and whether it is in
-            training or evaluation mode stays as it is.
+            training or evaluation mode stays as it is. Its answers have names (`return_dict`) from
+            then on.
     """
 
     hf_model: PreTrainedModel
@@ -35,6 +36,7 @@ class WrappedModel(nn.Module):
         for name, buffer in model.named_buffers(recurse=False):
             self.register_buffer(name, buffer)
         object.__setattr__(self, "hf_model", model)  # not a submodule: its children already are
+        model.config.return_dict = True
         self.config = model.config
         self.register_load_state_dict_post_hook(_hand_buffers_on)  # it may assign them
 

@@ -82,4 +82,7 @@ def _settings(record: RunRecord) -> dict[str, str]:
 
 
 def _said(value: Any) -> str:
+    """A value as it is compared and told: 1 is 1.0, and false what is not given."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     return str(None if value is False else value)

@@ -58,6 +58,22 @@ def test_the_sentence_with_the_answer_is_positive_and_the_closest_other_negative
     assert [pair.question for pair in pairs] == [question, question, "When?", "When?"]
 
 
+def test_a_question_without_an_answer_is_left_out(tmp_path, squad_file):
+    content = json.loads(gzip.decompress(squad_file.read_bytes()))
+    known = [*squad_pairs(squad_file)]
+    content["data"][0]["paragraphs"][0]["qas"].append({"question": "Why?", "answers": []})
+    (tmp_path / "two.json").write_text(json.dumps(content))
+    assert [*squad_pairs(tmp_path / "two.json")] == known
+
+
+def test_half_a_file_is_named(tmp_path, squad_file):
+    packed = squad_file.read_bytes()
+    (tmp_path / "half.json.gz").write_bytes(packed[: len(packed) // 2])
+    for file in (tmp_path / "half.json.gz", tmp_path):
+        with pytest.raises(ValueError, match=f"{file}: not a file of SQuAD's"):
+            next(squad_pairs(file))
+
+
 def test_positives_get_a_negative_that_answers_no_such_question(tmp_path):
     lines = [
         "question\tsentence",
@@ -136,6 +152,7 @@ def test_the_script_names_a_missing_file_in_one_line(tmp_path):
         ("question\ttext\nq?\tt\n", "{}", "validation.tsv has no column 'sentence'; it has: quest"),
         ("question\tsentence\nq?\tt\n", "{}", "squad.json: not a file of SQuAD's .'data'"),
         ("question\tsentence\nq?\tt\n", "[not json", "squad.json: not a file of SQuAD's"),
+        ("question\tsentence\nq?\tt\n", '{"data": [{}]}', "squad.json: not a file .*'paragraphs'"),
     ],
 )
 def test_the_script_says_what_a_file_lacks(tmp_path, validation, squad, message):

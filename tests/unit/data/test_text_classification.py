@@ -1,3 +1,4 @@
+import copy
 from functools import partial
 
 import pandas as pd
@@ -128,19 +129,33 @@ def test_more_tokens_than_positions_is_an_error(make_local, tokenizer):
 
 
 @pytest.mark.parametrize("kind", ["local", "pair"])
-def test_it_says_how_many_texts_were_cut(make_local, make_synthetic, tokenizer, capsys, kind):
+def test_it_says_how_many_texts_were_cut(make_local, make_synthetic, tokenizer, kind):
     """As many as have more tokens than the limit, one of just so many not."""
     make = make_local if kind == "local" else partial(make_synthetic, kind, text_columns=["a", "b"])
     whole = make(max_length=512)
     whole.prepare(tokenizer)
-    assert not capsys.readouterr().out and not any(whole.cut.values())
+    assert not whole.told and not any(whole.cut.values())
     lengths = {s: whole.loader(s, 999).dataset["length"][:] for s in ("train", "validation")}
     limit = sorted(lengths["train"])[-9]
     whole.max_length = limit
     whole.prepare(tokenizer)
     beyond = {split: sum(n > limit for n in found) for split, found in lengths.items()}
     assert beyond["train"] > 0 and whole.cut == beyond
-    assert f"{beyond['train']} train texts cut at {limit} tokens" in capsys.readouterr().out
+    assert f"{beyond['train']} train texts cut at {limit} tokens" in whole.told
+
+
+def test_the_tokenizers_own_limit_holds_as_it_does_for_predictions(make_local, tokenizer):
+    short = copy.deepcopy(tokenizer)
+    short.model_max_length = 6
+    data = make_local()
+    data.prepare(short)
+    for split in ("train", "validation"):
+        assert max(data.loader(split, 999).dataset["length"][:]) == 6
+    assert data.told[0].endswith("train texts cut at 6 tokens")
+    rows = {"text": ["word " * 9], "label": [0]}
+    assert data.encode(rows, short)["input_ids"].shape == (1, 6)
+    longer = make_local(max_length=600).new_tokenizer(200)
+    assert longer.model_max_length == 600
 
 
 def test_loader_before_prepare_is_an_error(make_local):

@@ -90,16 +90,19 @@ def test_what_is_empty_or_held_out_is_not_trained_on(files, make):
     assert data.references("test") == ["ein Pferd", "zwei"]
 
 
-def test_a_run_says_what_it_left_out_and_cut(files, make, capsys):
+def test_it_says_what_it_left_out_and_cut(files, make):
     data = make(max_length=4)
     data.prepare(train_bpe(["a dog"], 270))
-    said = capsys.readouterr().out
-    assert "pairs: 2 training pairs with an empty side left out" in said
+    said = "; ".join(data.told)
+    assert "2 training pairs with an empty side left out" in said
     assert "1 training pairs that occur in held-out text left out" in said
     assert "1 train sources cut at 4 tokens; 1 validation sources cut at 4 tokens" in said
     assert "2 train targets cut at 4 tokens" in said
     assert data.cut == {"train": 1, "validation": 1, "test": 2}
     assert data.target_cut == {"train": 2, "validation": 1, "test": 2}
+    whole = [len(train_bpe(["a dog"], 270)(text)["input_ids"]) for text in data.references("test")]
+    assert [data.targets_beyond(n - 1) for n in sorted(whole)] == [2, 1]
+    assert data.targets_beyond(max(whole)) == 0
 
 
 def test_a_cut_source_keeps_its_end(files, make):

@@ -118,6 +118,8 @@ def test_classes_of_a_new_head_have_names(tokenizer):
     answers = list(tsdtp.predict(model, tokenizer, TEXTS))
     assert all([*answer.probabilities] == ["LABEL_0", "LABEL_1", "LABEL_2"] for answer in answers)
     assert all(answer.probabilities[answer.label] >= 1 / 3 for answer in answers)
+    model.config.id2label = None
+    assert list(tsdtp.predict(model, tokenizer, TEXTS)) == answers
 
 
 def test_a_model_that_was_not_calibrated_says_so(tokenizer):

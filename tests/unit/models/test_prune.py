@@ -94,6 +94,7 @@ def test_labels_may_stand_in_a_column_but_are_one_each(batch, execution):
     model = tsdtp.prune(make_model("bert"), "none", execution=execution)
     expected = model(**batch, labels=LABELS).loss
     assert torch.equal(model(**batch, labels=LABELS[:, None]).loss, expected)
+    assert torch.equal(model(**batch, labels=LABELS.int()).loss, expected)
     soft = F.one_hot(LABELS, 2).float()
     torch.testing.assert_close(model(**batch, labels=soft).loss, expected)
     with pytest.raises(ValueError, match=r"labels of shape \[6, 2\]: valid is \[6\], one each"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny import SPECIAL, make_batch, make_model, make_seq2seq
+from tiny import FAMILIES, SEQ2SEQ_FAMILIES, SPECIAL, make_batch, make_model, make_seq2seq
 
 import tsdtp
 
@@ -43,3 +43,14 @@ def test_a_model_without_data_becomes_one_with(family):
     for name, buffer in model.named_buffers():  # those that no state holds
         buffer.copy_(kept[name])
     torch.testing.assert_close(model(**batch).logits, expected)
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, *SEQ2SEQ_FAMILIES])
+def test_a_model_that_answers_by_tuples_is_read_by_name(family):
+    plain = (make_model if family in FAMILIES else make_seq2seq)(family)
+    plain.config.return_dict = False
+    model, batch = tsdtp.prune(plain, "none", special_ids=[SPECIAL]).eval(), make_batch()
+    if family in SEQ2SEQ_FAMILIES:
+        batch["decoder_input_ids"] = batch["input_ids"][:, :4]
+    logits = model.with_execution("hf")(**batch).logits
+    torch.testing.assert_close(model(**batch).logits, logits, atol=1e-4, rtol=0)

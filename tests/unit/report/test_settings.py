@@ -67,6 +67,12 @@ def test_what_one_seed_has_and_another_has_not_is_a_difference(make_record, one,
     assert f"seeds differ in {said}, and" in warning
 
 
+def test_a_number_is_the_same_however_it_is_written(make_record):
+    values = ({"gradient_clip": 1.0, "epochs": 3}, {"gradient_clip": 1, "epochs": 3.0})
+    records = [make_record(seed=s, provenance=config(**each)) for s, each in enumerate(values)]
+    assert not [*differing_seeds(records)]
+
+
 def test_other_rows_are_a_difference_where_both_say_what_they_held(make_record):
     held = [{"data": {"train.tsv": digest}} for digest in ("aa", "bb")]
     records = [make_record(seed=s, provenance=config() | d) for s, d in enumerate([*held, {}], 1)]
@@ -108,4 +114,4 @@ def test_the_report_says_so_of_what_it_shows(tmp_path, make_record):
     (warning,) = load_report(tmp_path).warnings
     assert "left out" in warning, "the newer run of seed 2 is shown, and is like the other"
     write_record(tmp_path / "d", make_record(seed=3, provenance=config(1.0)))
-    assert "differ in optim.lr (0.001, 1.0)" in load_report(tmp_path).warnings[1]
+    assert "differ in optim.lr (0.001, 1)" in load_report(tmp_path).warnings[1]

@@ -196,8 +196,8 @@ def class_loss(logits: Tensor, labels: Tensor | None) -> Tensor | None:
             f"labels of shape {list(labels.shape)}: valid is [{len(logits)}], one each (of a "
             "language model the token that follows)"
         )
-    one_each = labels.view(-1)
-    return F.cross_entropy(logits, one_each if labels.is_floating_point() else one_each.long())
+    classes = labels.view(-1)
+    return F.cross_entropy(logits, classes if labels.is_floating_point() else classes.long())
 
 
 def _check_chooses(model: PreTrainedModel) -> None:

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 from tiny import FAMILIES, make_batch
 
 from tsdtp.models import hub
+
+
+def pytest_collection_finish(session) -> None:
+    """What is imported by now stays: no search for garbage looks through it again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

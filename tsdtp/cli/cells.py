@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -153,6 +154,12 @@ _CELLS: dict[str, type[Cell]] = {
 }
 
 
+@cache
+def _keep_imports() -> None:
+    """What has been imported stays; looking through it for garbage takes a quarter of a second."""
+    gc.freeze()
+
+
 def build_cell(config: DictConfig) -> Cell:
     """The cell of a complete config; the figure that the task is judged by says which kind.
 
@@ -162,8 +169,7 @@ def build_cell(config: DictConfig) -> Cell:
     metric = config.task.metric
     if metric not in _CELLS:
         raise ConfigError(f"task.metric={metric}: valid are {', '.join(_CELLS)}")
-    if not gc.get_freeze_count():
-        gc.freeze()  # what has been imported stays; looking through it takes a quarter of a second
+    _keep_imports()
     return _CELLS[metric](config)
 
 

@@ -38,7 +38,7 @@ def test_those_that_teach_are_the_runs_that_were_named(tsdtp, teachers, monkeypa
     monkeypatch.setattr(training, "fit", lambda task, *_: tasks.append(task) or task.model)
     named = ("teacher.others=[1]", "teacher.distillation=0.7", "teacher.noise=0.3")
     pruned = ("pruning=topk", "pruning.budget=0.7", "model.init_from=unpruned")
-    assert tsdtp("train", *FAST, *pruned, *named, "benchmark.enabled=false").code == 0
+    assert tsdtp("train", *FAST, *pruned, *named).code == 0
     (task,) = tasks
     assert (task.distillation, task.noise) == (0.7, 0.3)
     batch = inputs_of(next(iter(load_run(str(teachers[0]))[0].data.loader("validation", 8))))

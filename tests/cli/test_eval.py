@@ -16,7 +16,7 @@ QUICK = ("benchmark.examples=8", "benchmark.rounds=2", "benchmark.min_time=0.001
 
 
 def test_eval_may_measure_speed_alone(tsdtp, monkeypatch):
-    assert tsdtp("train", *FAST, "benchmark.enabled=false", "hydra.run.dir=run").code == 0
+    assert tsdtp("train", *FAST, "hydra.run.dir=run").code == 0
     before = read_record("run")
     other = tsdtp("eval", "run=run", "quality=false", *QUICK, "hydra.run.dir=elsewhere")
     assert other.code == 0 and read_record("elsewhere").quality == before.quality

@@ -16,7 +16,7 @@ from tsdtp.models.budget import spent_ratio
 from tsdtp.results import EXAMPLES, PREDICTIONS, read_record
 
 RUN = "outputs/runs/synthetic_sentence/tiny_bert"
-BRIEF = (*FAST, "benchmark.enabled=false", "epochs=0")
+BRIEF = (*FAST, "epochs=0")
 
 
 def test_the_answers_are_those_that_the_record_sums_up(trained):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tiny import FAST, REPOSITORY
+from tiny import FAST, REPOSITORY, TIMED
 
 from tsdtp.cli.launch import terminate_as_interrupt
 from tsdtp.cli.sweep import sweep_lock
@@ -40,7 +40,7 @@ CELLS = FOLDER / "synthetic_sentence/tiny_bert"
 def sweep(tsdtp, tmp_path):
     """`tsdtp sweep sweep=mine ...` on a preset of three cells, of which one must fail."""
     (tmp_path / "mine.yaml").write_text(PRESET)
-    return lambda *more: tsdtp("sweep", "sweep=mine.yaml", *FAST, *more)
+    return lambda *more: tsdtp("sweep", "sweep=mine.yaml", *TIMED, *more)
 
 
 @pytest.mark.slow

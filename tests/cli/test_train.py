@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny import FAST
+from tiny import FAST, TIMED
 
 from tsdtp.cli import run
 from tsdtp.cli.cells import load_run
@@ -29,7 +29,7 @@ KEYS = {
 
 
 def test_a_run_leaves_a_whole_record(tsdtp):
-    assert tsdtp("train", *FAST, "pruning=dtp", "pruning.budget=0.6").code == 0
+    assert tsdtp("train", *TIMED, "pruning=dtp", "pruning.budget=0.6").code == 0
     record = read_record(f"{RUN}/dtp-0.6/seed0")
     for section, keys in KEYS.items():
         assert keys <= set(getattr(record, section)), section
@@ -58,7 +58,7 @@ def test_a_record_names_the_code_that_ran(tsdtp, monkeypatch):
         return train(*given)
 
     monkeypatch.setattr(run, "train", edited)
-    assert tsdtp("train", *FAST, "benchmark.enabled=false").code == 0
+    assert tsdtp("train", *FAST).code == 0
     made = read_record("outputs/runs/synthetic_sentence/tiny_bert/none/seed0").provenance
     assert {key: made[key] for key in states[0]} == states[0]
 
@@ -216,7 +216,7 @@ def test_multirun_with_budgets_and_methods(tsdtp):
 @pytest.mark.parametrize("name", ["save_weights", "write_record"])
 def test_a_killed_run_leaves_no_half_record(tsdtp, forked, name):
     """Nor a record of before, which is not of the weights that lie there now."""
-    arguments = [*FAST, "benchmark.enabled=false", "hydra.run.dir=run"]
+    arguments = [*FAST, "hydra.run.dir=run"]
     assert tsdtp("train", *arguments, "epochs=0").code == 0
     weights = Path("run/model.safetensors")
     before = weights.read_bytes()

@@ -62,7 +62,7 @@ def seen(monkeypatch) -> dict[str, set[int]]:
 def test_calibration_and_teaching_see_what_is_trained_on_and_nothing_else(
     tsdtp, own, tokenizer, seen
 ):
-    fast = (*FAST, "benchmark.enabled=false", *own)
+    fast = (*FAST, *own)
     assert tsdtp("train", *fast, "epochs=0").code == 0
     pruned = ("pruning=ts_dtp", "pruning.budget=0.7", "model.init_from=unpruned")
     outcome = tsdtp("train", *fast, *pruned)

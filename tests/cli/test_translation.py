@@ -25,7 +25,7 @@ RUN = "outputs/runs/synthetic_translation/tiny_marian"
 def test_a_pruned_translator_leaves_a_whole_record_and_its_translations(tsdtp):
     assert tsdtp("train", *TRANSLATE).code == 0
     prune = ("pruning=topk", "pruning.budget=0.6", "model.init_from=unpruned")
-    outcome = tsdtp("train", *TRANSLATE, *prune)
+    outcome = tsdtp("train", *TRANSLATE, *prune, "benchmark.enabled=true")
     assert outcome.code == 0 and "bleu" in outcome.out
     folder = Path(f"{RUN}/topk-0.6/seed0")
     record = read_record(folder)
@@ -91,7 +91,7 @@ def test_a_multilingual_model_begins_as_its_targets_do(kind, key):
 def test_a_task_attention_is_taught_to_translate(tsdtp):
     assert tsdtp("train", *TRANSLATE).code == 0
     method = ("pruning=ts_dtp", "pruning.budget=0.6", "model.init_from=unpruned")
-    outcome = tsdtp("train", *TRANSLATE, *method, "benchmark.enabled=false")
+    outcome = tsdtp("train", *TRANSLATE, *method)
     assert outcome.code == 0 and "teaching: auxiliary loss" in outcome.out
 
 
@@ -103,7 +103,7 @@ def test_bleu_splits_a_language_as_it_is_written(tsdtp, tmp_path, ends, how):
             (tmp_path / f"{split}.{language}").write_text("".join(lines))
     own = (f"task.data.local_dir={tmp_path}", f"task.data.languages=[en,{ends}]")
     settings = ("task=translation", *own, "model=tiny_marian", "task.generation.max_new_tokens=2")
-    outcome = tsdtp("train", *FAST, *settings, "epochs=0", "benchmark.enabled=false")
+    outcome = tsdtp("train", *FAST, *settings, "epochs=0")
     assert outcome.code == 0, outcome.err
     assert (
         how

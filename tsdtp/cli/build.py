@@ -139,9 +139,9 @@ class Cell(ABC, Generic[Data]):
         return None
 
     def check_answers(self) -> None:
-        """Raises ConfigError where a model's answers mean something else than the task's.
+        """Raises ConfigError where a model's answers are not the task's, or cannot be judged here.
 
-        Before weights are loaded; where only seconds are measured it does not matter.
+        To be asked before any answer is given; where only seconds are measured it does not matter.
         """
 
     @property

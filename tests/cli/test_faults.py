@@ -92,6 +92,28 @@ def test_a_killed_training_goes_on_from_its_last_whole_checkpoint(tsdtp, monkeyp
     assert str(LAST) in line and str(PREVIOUS) not in line
 
 
+def test_a_benchmark_that_fails_loses_no_training(tsdtp, monkeypatch):
+    def out_of_memory(*args, **settings):
+        raise torch.OutOfMemoryError("CUDA out of memory.\nSee documentation")
+
+    def trained_again(self, batch):
+        raise AssertionError
+
+    command = ["train", *TRAINED, "epochs=1"]
+    with monkeypatch.context() as patch:
+        patch.setattr("tsdtp.cli.measure.measure", out_of_memory)
+        failed = tsdtp(*command, "benchmark.enabled=true")
+    assert failed.code != 0 and not (RUN / RECORD_NAME).exists()
+    assert "the benchmark failed (CUDA out of memory.)" in failed.err
+    for setting in (settings := ["benchmark.enabled=false", "ckpt_path=last"]):
+        assert setting in failed.err
+    with monkeypatch.context() as patch:
+        patch.setattr(ClassificationTask, "training_step", trained_again)
+        assert tsdtp(*command, *settings).code == 0
+    record = read_record(RUN)
+    assert record.speed is None and "accuracy" in record.quality
+
+
 @pytest.mark.parametrize("named", ["last", str(LAST)])
 def test_another_training_is_not_gone_on_with(tsdtp, named):
     assert tsdtp("train", *TRAINED).code == 0

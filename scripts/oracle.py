@@ -20,6 +20,7 @@ import torch
 from scipy.optimize import root_scalar
 from torch import Tensor
 
+from tsdtp.atomic import write_atomic
 from tsdtp.cli.build import Cell
 from tsdtp.cli.cells import load_run
 from tsdtp.cli.identity import start_path
@@ -35,7 +36,7 @@ from tsdtp.provenance import code_state
 from tsdtp.pruning import TokenState
 from tsdtp.pruning.rules import segment_sum
 from tsdtp.pruning.ts_dtp import TsDtp
-from tsdtp.results import read_record, write_atomic
+from tsdtp.results import read_record
 from tsdtp.tasks.metrics import PruningCost
 
 Batch = dict[str, Tensor]

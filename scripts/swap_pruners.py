@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from tsdtp.atomic import write_atomic
 from tsdtp.cli import measure
 from tsdtp.cli.build import Cell
 from tsdtp.cli.cells import load_run
@@ -22,7 +23,6 @@ from tsdtp.cli.run import measured_by, quiet_libraries
 from tsdtp.models import PrunedModel
 from tsdtp.models.texts import inputs_of
 from tsdtp.provenance import code_state
-from tsdtp.results import write_atomic
 
 
 def measured(cell: Cell, model: PrunedModel) -> dict:

@@ -27,13 +27,13 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 import tsdtp
+from tsdtp.atomic import write_atomic
 from tsdtp.benchmark import Timing, interleaved, ratio
 from tsdtp.cli.predict import read_texts
 from tsdtp.cli.run import measured_by, quiet_libraries
 from tsdtp.models.budget import spent_ratio
 from tsdtp.models.texts import INPUTS, inputs_of, tokenised
 from tsdtp.provenance import code_state
-from tsdtp.results import write_atomic
 
 Batch = dict[str, Tensor]
 Answer = Callable[[Batch], Tensor]  # of logits [B, C]

@@ -10,12 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
-import uuid
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
+
+from tsdtp.atomic import write_atomic
 
 RECORD_NAME = "metrics.json"
 PREDICTIONS, EXAMPLES = "predictions.csv.gz", "examples.json"  # beside it, of a classifier
@@ -194,32 +194,6 @@ def finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def write_atomic(path: str | Path, content: str | bytes) -> Path:
-    """Writes a file so that a reader finds the old content or the new, never a part of it.
-
-    Raises:
-        OSError: It cannot be written; the message names the file and the reason.
-    """
-    path = Path(path)
-    content = content.encode() if isinstance(content, str) else content
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # In the same folder, since a rename is atomic only within one file system.
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        # A full disk names no file by itself.
-        reason = error.strerror or error
-        raise OSError(error.errno, f"cannot write {path}: {reason}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
 
 
 def read_record(path: str | Path) -> RunRecord:

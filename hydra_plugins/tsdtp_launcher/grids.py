@@ -15,6 +15,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from tsdtp.atomic import write_atomic
 from tsdtp.cli.checks.command import exit_with, first_line
 from tsdtp.cli.config import ConfigError
 from tsdtp.cli.launch import check_ready, listing
@@ -23,7 +24,6 @@ from tsdtp.cli.planned import Planned, is_dry, to_run
 from tsdtp.cli.sweep import expand, load_sweep
 from tsdtp.jobs.job import Job, State
 from tsdtp.report.sweep import SWEEP_NAME, trained
-from tsdtp.results import write_atomic
 
 
 @runtime_checkable

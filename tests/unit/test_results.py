@@ -11,7 +11,6 @@ from tsdtp.results import (
     config_hash,
     read_record,
     read_records,
-    write_atomic,
     write_record,
 )
 
@@ -55,15 +54,6 @@ def test_value_outside_json_is_one_clear_line(tmp_path, record):
     assert not list(tmp_path.iterdir())
 
 
-def test_what_is_renamed_lies_on_the_disk(tmp_path, monkeypatch):
-    done = []
-    for name in ("fsync", "replace"):
-        real = getattr(os, name)
-        monkeypatch.setattr(os, name, lambda *a, n=name, r=real: done.append(n) or r(*a))
-    write_atomic(tmp_path / "text", "words")
-    assert done == ["fsync", "replace"] and (tmp_path / "text").read_text() == "words"
-
-
 def test_crash_before_the_rename_leaves_the_old_record(tmp_path, record, monkeypatch):
     write_record(tmp_path, record)
 
@@ -76,19 +66,6 @@ def test_crash_before_the_rename_leaves_the_old_record(tmp_path, record, monkeyp
         write_record(tmp_path, newer)
     assert read_record(tmp_path) == record
     assert [path.name for path in tmp_path.iterdir()] == [RECORD_NAME]
-
-
-def test_temporary_file_is_complete_and_beside_its_target(tmp_path, monkeypatch):
-    seen = []
-    rename = os.replace
-
-    def spy(source, target):
-        seen.append((source.parent, source.read_text(), target.exists()))
-        rename(source, target)
-
-    monkeypatch.setattr(os, "replace", spy)
-    assert write_atomic(tmp_path / "t.txt", "é\n").read_text(encoding="utf-8") == "é\n"
-    assert seen == [(tmp_path, "é\n", False)]
 
 
 def test_records_are_sorted_and_half_written_files_ignored(tmp_path, record):

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from filelock import AcquireReturnProxy, FileLock, Timeout
 
+from tsdtp.atomic import write_atomic
 from tsdtp.cli.config import BEGUN_WITH, ConfigError
 from tsdtp.cli.identity import Settings, Status, changed_from, inspect_run
 from tsdtp.cli.other_code import other_code
 from tsdtp.provenance import code_digest, code_state
-from tsdtp.results import RECORD_NAME, RunRecord, write_atomic
+from tsdtp.results import RECORD_NAME, RunRecord
 
 LOCK_NAME = ".run.lock"
 PREVIOUS_NAME = "metrics.previous.json"

@@ -12,8 +12,9 @@ from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, Wand
 from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 from pytorch_lightning.utilities import rank_zero_only
 
+from tsdtp.atomic import write_atomic
 from tsdtp.cli.config import ConfigError, instantiate, leaves
-from tsdtp.results import RunRecord, write_atomic
+from tsdtp.results import RunRecord
 
 WANDB_ID = "wandb_id.txt"
 MEASURED = ("quality", "cost", "speed", "memory")

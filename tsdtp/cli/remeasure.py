@@ -7,6 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from tsdtp.atomic import write_atomic
 from tsdtp.cli import measure
 from tsdtp.cli.build import Cell
 from tsdtp.cli.cells import load_run
@@ -15,7 +16,7 @@ from tsdtp.cli.identity import differing
 from tsdtp.cli.run import measured_by, use_threads
 from tsdtp.models import PrunedModel
 from tsdtp.provenance import code_state
-from tsdtp.results import EXAMPLES, PREDICTIONS, RunRecord, write_atomic
+from tsdtp.results import EXAMPLES, PREDICTIONS, RunRecord
 from tsdtp.tasks.translation import REFERENCES, TRANSLATIONS
 
 _OUTPUTS = (PREDICTIONS, EXAMPLES, TRANSLATIONS, REFERENCES)

@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from tsdtp.atomic import write_atomic
 from tsdtp.cli import measure
 from tsdtp.cli.build import Cell
 from tsdtp.jobs.progress import enter_stage
@@ -21,7 +22,7 @@ from tsdtp.models.teaching import attributions
 from tsdtp.models.texts import Batch
 from tsdtp.models.weights import WEIGHTS
 from tsdtp.provenance import code_digest
-from tsdtp.results import RECORD_NAME, write_atomic
+from tsdtp.results import RECORD_NAME
 
 FOLDER = "attributions"  # beside the teacher: the same for every budget and variant
 _UNTAUGHT = (

@@ -18,7 +18,7 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from tsdtp.results import write_atomic
+from tsdtp.atomic import write_atomic
 
 Words = tuple[str, ...]
 

@@ -16,8 +16,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+from tsdtp.atomic import write_atomic
 from tsdtp.data.files import read_columns
-from tsdtp.results import write_atomic
 
 ENTAILMENT, NOT_ENTAILMENT = 0, 1
 COLUMNS = ("question", "sentence", "label", "idx", "source")

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from tsdtp.results import write_atomic
+from tsdtp.atomic import write_atomic
 
 PROGRESS_NAME = "progress.json"
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from transformers import PreTrainedTokenizerBase
 
+from tsdtp.atomic import write_atomic
 from tsdtp.models.weights import save_weights
 from tsdtp.models.wrapped import WrappedModel
 from tsdtp.pruning import TokenPruner, find_method, name_of
@@ -57,9 +57,7 @@ def save_config(model: PrunedModel, folder: Path) -> None:
     config.dtype = plain.dtype  # else transformers takes that of some weight, strictness at worst
     settings = {"version": VERSION, **describe(model)}
     config.tsdtp = json.loads(json.dumps(settings, default=_of_numpy))
-    temporary = folder / f".{CONFIG}.tmp"
-    config.to_json_file(temporary, use_diff=False)
-    os.replace(temporary, folder / CONFIG)
+    write_atomic(folder / CONFIG, config.to_json_string(use_diff=False))
     if plain.can_generate() and plain.generation_config is not None:
         plain.generation_config.save_pretrained(folder)
 

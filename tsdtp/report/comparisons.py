@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from tsdtp.atomic import write_atomic
 from tsdtp.report.answers import Run
-from tsdtp.results import write_atomic
 
 REFERENCE = "ts_dtp"
 _ROUNDING = 1e-9  # of means of -1, 0 and 1, which differ by more where they differ

@@ -13,10 +13,10 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from tsdtp.atomic import write_atomic
 from tsdtp.report.frame import cell_name
 from tsdtp.report.render import Report
 from tsdtp.report.tables import Table
-from tsdtp.results import write_atomic
 
 Point = tuple[float, float]
 KINDS = ("png", "svg", "pdf")

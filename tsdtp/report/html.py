@@ -14,6 +14,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
+from tsdtp.atomic import write_atomic
 from tsdtp.report.adaptivity import FRACTIONS, RANKS, adaptivity
 from tsdtp.report.answers import Run, read_examples
 from tsdtp.report.caption import LEGEND
@@ -21,7 +22,7 @@ from tsdtp.report.figures import draw
 from tsdtp.report.frame import FINE_TUNED, KEYS, cell_name, marks
 from tsdtp.report.render import Report
 from tsdtp.report.tables import Table
-from tsdtp.results import finite, write_atomic
+from tsdtp.results import finite
 
 PAGE = "report.html"
 _FIGURES = {

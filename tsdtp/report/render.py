@@ -13,13 +13,14 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from tsdtp.atomic import write_atomic
 from tsdtp.report.caption import LEGEND
 from tsdtp.report.frame import to_frame, unique_runs
 from tsdtp.report.settings import differing_seeds
 from tsdtp.report.sweep import Sweep, finished, mark_missing, read_sweep, without_replaced
 from tsdtp.report.tables import Table, build_tables
 from tsdtp.report.unlike_rows import unlike_rows
-from tsdtp.results import RECORD_NAME, RunRecord, read_records, write_atomic
+from tsdtp.results import RECORD_NAME, RunRecord, read_records
 
 WIDTH = 120
 _LATEX = str.maketrans(

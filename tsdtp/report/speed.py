@@ -8,12 +8,13 @@ from typing import Any
 
 import pandas as pd
 
+from tsdtp.atomic import write_atomic
 from tsdtp.report.caption import caption
 from tsdtp.report.figures import file_place, save
 from tsdtp.report.frame import timed_on, to_frame
 from tsdtp.report.speed_figures import draw_over_length, draw_speedup, of_several_lengths
 from tsdtp.report.tables import GAP, LABELS, formatted
-from tsdtp.results import RunRecord, flops_saved, write_atomic
+from tsdtp.results import RunRecord, flops_saved
 
 NOTE = (
     "FLOPs saved is against the unpruned packed model; Time/FLOPs is the part of that which the "

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
-from tsdtp.results import write_atomic
+from tsdtp.atomic import write_atomic
 
 
 def previous_of(path: Path) -> Path:

@@ -11,8 +11,9 @@ import pandas as pd
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from tsdtp.atomic import write_atomic
 from tsdtp.models.output import PrunedOutput
-from tsdtp.results import EXAMPLES, PREDICTIONS, write_atomic
+from tsdtp.results import EXAMPLES, PREDICTIONS
 
 
 class ExampleLog:

@@ -12,10 +12,10 @@ from sacrebleu.metrics.chrf import CHRF
 from sacrebleu.significance import PairedTest
 from transformers import PreTrainedTokenizerBase
 
+from tsdtp.atomic import write_atomic
 from tsdtp.models import PrunedSeq2Seq
 from tsdtp.models.decoder_cost import DecoderShape
 from tsdtp.models.texts import inputs_of
-from tsdtp.results import write_atomic
 from tsdtp.tasks.metrics import TranslationCost
 from tsdtp.tasks.optim import AdamW
 from tsdtp.tasks.pruning_task import PruningTask

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
+from tsdtp.atomic import write_atomic
 from tsdtp.cli.checks.command import parse
 from tsdtp.cli.config import as_text, config_dir
 from tsdtp.cli.tuning.trials import OVERRIDES
 from tsdtp.report.figures import save_trade_off
-from tsdtp.results import write_atomic
 
 if TYPE_CHECKING:
     from optuna import Study

@@ -20,13 +20,13 @@ def tensors(seed: int = 0, dtype=torch.float32) -> tuple:
     return *(torch.randn(sum(LENGTHS), HEADS, SIZE).to(dtype) for _ in range(3)), layout
 
 
-def textbook(query, key, value, layout: Layout, gate=None, bias=None) -> tuple:
+def textbook(query, key, value, layout: Layout, gate=None, bias=None, causal=False) -> tuple:
     """Attention by its definition: one query, one head, one sequence at a time."""
     alive = torch.ones(len(query)).bool() if gate is None else gate != 0
     out, received = torch.zeros_like(value), torch.zeros(len(query))
     for i in range(len(query)):
         mates = [j for j in range(len(query)) if layout.segments[j] == layout.segments[i]]
-        keys = [j for j in mates if alive[j]]
+        keys = [j for j in mates if alive[j] and not (causal and j > i)]
         for h in range(HEADS):
             scores = torch.stack([query[i, h] @ key[j, h] for j in keys]) / math.sqrt(SIZE)
             if bias is not None:

@@ -43,12 +43,14 @@ def qkv(dtype: torch.dtype) -> tuple:
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_flash_attention_is_the_reference(dtype):
+@pytest.mark.parametrize("causal", [False, True])
+def test_flash_attention_is_the_reference(dtype, causal):
     *tensors, layout = qkv(dtype)
-    assert fastest(tensors[0], None, False, 0.0) == "varlen"
-    assert varlen.obstacle(tensors[0], None, False, 0.0) is None
-    context, _ = attend(*tensors, layout)
-    expected, _ = attend(*(t.float() for t in tensors), layout, backend="reference")
+    assert varlen.obstacle(tensors[0], None, False, 0.0, None, causal) is None
+    assert fastest(tensors[0], None, False, 0.0, None, causal) == "varlen"
+    context, _ = attend(*tensors, layout, causal=causal)
+    single = (t.float() for t in tensors)
+    expected, _ = attend(*single, layout, causal=causal, backend="reference")
     torch.testing.assert_close(context.float(), expected, atol=2e-2, rtol=2e-2)
     assert not context[69:].any(), "dead rows hold nothing"
 

@@ -35,6 +35,7 @@ def attend(
     received: bool = False,
     dropout: float = 0.0,
     bias: Tensor | None = None,
+    causal: bool = False,
     backend: str = "auto",
 ) -> Attention:
     """Scaled dot-product attention of every token to the tokens of its own sequence.
@@ -51,12 +52,13 @@ def attend(
         bias: [2P - 1, H], or [2P - 1, 1] for all heads alike, added to the score of a key d
             positions after its query, from row P - 1 + d; P is more than the largest position.
             Positions are those of the layout, as they were before any dropping.
+        causal: a token sees itself and those before it alone.
         backend: one of `SETTINGS`; "auto" takes what is fastest for these tensors.
 
     Returns:
         context [R, H, D] in the dtype of value, zero in dead rows, and received [T] float32 or
         None: the attention that token j receives, averaged over heads and over the live queries
-        of its sequence; where the bias hides keys, see `softmax.received_by`.
+        of its sequence; where keys are hidden, see `softmax.received_by`.
 
     Raises:
         ValueError: for an unknown back end.
@@ -64,8 +66,8 @@ def attend(
     if backend not in SETTINGS:
         raise ValueError(f"unknown attention backend {backend!r}; valid: {', '.join(SETTINGS)}")
     if backend == "auto":
-        backend = fastest(query, gate, received, dropout, bias)
-    return BACKENDS[backend](query, key, value, layout, gate, received, dropout, bias)
+        backend = fastest(query, gate, received, dropout, bias, causal)
+    return BACKENDS[backend](query, key, value, layout, gate, received, dropout, bias, causal)
 
 
 def fastest(
@@ -74,9 +76,10 @@ def fastest(
     received: bool,
     dropout: float,
     bias: Tensor | None = None,
+    causal: bool = False,
 ) -> str:
     """The back end that "auto" stands for."""
-    if varlen.obstacle(query, gate, received, dropout, bias) is None:
+    if varlen.obstacle(query, gate, received, dropout, bias, causal) is None:
         return "varlen"
     # A gradient through one slice after the other would be as large as all of them, each time.
     return "by_sequence" if query.device.type == "cpu" and not query.requires_grad else "padded"

@@ -5,16 +5,16 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from tsdtp.attention.softmax import Attention, relative_bias, sequence_attention
+from tsdtp.attention.softmax import Attention, by_place, sequence_attention
 
 
-def attend(query, key, value, layout, gate, received, dropout, bias) -> Attention:
+def attend(query, key, value, layout, gate, received, dropout, bias, causal) -> Attention:
     """See `tsdtp.attention.attend`."""
     gate = query.new_ones(layout.size, dtype=torch.float32) if gate is None else gate
     contexts, receipts = [], []
     for start, end in layout.bounds:
         q, k, v = (x[start:end].transpose(0, 1) for x in (query, key, value))  # [H, n, D]
-        added = None if bias is None else relative_bias(bias, layout.positions[start:end])
+        added = by_place(bias, causal, layout.positions[start:end])
         weights, receipt = sequence_attention(q, k, gate[start:end].float(), added)
         context = F.dropout(weights, dropout).to(v.dtype) @ v
         contexts.append(context.transpose(0, 1))

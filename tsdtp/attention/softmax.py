@@ -13,14 +13,29 @@ _TINY = 1e-30  # below every sum with a live key: its best one adds its gate
 Attention = tuple[Tensor, Tensor | None]
 
 
-def relative_bias(bias: Tensor, positions: Tensor) -> Tensor:
-    """What is added to the scores of tokens at these positions.
+def by_place(bias: Tensor | None, causal: bool, positions: Tensor) -> Tensor | None:
+    """What is added to the scores of tokens at these positions; None for nothing.
 
     Shapes: bias [2P - 1, H or 1], row P - 1 + d for a key d positions after its query; positions
-    [..., n]; the result is [..., H or 1, n, n].
+    [..., n], ascending; the result is [..., H or 1, n, n].
     """
-    distance = positions[..., None, :] - positions[..., :, None]
-    return bias[distance + bias.shape[0] // 2].movedim(-1, -3)
+    added = None
+    if bias is not None:
+        distance = positions[..., None, :] - positions[..., :, None]
+        added = bias[distance + bias.shape[0] // 2].movedim(-1, -3)
+    if causal:
+        n = positions.shape[-1]
+        ahead = torch.full((1, n, n), float("-inf"), device=positions.device).triu(1)
+        added = ahead if added is None else added + ahead
+    return added
+
+
+def triangle_alone(gate: Tensor | None, received: bool, bias: Tensor | None, causal: bool) -> bool:
+    """Whether all that shapes the attention is its order, which fused kernels know without a mask.
+
+    No live query sees the padding at the end of its sequence then, either.
+    """
+    return causal and gate is None and bias is None and not received
 
 
 def gated_softmax(

@@ -20,13 +20,11 @@ try:  # torch before 2.10 has no such module
 except ImportError:
     varlen_attn = None
 
+_KNOWN = signature(varlen_attn).parameters if varlen_attn is not None else {}
 # One split keeps a sequence's result the same whatever its batch-mates; torch before 2.12 never
 # splits, and does not know the argument.
-_ONE_SPLIT: dict[str, Any] = (
-    {"num_splits": 1}
-    if varlen_attn is not None and "num_splits" in signature(varlen_attn).parameters
-    else {}
-)
+_ONE_SPLIT: dict[str, Any] = {"num_splits": 1} if "num_splits" in _KNOWN else {}
+_CAUSAL = {"window_size": (-1, 0)} if "window_size" in _KNOWN else None
 
 _MAX_HEAD_SIZE = 256  # of the flash kernels
 
@@ -37,6 +35,7 @@ def obstacle(
     received: bool,
     dropout: float,
     bias: Tensor | None = None,
+    causal: bool = False,
 ) -> str | None:
     """Why the kernel cannot serve, or None if it can."""
     if varlen_attn is None:
@@ -49,17 +48,21 @@ def obstacle(
         return "the GPU is older than compute capability 8.0"
     if gate is not None or received or dropout or bias is not None:
         return "it takes no bias; gates, received attention and dropout need the probabilities"
+    if causal and _CAUSAL is None:
+        return "torch's kernel is of a version that hides no key"
     return None
 
 
-def attend(query, key, value, layout, gate, received, dropout, bias) -> Attention:
+def attend(query, key, value, layout, gate, received, dropout, bias, causal) -> Attention:
     """See `tsdtp.attention.attend`; what the kernel cannot serve goes to the padded back end."""
-    if obstacle(query, gate, received, dropout, bias):
-        return padded.attend(query, key, value, layout, gate, received, dropout, bias)
+    if obstacle(query, gate, received, dropout, bias, causal):
+        return padded.attend(query, key, value, layout, gate, received, dropout, bias, causal)
     assert varlen_attn is not None
     tokens, longest = layout.size, layout.max_seqlen
     offsets = layout.cu_seqlens.int()
     q, k, v = (x[:tokens].contiguous() for x in (query, key, value))
-    context = varlen_attn(q, k, v, offsets, offsets, longest, longest, **_ONE_SPLIT)
+    settings = {**_ONE_SPLIT, **((_CAUSAL or {}) if causal else {})}
+    context = varlen_attn(q, k, v, offsets, offsets, longest, longest, **settings)
     assert isinstance(context, Tensor)
-    return F.pad(context, (0, 0, 0, 0, 0, len(query) - tokens)), None
+    dead = len(query) - tokens
+    return F.pad(context, (0, 0, 0, 0, 0, dead)) if dead else context, None

@@ -33,6 +33,7 @@ class Family:
         rotary: (base model, block, x [R, d], positions [T]) -> cosine and sine [T, D] that turn
             queries and keys; None for families without.
         finish: (base model, x [..., d]) -> [..., d], what follows the last block.
+        causal: whether a token sees itself and those before it alone.
     """
 
     layers: Callable[[Module], Sequence[nn.Module]]
@@ -44,6 +45,7 @@ class Family:
     relative_bias: Callable[[Module, int], Sequence[Tensor | None]] | None = None
     rotary: Callable[[Module, Module, Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
     finish: Callable[[Module, Tensor], Tensor] = lambda base, x: x
+    causal: bool = False
 
 
 AnyFamily = TypeVar("AnyFamily", bound=Family)

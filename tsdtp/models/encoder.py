@@ -165,6 +165,7 @@ class PackedEncoder:
             received=self.pruner.needs_attention and self.pruner.prunes(layer),
             dropout=self.family.attention_dropout(block) if block.training else 0.0,
             bias=None if tokens.biases is None else tokens.biases[layer],
+            causal=self.family.causal,
             backend=self.backend,
         )
         if self.pruner.needs_projections and self.pruner.prunes(layer):

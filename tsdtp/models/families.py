@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tsdtp.models.blocks import FAMILIES as BERT_LIKE
 from tsdtp.models.blocks import ClassifierFamily
-from tsdtp.models.rotary_blocks import ROTARY_FAMILIES, causal_bias
+from tsdtp.models.rotary_blocks import ROTARY_FAMILIES
 
 
 def _gpt2_embed(base, input_ids, token_type_ids, positions):
@@ -16,10 +16,6 @@ def _gpt2_attention_output(block, context, residual):
     return residual + block.attn.resid_dropout(block.attn.c_proj(context))
 
 
-def _gpt2_bias(base, longest):
-    return [causal_bias(longest, base.ln_f.weight)] * len(base.h)
-
-
 _GPT2 = ClassifierFamily(
     layers=lambda base: base.h,
     embed=_gpt2_embed,
@@ -27,8 +23,8 @@ _GPT2 = ClassifierFamily(
     attention_output=_gpt2_attention_output,
     feed_forward=lambda block, x: x + block.mlp(block.ln_2(x)),
     attention_dropout=lambda block: block.attn.attn_dropout.p,
-    relative_bias=_gpt2_bias,
     finish=lambda base, x: base.ln_f(x),
+    causal=True,
     head=lambda classifier, features: classifier.score(features[:, 0]),
     pooling="last",
 )

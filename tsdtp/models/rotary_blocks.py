@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
-from tsdtp.models.blocks import ClassifierFamily, Module
+from tsdtp.models.blocks import ClassifierFamily
 
 
 def turned(query: Tensor, key: Tensor, angles: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
@@ -26,18 +26,6 @@ def turned(query: Tensor, key: Tensor, angles: tuple[Tensor, Tensor]) -> tuple[T
     return torch.cat([pair[0], dead[0]]), torch.cat([pair[1], dead[1]])
 
 
-def causal_bias(longest: int, like: Tensor) -> Tensor:
-    """[2 * longest - 1, 1] that hides every key behind its query, see `attend`."""
-    distance = torch.arange(1 - longest, longest, device=like.device)
-    return _hidden(distance > 0)
-
-
-def _hidden(hide: Tensor) -> Tensor:
-    # The shape, not len(): of a text of any length an exporter knows no number.
-    bias = torch.zeros(hide.shape[0], 1, device=hide.device)
-    return bias.masked_fill(hide[:, None], float("-inf"))
-
-
 def _modernbert_qkv(block, x):
     return block.attn.Wqkv(block.attn_norm(x)).chunk(3, -1)
 
@@ -46,7 +34,8 @@ def _modernbert_bias(base, longest):
     """Local blocks see so many tokens to each side."""
     config = base.config
     distance = torch.arange(1 - longest, longest, device=base.final_norm.weight.device)
-    local = _hidden(distance.abs() > config.sliding_window)
+    far = distance[:, None].abs() > config.sliding_window
+    local = torch.zeros_like(far, dtype=torch.float32).masked_fill(far, float("-inf"))
     exporting = torch.compiler.is_exporting()  # a program for texts of any length
     near = not exporting and longest <= config.sliding_window + 1  # nothing is far
     kinds = [block.attention_type for block in base.layers]
@@ -78,10 +67,6 @@ def _llama_feed_forward(block, x):
     return x + block.mlp(block.post_attention_layernorm(x))
 
 
-def _llama_bias(base: Module, longest: int) -> list[Tensor]:
-    return [causal_bias(longest, base.norm.weight)] * len(base.layers)
-
-
 def _llama_rotary(base, block, x, positions):
     cosine, sine = base.rotary_emb(x, positions[None])
     return cosine[0], sine[0]
@@ -98,9 +83,9 @@ _LLAMA = ClassifierFamily(
     attention_output=lambda block, context, residual: residual + block.self_attn.o_proj(context),
     feed_forward=_llama_feed_forward,
     attention_dropout=lambda block: block.self_attn.attention_dropout,
-    relative_bias=_llama_bias,
     rotary=_llama_rotary,
     finish=lambda base, x: base.norm(x),
+    causal=True,
     head=lambda classifier, features: classifier.score(features[:, 0]),
     pooling="last",
 )

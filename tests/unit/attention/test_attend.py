@@ -41,6 +41,35 @@ def test_a_bias_goes_by_original_positions(backend, gate, received):
         torch.testing.assert_close(received, receipts)
 
 
+@pytest.mark.parametrize("learns", [False, True])
+@pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize("received", [False, True])
+def test_a_token_of_a_causal_model_sees_none_after_it(backend, learns, biased, received):
+    *qkv, layout = tensors()
+    bias = torch.randn(9, HEADS) if biased else None
+    expected, _ = textbook(*qkv, layout, bias=bias, causal=True)
+    qkv = [x.requires_grad_(learns) for x in qkv]
+    settings = {"bias": bias, "causal": True, "received": received}
+    context, _ = attend(*qkv, layout, **settings, backend=backend)
+    torch.testing.assert_close(context, expected)
+    if learns:
+        theirs, _ = attend(*qkv, layout, **settings, backend="reference")
+        gradients = (torch.autograd.grad(x.square().sum(), qkv) for x in (context, theirs))
+        torch.testing.assert_close(*gradients)
+
+
+def test_the_first_of_a_causal_model_may_have_no_live_key(backend):
+    """Nobody reads what they get, but numbers they are; the live ones see the live before them."""
+    *qkv, layout = tensors()
+    gate = torch.tensor([0.0, 0, 1, 0, 1, 1, 0, 1, 1])
+    live = gate.bool()
+    context, _ = attend(*qkv, layout, gate=gate, causal=True, backend=backend)
+    rest = Layout(torch.tensor([0, 2, 3, 5]), 2, layout.positions[live])
+    alone, _ = attend(*(x[live] for x in qkv), rest, causal=True, backend=backend)
+    torch.testing.assert_close(context[live], alone)
+    assert context.isfinite().all()
+
+
 @pytest.mark.parametrize("backend", ["padded", "by_sequence"])
 def test_padding_and_dropped_keys_stay_out_whatever_the_scores_are(backend):
     """Live ones far below what a logarithm of nothing might be taken for."""

@@ -10,8 +10,6 @@ from textbook import GATE, LENGTHS, SIZE, tensors
 
 from tsdtp.attention import attend
 
-CAUSAL = torch.tensor([0.0] * 5 + [float("-inf")] * 4)[:, None]  # of up to five positions
-
 
 @pytest.mark.parametrize("gate", [None, GATE])
 def test_received_sums_to_one_over_each_sequence(backend, gate):
@@ -27,7 +25,7 @@ def test_received_sums_to_one_over_each_sequence(backend, gate):
 def test_even_attention_is_received_evenly_where_keys_are_hidden(backend, gate):
     query, key, value, layout = tensors()
     *_, received = attend(
-        *(query * 0, key, value, layout), gate=gate, received=True, bias=CAUSAL, backend=backend
+        *(query * 0, key, value, layout), gate=gate, received=True, causal=True, backend=backend
     )
     alive = torch.ones(9).bool() if gate is None else gate.bool()
     counts = torch.stack([part.sum() for part in alive.split(LENGTHS)])
@@ -36,7 +34,7 @@ def test_even_attention_is_received_evenly_where_keys_are_hidden(backend, gate):
 
 def test_the_last_token_of_a_causal_model_is_judged_by_the_one_query_that_sees_it(backend):
     query, key, value, layout = tensors()
-    *_, received = attend(query, key, value, layout, received=True, bias=CAUSAL, backend=backend)
+    *_, received = attend(query, key, value, layout, received=True, causal=True, backend=backend)
     weights = (torch.einsum("hd,nhd->hn", query[4], key[:5]) / math.sqrt(SIZE)).softmax(-1)
     torch.testing.assert_close(received[4], weights[:, 4].mean())
 

@@ -93,7 +93,7 @@ class TaskData(ABC):
         if max_positions is not None and self.max_length > max_positions:
             raise ValueError(
                 f"{self.name}: max_length={self.max_length} is more than the {max_positions} "
-                "positions of the model"
+                f"positions of the model; valid: task.data.max_length={max_positions} or less"
             )
 
     @property

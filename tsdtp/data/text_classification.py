@@ -70,6 +70,11 @@ class TextClassificationData(TaskData):
                 f"{self.name}: label_names {list(self.label_names)}: yaml takes yes, no, on and "
                 "off for truth values; valid: ['yes', 'no']"
             )
+        if len(set(self.label_names)) < len(self.label_names):
+            raise ValueError(
+                f"{self.name}: label_names {list(self.label_names)} has a class twice; valid: "
+                "names that differ"
+            )
         if not 0 < self.holdout < 1:
             raise ValueError(f"{self.name}: holdout must lie between 0 and 1, not {self.holdout}")
 

@@ -98,5 +98,7 @@ def predict(
 def _scores(model: PrunedClassifier, probabilities: Tensor) -> dict[str, Any]:
     names = cast(dict[int, str], model.config.id2label or {})
     known = [names.get(i, f"LABEL_{i}") for i in range(len(probabilities))]  # of a new head, too
-    by_name = dict(zip(known, probabilities.tolist(), strict=True))
+    by_name = dict.fromkeys(known, 0.0)
+    for name, probability in zip(known, probabilities.tolist(), strict=True):
+        by_name[name] += probability  # two classes may share a name
     return {"label": known[int(probabilities.argmax())], "probabilities": by_name}

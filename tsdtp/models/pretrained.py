@@ -55,7 +55,7 @@ def from_pretrained(source: str | Path, execution: str | None = None) -> PrunedM
     if plain.can_generate():
         settings.pop("pooling", None)
     model = prune(plain, **settings, **arguments)
-    load_weights(model, folder)
+    load_weights(model, folder, typed=True)  # T5 has some in float32, whatever the others are
     model.pruner.requires_grad_(not frozen).progress = progress
     return model.eval()
 

@@ -7,7 +7,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from transformers import PreTrainedTokenizerBase
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tsdtp.atomic import write_atomic
 from tsdtp.models.weights import save_weights
@@ -38,14 +39,31 @@ def save_pretrained(
 
     Raises:
         OSError: it cannot be written; names the file.
+        ValueError: it has weights that its config does not describe, so that none could load it.
     """
     folder, model = Path(folder), cast("PrunedModel", WrappedModel.check(model))
+    _check_described(model.hf_model)
     folder.mkdir(parents=True, exist_ok=True)
     save_weights(model, folder)
     save_config(model, folder)
     if tokenizer is not None:
         tokenizer.save_pretrained(folder)
     return folder
+
+
+def _check_described(model: PreTrainedModel) -> None:
+    with torch.device("meta"):
+        described = type(model)(model.config).state_dict()
+    shapes, found = (
+        {k: tuple(v.shape) for k, v in w.items()} for w in (described, model.state_dict())
+    )
+    for name in sorted(shapes.keys() | found.keys()):
+        if shapes.get(name) != found.get(name):
+            raise ValueError(
+                f"{name} is {found.get(name, 'missing')}, and by the config it is "
+                f"{shapes.get(name, 'not there')}: no one could load this; valid: a config that "
+                "says so (num_labels of a new head), adapters that are merged"
+            )
 
 
 def save_config(model: PrunedModel, folder: Path) -> None:

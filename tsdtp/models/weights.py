@@ -52,8 +52,16 @@ def check_weights(folder: Path) -> dict[str, str]:
         raise ValueError(f"{path} is damaged ({error}); run it again") from error
 
 
-def load_weights(model: PrunedModel, folder: Path, strict: bool = True) -> None:
-    """Loads what `save_weights` wrote; strict = False leaves the pruner as it is.
+def load_weights(
+    model: PrunedModel, folder: Path, strict: bool = True, typed: bool = False
+) -> None:
+    """Loads what `save_weights` wrote.
+
+    Args:
+        model: to load it into.
+        folder: where the file is.
+        strict: False leaves the pruner as it is.
+        typed: gives each weight the type that it has in the file; else each keeps its own.
 
     Raises:
         ValueError: if the file is missing, damaged or belongs to another architecture.
@@ -66,6 +74,9 @@ def load_weights(model: PrunedModel, folder: Path, strict: bool = True) -> None:
     _part(model, ties, weights)
     if not strict:
         weights = {k: v for k, v in weights.items() if not k.startswith("pruner.")}
+    if typed:
+        for name, weight in model.named_parameters():
+            weight.data = weight.data.to(weights.get(name, weight).dtype)
     try:
         result = model.load_state_dict(weights, strict=strict)
     except RuntimeError as error:

@@ -122,15 +122,15 @@ def hashed_uniform(input_ids: Tensor, positions: Tensor, segments: Tensor, seed:
     So random pruning is reproducible and the same for a sequence in any batch.
 
     Args:
-        input_ids: [T] int64, as are positions and segments; no token may be missing yet.
-        positions: [T].
+        input_ids: [T], of any integer type; no token may be missing yet.
+        positions: [T] int64, as are segments.
         segments: [T].
         seed: another seed, another draw.
 
     Returns:
         [T] float64.
     """
-    tokens = _mix(_mix(input_ids + seed * 1_000_003) + positions)
+    tokens = _mix(_mix(input_ids.long() + seed * 1_000_003) + positions)
     sequences = torch.zeros_like(tokens).index_add(0, segments, tokens)  # exact, in any order
     return (_mix(tokens ^ _mix(sequences)[segments]) & (2**53 - 1)).double() / 2**53
 

@@ -71,6 +71,8 @@ def test_a_label_out_of_range_says_where(make_local):
 def test_names_that_yaml_took_for_truth_values_are_refused(make_local):
     with pytest.raises(ValueError, match=r"label_names \[False, True\]: yaml .*\['yes', 'no'\]"):
         make_local(label_names=[False, True])
+    with pytest.raises(ValueError, match=r"label_names \['a', 'a'\] has a class twice"):
+        make_local(label_names=["a", "a"])
 
 
 def test_a_row_without_text_says_where(make_local, tmp_path):
@@ -124,7 +126,9 @@ def test_synthetic_splits_share_no_text(make_synthetic):
 
 
 def test_more_tokens_than_positions_is_an_error(make_local, tokenizer):
-    with pytest.raises(ValueError, match="max_length=128 is more than the 64 positions"):
+    with pytest.raises(
+        ValueError, match="max_length=128 is more than the 64 positions.*max_length=64 or less"
+    ):
         make_local().prepare(tokenizer, max_positions=64)
 
 

@@ -122,6 +122,14 @@ def test_classes_of_a_new_head_have_names(tokenizer):
     assert list(tsdtp.predict(model, tokenizer, TEXTS)) == answers
 
 
+def test_classes_of_one_name_share_a_probability(tokenizer):
+    model = tsdtp.prune(make_model("bert"), "none", tokenizer=tokenizer)
+    apart = [answer.probabilities for answer in tsdtp.predict(model, tokenizer, TEXTS)]
+    model.config.id2label = {0: "same", 1: "same"}
+    for answer, each in zip(tsdtp.predict(model, tokenizer, TEXTS), apart, strict=True):
+        assert answer.probabilities == {"same": sum(each.values())}
+
+
 def test_a_model_that_was_not_calibrated_says_so(tokenizer):
     model = tsdtp.prune(make_model("bert"), "topk", 0.5, tokenizer=tokenizer)
     with pytest.warns(UserWarning, match="not calibrated yet"):

@@ -13,7 +13,7 @@ import pytest
 import torch
 from methods import METHODS, build_pruner, options_of
 from tiny import FAMILIES, SEQ2SEQ_FAMILIES, SPECIAL, make_batch, make_lm, make_model, make_seq2seq
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModelForSeq2SeqLM, AutoModelForSequenceClassification
 
 import tsdtp
 from tsdtp.data.tokenizer import train_tokenizer
@@ -160,6 +160,31 @@ def test_what_writes_comes_back_with_its_habits(make, tmp_path):
     written = tsdtp.from_pretrained(model.save_pretrained(tmp_path)).hf_model.generation_config
     assert {name: getattr(written, name) for name in habits} == habits
     assert written.forced_bos_token_id == 7
+
+
+def test_what_a_half_precision_model_keeps_in_single_stays_so(tmp_path):
+    """T5's feed-forwards overflow in float16, and transformers leaves them in float32."""
+    make_seq2seq("t5").save_pretrained(tmp_path)
+    plain = AutoModelForSeq2SeqLM.from_pretrained(tmp_path, dtype=torch.float16)
+    model = tsdtp.prune(plain, "topk", fraction=0.5, special_ids=[SPECIAL])
+    kinds = {name: weight.dtype for name, weight in model.state_dict().items()}
+    assert {torch.float16, torch.float32} <= set(kinds.values())
+    again = tsdtp.from_pretrained(model.save_pretrained(tmp_path)).state_dict()
+    assert {name: weight.dtype for name, weight in again.items()} == kinds
+    assert all(torch.equal(again[name], weight) for name, weight in model.state_dict().items())
+
+
+def test_weights_that_the_config_does_not_describe_are_not_saved(tmp_path):
+    model = pruned()
+    model.classifier = torch.nn.Linear(32, 5)
+    with pytest.raises(ValueError, match=r"classifier.bias is \(5,\), and by the config .*\(2,\)"):
+        model.save_pretrained(tmp_path)
+    assert not list(tmp_path.iterdir())
+    model.config.num_labels = 5
+    assert tsdtp.from_pretrained(model.save_pretrained(tmp_path)).classifier.out_features == 5
+    model.classifier = torch.nn.Sequential(model.classifier)
+    with pytest.raises(ValueError, match="classifier.0.bias is .* not there"):
+        model.save_pretrained(tmp_path)
 
 
 def test_where_the_plain_model_came_from_stays_at_home(tmp_path):

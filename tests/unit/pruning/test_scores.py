@@ -68,6 +68,12 @@ def test_a_draw_does_not_depend_on_batch_mates():
     assert len(set(alone)) == 4, "the same word draws anew in every place"
 
 
+def test_a_draw_is_the_same_for_numbers_of_either_width():
+    ids, positions, segments = torch.tensor([5, 9, 7]), torch.arange(3), torch.zeros(3).long()
+    narrow = hashed_uniform(ids.int(), positions, segments, 3)
+    assert torch.equal(narrow, hashed_uniform(ids, positions, segments, 3))
+
+
 def test_a_draw_depends_on_the_sequence_and_on_the_seed():
     ours = [5, 9, 9, 7]
     alone = draws([ours])[0]

@@ -135,6 +135,21 @@ def pack(values: Tensor, mask: Tensor) -> Packed:
     return Packed(values.flatten(0, 1).index_select(0, index), layout)
 
 
+def take(values: Tensor, mask: Tensor, tokens: int) -> Tensor:
+    """What stands in a padded batch where its mask says so, without a wait for the device.
+
+    Args:
+        values: [B, S, ...].
+        mask: [B, S] bool.
+        tokens: T, how many it marks.
+
+    Returns:
+        [T, ...], as `pack` orders them.
+    """
+    index = torch.nonzero_static(mask.flatten(), size=tokens).squeeze(1)
+    return values.flatten(0, 1).index_select(0, index)
+
+
 def unpack(packed: Packed) -> tuple[Tensor, Tensor]:
     """Puts packed values back on a grid, padded with zeros on the right.
 

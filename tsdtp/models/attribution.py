@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tsdtp.models.blocks import Family
 from tsdtp.models.pruned import PrunedModel
-from tsdtp.packing import Packed, pack
+from tsdtp.packing import Packed, pack, take
 from tsdtp.pruning.rules import segment_sum
 
 
@@ -54,7 +54,7 @@ def layer_conductance(
         attention_mask = torch.ones_like(input_ids)
     read = teacher.read_mask(input_ids, attention_mask)
     ids, valid = pack(input_ids, read), read.bool()
-    types = None if token_type_ids is None else token_type_ids[valid]
+    types = None if token_type_ids is None else take(token_type_ids, valid, ids.layout.size)
     flow = signed_conductance(teacher, ids, types, labels, mask_id, layers, steps).abs()
     grid = flow.new_zeros(*input_ids.shape, flow.shape[1])
     grid[valid] = shares(flow, ids, teacher.protected(ids))

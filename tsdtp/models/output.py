@@ -35,7 +35,8 @@ class PrunedOutput(ModelOutput):
 def counts(encoding: Encoding, attention_mask: Tensor) -> dict[str, Tensor]:
     """The fields of a `PrunedOutput` that count tokens, for a padded batch [B, S]."""
     kept = torch.zeros_like(attention_mask, dtype=torch.long)
-    kept[attention_mask.bool()] = encoding.kept
+    # Not by brackets, which wait for the device to tell how many there are.
+    kept = kept.masked_scatter(attention_mask.bool(), encoding.kept)
     lengths = encoding.lengths
     return {"tokens_kept": lengths[1:], "tokens_entered": lengths[0], "kept_layers": kept}
 

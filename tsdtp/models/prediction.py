@@ -81,16 +81,18 @@ def predict(
         inputs = inputs_of(batch, model.device)
         with packed_evaluation(model) as evaluated:
             output = evaluated(**inputs)
-        probabilities = output.logits.float().softmax(-1)
-        for row in range(len(chunk)):
-            valid = inputs["attention_mask"][row].bool()
-            ids, text = inputs["input_ids"][row][valid], chunk[row]
+        # From a GPU once a batch, and not for every text.
+        probabilities = output.logits.float().softmax(-1).cpu()
+        kept_layers, tokens_kept = output.kept_layers.cpu(), output.tokens_kept.cpu()
+        for row, text in enumerate(chunk):
+            valid = batch["attention_mask"][row].bool()
+            ids = batch["input_ids"][row][valid]
             segments = [text] if isinstance(text, str) else text
             yield Prediction(
                 **_scores(model, probabilities[row]),
                 tokens=cast(list[str], tokenizer.convert_ids_to_tokens(ids.tolist())),
-                kept_layers=output.kept_layers[row][valid].tolist(),
-                tokens_kept=output.tokens_kept[:, row].tolist(),
+                kept_layers=kept_layers[row][valid].tolist(),
+                tokens_kept=tokens_kept[:, row].tolist(),
                 truncated=was_cut(len(ids), limit, tokenizer, segments),
             )
 

@@ -6,6 +6,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -19,7 +20,7 @@ from tsdtp.models.cost import EncoderShape
 from tsdtp.models.encoder import Encoding, Entering, PackedEncoder
 from tsdtp.models.saving import save_pretrained
 from tsdtp.models.wrapped import WrappedModel
-from tsdtp.packing import Packed, pack
+from tsdtp.packing import Packed, pack, take
 from tsdtp.pruning import TokenPruner
 from tsdtp.pruning.none import NoPruning
 
@@ -161,8 +162,8 @@ class PrunedModel(WrappedModel, ABC):
             self._warn_of_gates()
         ids = pack(input_ids, attention_mask)
         self._check_length(ids.layout.max_seqlen)
-        valid = attention_mask.bool()
-        types = None if token_type_ids is None else token_type_ids[valid]
+        taken = partial(take, mask=attention_mask.bool(), tokens=ids.layout.size)
+        types = None if token_type_ids is None else taken(token_type_ids)
         encoder = self.packed_encoder()
         embeddings = ids.like(encoder.embed(ids, types))
         return encoder(
@@ -170,7 +171,7 @@ class PrunedModel(WrappedModel, ABC):
             ids.values,
             self.protected(ids),
             masked=self.execution == "masked",
-            target=None if target is None else target[valid].float(),
+            target=None if target is None else taken(target).float(),
             cache=cache,
         )
 

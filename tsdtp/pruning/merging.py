@@ -26,7 +26,7 @@ def merge(hidden: Tensor, mass: Tensor, into: Tensor) -> tuple[Tensor, Tensor]:
         hidden [T, d] in the same dtype, untouched where nothing came in, and the sums of mass [T].
     """
     moved = into != torch.arange(into.shape[0], device=into.device)
-    receives = torch.zeros_like(moved).index_fill(0, into[moved], True)
+    receives = torch.zeros_like(into).index_add(0, into, moved.long()) > 0
     total = torch.zeros_like(mass).index_add(0, into, mass)
     sums = torch.zeros_like(hidden, dtype=torch.float32)
     sums = sums.index_add(0, into, hidden.float() * mass.float()[:, None])
@@ -115,11 +115,10 @@ def _most_similar(
     grid, there = unpack(theirs)
     scores = (unpack(ours)[0] @ grid.transpose(1, 2)).masked_fill(~there[:, None, :], float("-inf"))
     best, column = scores.max(-1)
-    partners = unpack(theirs.like(rows[theirs.layout.positions]))[0].gather(1, column)
-    similarity, partner = torch.zeros_like(units[:, 0]), rows.clone()
-    similarity[source] = best.flatten()[ours.layout.grid]
-    partner[source] = partners.flatten()[ours.layout.grid]
-    return similarity, partner
+    partners = unpack(theirs.like(theirs.layout.positions))[0].gather(1, column)
+    at, cells = ours.layout.positions, ours.layout.grid
+    similarity = torch.zeros_like(units[:, 0]).index_copy(0, at, best.flatten()[cells])
+    return similarity, rows.index_copy(0, at, partners.flatten()[cells])
 
 
 def similarity_flops(lengths: Tensor, size: int) -> Tensor:

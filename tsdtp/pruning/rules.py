@@ -5,6 +5,8 @@ Every reduction runs over one sequence at a time, so that no result depends on b
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
@@ -102,9 +104,12 @@ def compact(values: Tensor, chosen: Tensor, cu_seqlens: Tensor) -> Packed:
     Returns:
         the chosen tokens; their positions are their rows among the T.
     """
-    bounds = pad(chosen.cumsum(0), (1, 0))[cu_seqlens]
-    longest = max(int(bounds.diff().max()), 1)  # a grid of no columns has no maximum
-    return Packed(values[chosen], Layout(bounds, longest, chosen.nonzero().squeeze(1)))
+    offsets = pad(chosen.cumsum(0), (1, 0))[cu_seqlens]
+    bounds = list(pairwise(offsets.tolist()))  # the one wait for the device
+    longest = max(1, *(end - start for start, end in bounds))  # a grid has to have a column
+    rows = torch.nonzero_static(chosen, size=bounds[-1][1]).squeeze(1)
+    layout = Layout(offsets, longest, rows).told(bounds=bounds)
+    return Packed(values.index_select(0, rows), layout)
 
 
 def top_fraction(

@@ -15,6 +15,8 @@ from tsdtp.atomic import write_atomic
 from tsdtp.models.output import PrunedOutput
 from tsdtp.results import EXAMPLES, PREDICTIONS
 
+_COLUMNS = ("index", "label", "prediction", "probability", "tokens", "kept")
+
 
 class ExampleLog:
     """Gathers answers, batch by batch, and writes them.
@@ -45,17 +47,13 @@ class ExampleLog:
         probabilities, classes = output.logits.float().softmax(-1).max(-1)
         entered, kept = output.tokens_entered, output.tokens_kept
         assert entered is not None and kept is not None
-        for row, index in enumerate(batch["index"].tolist()):
-            answer = {
-                "index": index,
-                "label": int(batch["labels"][row]),
-                "prediction": int(classes[row]),
-                "probability": round(float(probabilities[row]), 4),
-                "tokens": int(entered[row]),
-                "kept": int(kept[-1, row]),
-            }
+        columns = (batch["index"], batch["labels"], classes, probabilities, entered, kept[-1])
+        rows = zip(*(column.tolist() for column in columns), strict=True)  # few waits for a GPU
+        for row, values in enumerate(rows):
+            answer = dict(zip(_COLUMNS, values, strict=True))
+            answer["probability"] = round(answer["probability"], 4)
             self.rows.append(answer)
-            if index < self.shown and self.tokenizer is not None:
+            if answer["index"] < self.shown and self.tokenizer is not None:
                 valid = batch["attention_mask"][row].bool()
                 tokens = self.tokenizer.convert_ids_to_tokens(
                     batch["input_ids"][row][valid].tolist()

@@ -71,6 +71,9 @@ def test_a_label_out_of_range_says_where(make_local):
 def test_names_that_yaml_took_for_truth_values_are_refused(make_local):
     with pytest.raises(ValueError, match=r"label_names \[False, True\]: yaml .*\['yes', 'no'\]"):
         make_local(label_names=[False, True])
+
+
+def test_a_class_has_a_name_of_its_own(make_local):
     with pytest.raises(ValueError, match=r"label_names \['a', 'a'\] has a class twice"):
         make_local(label_names=["a", "a"])
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import subprocess
+import sysconfig
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +41,50 @@ def code_digest(folder: str | Path = PACKAGE) -> str:
         digest.update(path.relative_to(folder).as_posix().encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
+
+
+def with_own(code: dict[str, Any], config: Any) -> dict[str, Any]:
+    """A `code_state` that tells a method of the user's own from what it was before an edit.
+
+    Args:
+        code: of this package.
+        config: whose `_target_`s name what it builds, at any depth.
+
+    Returns:
+        the same, with the Python files of those that are neither of this package nor installed.
+    """
+    files = [path for name in sorted(set(_modules(config))) for path in _own_files(name)]
+    if not files:
+        return code
+    digest = hashlib.sha256(str(code["code"]).encode())
+    for path in files:
+        digest.update(path.name.encode() + path.read_bytes())
+    return code | {"code": digest.hexdigest()[:12]}
+
+
+def _modules(config: Any) -> Iterator[str]:
+    """The top-level modules that a config names."""
+    if isinstance(config, Mapping):
+        if isinstance(target := config.get("_target_"), str):
+            yield target.partition(".")[0]
+        config = list(config.values())
+    if isinstance(config, list):
+        for item in config:
+            yield from _modules(item)
+
+
+def _own_files(module: str) -> list[Path]:
+    try:
+        spec = find_spec(module)
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None or module == PACKAGE.name:
+        return []
+    of_package = spec.submodule_search_locations
+    places = of_package or ([spec.origin] if spec.has_location and spec.origin else [])
+    installed = [Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib", "platlib")]
+    own = [p for p in map(Path, places) if not any(map(p.is_relative_to, installed))]
+    return [file for p in own for file in (sorted(p.rglob("*.py")) if of_package else [p])]
 
 
 def file_digest(path: Path) -> str:

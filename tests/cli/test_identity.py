@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from planning import BESIDE, NONE, PRUNED, finish, plan
+from tiny import FAST
 
 from tsdtp.cli.config import ConfigError
 from tsdtp.cli.folder import finished
@@ -107,6 +108,25 @@ def test_other_code_is_named_and_asked_for():
     kept, rerun = (plan(NONE, more=(f"changed_code={what}",))["none"] for what in ("keep", "rerun"))
     check_agreed([kept, rerun])
     assert to_run([kept, rerun]) == [rerun]
+
+
+def test_an_edited_method_of_ones_own_is_other_code(tsdtp, monkeypatch):
+    monkeypatch.syspath_prepend(Path.cwd())
+    rule = "from tsdtp.pruning.topk import TopK\n\n\nclass Mine(TopK):\n    pass\n"
+    Path("own_rule.py").write_text(rule)
+    yaml = "_target_: own_rule.Mine\nbudget: 0.6\nfraction: 0.5\nlayers: null\n"
+    (folder := Path("own/pruning")).mkdir(parents=True)
+    (folder / "mine.yaml").write_text(yaml)
+    command = ["train", *FAST, "epochs=0", "pruning=mine"]
+    for words in ("FLOPs", ": done"):
+        outcome = tsdtp(*command, "--config-dir=own")
+        assert outcome.code == 0 and words in outcome.out
+    Path("own_rule.py").write_text(f"{rule}    limit = 3\n")
+    outcome = tsdtp(*command, "--config-dir=own")
+    assert outcome.code == 2
+    assert "or of your own, have changed" in outcome.err and "changed_code=rerun" in outcome.err
+    assert tsdtp(*command, "changed_code=rerun", "--config-dir=own").code == 0
+    assert ": done" in tsdtp(*command, "--config-dir=own").out
 
 
 def test_finished_cells_of_other_settings_are_replaced_by_agreement_alone():

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from tsdtp.provenance import code_digest, code_state, now, same_code
+from tsdtp.provenance import code_digest, code_state, now, same_code, with_own
 
 needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="no git")
 
@@ -39,6 +39,46 @@ UNKNOWN = (None, None)
 def git_part(folder):
     state = code_state(folder)
     return state["commit"], state["dirty"]
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """A module, a package and one without `__init__.py`, none of them imported."""
+    for name in (
+        "own_module.py",
+        "own_package/__init__.py",
+        "own_package/part.py",
+        "own_bare/a.py",
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("target", "file"),
+    [
+        ("own_module.Mine", "own_module.py"),
+        ("own_package.part.Mine", "own_package/part.py"),
+        ("own_package.part.Mine", "own_package/__init__.py"),
+        ("own_bare.a.Mine", "own_bare/a.py"),
+    ],
+)
+def test_a_method_of_ones_own_belongs_to_the_code(own, target, file):
+    config = {"seed": 0, "pruning": {"_target_": target}, "callbacks": [{"_target_": "math.sqrt"}]}
+    code = code_state()
+    before = with_own(code, config)
+    assert not same_code(before, code) and same_code(before, with_own(code, config))
+    (own / file).write_text("x = 2\n")
+    assert not same_code(before, with_own(code, config))
+    assert {**before, "code": ""} == {**code, "code": ""}
+
+
+def test_what_is_installed_or_ours_or_nowhere_adds_nothing(own):
+    targets = ("torch.nn.Linear", "json.JSONDecoder", "sys.exit", "tsdtp.pruning.dtp.GeneralDTP")
+    for target in (*targets, "nowhere.at.all", "__main__.Mine"):
+        assert with_own({"code": "a"}, {"pruning": {"_target_": target}}) == {"code": "a"}
 
 
 def test_now_is_utc_to_the_second():

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from tsdtp.cli.checks.command import check_or_exit, exit_with
 from tsdtp.cli.checks.values import check_filled
 from tsdtp.cli.config import HYDRA_VERSION_BASE, config_dir, plain
-from tsdtp.provenance import code_state
+from tsdtp.provenance import code_state, with_own
 from tsdtp.results import RunRecord, flops_saved, write_record
 
 
@@ -39,7 +39,7 @@ def bench(config: DictConfig, method: str, overrides: list[str]) -> RunRecord:
     if done := finished(settings):
         return done
     begun, startup = clocked()
-    code = code_state()
+    code = with_own(code_state(), settings)
     with alone(Path(config.output_dir)):
         measured = measure_speed(config)
         command = shlex.join(["tsdtp", "bench", *overrides])

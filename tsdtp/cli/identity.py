@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tsdtp.cli.config import leaves, task_name
-from tsdtp.provenance import file_digest, same_code
+from tsdtp.provenance import file_digest, same_code, with_own
 from tsdtp.results import LATER, NOT_IDENTITY, RECORD_NAME, RunRecord, config_hash, read_record
 
 Settings = Mapping[str, Any]
@@ -171,7 +171,7 @@ def inspect_run(settings: Settings, code: dict[str, Any]) -> tuple[Status, RunRe
 
     Args:
         settings: the resolved config.
-        code: the source's present state, as `code_state` gives it.
+        code: the present state of this package, as `code_state` gives it.
 
     Returns:
         What it is, and the record where it can be read.
@@ -189,4 +189,5 @@ def inspect_run(settings: Settings, code: dict[str, Any]) -> tuple[Status, RunRe
     # A record of an older version does not say who taught.
     if any(made.get(key) and made[key] != held for key, held in lineage(settings).items()):
         return Status.RESTARTED, record
+    code = with_own(code, settings)
     return (Status.DONE if same_code(made, code) else Status.OTHER_CODE), record

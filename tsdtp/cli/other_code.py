@@ -18,7 +18,10 @@ def other_code(record: RunRecord | None, what: str) -> str:
 
 def versions(made: dict[str, Any]) -> str:
     """Names other code, by its state, and the present one."""
-    return f"other code ({_version(made)}; now {_version(code_state())})"
+    then, now = _version(made), _version(code_state())
+    if then == now:
+        return f"other code (of {then} as well: Python files of it, or of your own, have changed)"
+    return f"other code ({then}; now {now})"
 
 
 def _version(state: dict[str, Any]) -> str:

@@ -15,7 +15,7 @@ from tsdtp.cli.config import ConfigError
 from tsdtp.cli.identity import differing
 from tsdtp.cli.run import measured_by, use_threads
 from tsdtp.models import PrunedModel
-from tsdtp.provenance import code_state
+from tsdtp.provenance import code_state, with_own
 from tsdtp.results import EXAMPLES, PREDICTIONS, RunRecord
 from tsdtp.tasks.translation import REFERENCES, TRANSLATIONS
 
@@ -37,7 +37,7 @@ def remeasure(
         folder: of the answers.
     """
     use_threads(config.hardware.threads)
-    code = code_state()
+    code = with_own(code_state(), record.provenance["config"])
     cell, model = _loaded(record, config, changes)
     _check_rows(record, cell, config)
     if config.quality:

@@ -13,7 +13,7 @@ from pytorch_lightning.callbacks import Callback, LambdaCallback
 from tsdtp.cli.config import ConfigError, plain
 from tsdtp.cli.identity import Settings, changed, lineage, other_rows
 from tsdtp.cli.other_code import versions
-from tsdtp.provenance import code_state, same_code
+from tsdtp.provenance import code_state, same_code, with_own
 from tsdtp.tasks.checkpoints import damage, load_checkpoint, previous_of
 
 _TRAINING = "training"  # of a checkpoint: what it is of
@@ -116,6 +116,7 @@ def _problem(
     if any(made[key] != training[key] for key in ("start", "teachers")):
         return "its start or teachers have been run again since"
     parts = checkpoint.get(_PARTS, [])[-1:]  # one of an older version does not say
-    if changed_code == "keep" or all(same_code(part, code_state()) for part in parts):
+    code = with_own(code_state(), training["config"])
+    if changed_code == "keep" or all(same_code(part, code) for part in parts):
         return None
     return f"made by {versions(parts[0])}: changed_code=keep goes on with it"

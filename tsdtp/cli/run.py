@@ -34,7 +34,7 @@ from tsdtp.jobs.progress import enter_stage
 from tsdtp.models import PrunedModel
 from tsdtp.models.saving import TOKENIZER, save_config
 from tsdtp.models.weights import save_weights
-from tsdtp.provenance import code_state, now
+from tsdtp.provenance import code_state, now, with_own
 from tsdtp.results import RunRecord, write_record
 
 _KNOWN_WARNINGS = (
@@ -74,7 +74,7 @@ def run(config: DictConfig, method: str, overrides: list[str]) -> RunRecord:
 
 def _run(config: DictConfig, settings: Settings, method: str, overrides: list[str]) -> RunRecord:
     begun, startup = clocked()
-    code = code_state()  # what runs, whatever is done to the files meanwhile
+    code = with_own(code_state(), settings)  # what runs, whatever is done to the files meanwhile
     pl.seed_everything(config.seed, workers=True, verbose=False)
     use_threads(config.hardware.threads)
     cell, origin, own_hash = build_cell(config), lineage(settings), identity_hash(settings)

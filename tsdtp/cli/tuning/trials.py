@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tsdtp.cli.config import ConfigError, as_text, missing_extra
 from tsdtp.cli.identity import changed
 from tsdtp.cli.other_code import versions
-from tsdtp.provenance import code_state, same_code
+from tsdtp.provenance import code_state, same_code, with_own
 from tsdtp.results import main_metric, read_record
 
 if TYPE_CHECKING:
@@ -51,8 +51,9 @@ def make_study(folder: Path, settings: Mapping[str, Any], searched: Mapping[str,
         raise ConfigError(
             f"{folder} holds a search with another {', '.join(other)}; dir=FOLDER keeps both"
         )
-    made = study.user_attrs.get(CODE, code_state())
-    if settings["changed_code"] == "ask" and not same_code(made, code_state()):
+    code = with_own(code_state(), searched)
+    made = study.user_attrs.get(CODE, code)
+    if settings["changed_code"] == "ask" and not same_code(made, code):
         raise ConfigError(
             f"the trials in {folder} come from {versions(made)}: changed_code=keep goes on with "
             "them, dir=FOLDER keeps both"

@@ -53,7 +53,7 @@ _OPTIONAL = ("speed", "memory")
 # What a report reads from them: where it is there, of this kind.
 _KINDS: dict[type, tuple[str, ...]] = {
     dict: (
-        *("provenance.config", "provenance.versions", "provenance.measured"),
+        *("provenance.config", "provenance.versions", "provenance.measured", "provenance.start"),
         *("speed.generation", "speed.spread", "memory.generation"),
     ),
     str: (

@@ -17,6 +17,7 @@ from tsdtp.atomic import write_atomic
 from tsdtp.report.caption import LEGEND
 from tsdtp.report.frame import to_frame, unique_runs
 from tsdtp.report.settings import differing_seeds
+from tsdtp.report.starts import other_starts
 from tsdtp.report.sweep import Sweep, finished, mark_missing, read_sweep, without_replaced
 from tsdtp.report.tables import Table, build_tables
 from tsdtp.report.unlike_rows import unlike_rows
@@ -64,6 +65,7 @@ def load_report(folder: str | Path) -> Report:
     tables = build_tables(frame, sweep and sweep.cells)
     records = [records[row] for row in frame.index]
     warnings += [*replaced, *repeated, *differing_seeds(records), *unlike_rows(frame)]
+    warnings += other_starts(records)
     return Report(tables, _heading(sweep, frame), warnings, frame, records)
 
 

@@ -40,6 +40,7 @@ LATER = {
     "validate_every": 1,
     "warm_start": True,
 }
+METRICS = ("accuracy", "bleu")  # by which a task may be judged
 _REQUIRED = {
     "identity": ("task", "pruning", "model", "seed", "budget", "run_id", "execution"),
     "provenance": (
@@ -168,7 +169,7 @@ def _identity_problems(identity: dict[str, Any]) -> Iterator[str]:
 
 def main_metric(record: RunRecord) -> float | None:
     """The figure that a task is judged by; None if it was not measured."""
-    return next((record.quality[k] for k in ("accuracy", "bleu") if k in record.quality), None)
+    return next((record.quality[k] for k in METRICS if k in record.quality), None)
 
 
 def write_record(folder: str | Path, record: RunRecord) -> Path:

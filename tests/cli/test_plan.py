@@ -105,9 +105,10 @@ def test_a_cell_that_would_wait_for_itself_is_refused(jobs):
         plan(*jobs)
 
 
-def test_a_fault_of_a_cell_is_named_before_the_one_that_it_waits_for():
-    with pytest.raises(ConfigError, match="teacher.temperature=0"):
-        plan(NONE, [*PRUNED, "teacher.temperature=0"])
+@pytest.mark.parametrize("fault", ["teacher.temperature=0", "task.metric=f1"])
+def test_a_fault_of_a_cell_is_named_before_the_one_that_it_waits_for(fault):
+    with pytest.raises(ConfigError, match=fault):
+        plan(NONE, [*PRUNED, fault])
 
 
 def test_a_chain_of_starts_comes_in_its_order():

@@ -79,8 +79,11 @@ def read_runs(
         The runs, and a line for each whose answers cannot be read or are of other examples than
         most of its task's, so that it is not compared with them.
     """
-    runs, warnings = [], []
+    runs, warnings, lost = [], [], []
     for path, record in _beside(folder, PREDICTIONS, among):
+        if not path.is_file():
+            lost += [path] if record.quality.get("accuracy") is not None else []
+            continue
         try:
             answers = pd.read_csv(path)
             answers = answers.astype({"index": int, "label": int, "prediction": int})
@@ -88,6 +91,10 @@ def read_runs(
             warnings.append(f"{path.relative_to(folder)}: no answers can be read ({error})")
             continue
         runs.append(Run(record.identity, answers, _asked(record)))
+    if runs:  # a folder without any has no comparisons
+        warnings += [
+            f"{path.relative_to(folder)}: not there; its run is not compared" for path in lost
+        ]
     return runs, [*warnings, *_of_other_examples(runs), *_of_other_texts(runs)]
 
 
@@ -157,11 +164,11 @@ def read_examples(folder: str | Path, among: Container[Mark] | None = None) -> l
 def _beside(
     folder: str | Path, name: str, among: Container[Mark] | None
 ) -> Iterator[tuple[Path, RunRecord]]:
-    """Files of that name with the record that each lies beside, if it counts."""
-    for path in sorted(Path(folder).rglob(name)):
+    """Where files of that name are or would be, with the record that each lies beside."""
+    for path in sorted(Path(folder).rglob(RECORD_NAME)):
         try:
-            record = read_record(path.with_name(RECORD_NAME))
+            record = read_record(path)
         except (OSError, ValueError):
             continue
         if among is None or mark(record) in among:
-            yield path, record
+            yield path.with_name(name), record

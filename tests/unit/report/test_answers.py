@@ -187,15 +187,18 @@ def test_seeds_of_other_examples_have_no_mean():
 
 
 def test_answers_are_found_beside_their_records(tmp_path, make_record):
-    for number in range(3):
+    for number in range(4):
         write_record(tmp_path / f"run{number}", make_record(seed=number + 1))
+    write_record(tmp_path / "bench", make_record(quality={"accuracy": None}))
+    assert read_runs(tmp_path) == ([], []), "none is compared"
     answers = b"index,label,prediction\n0,1,1\n"
     (tmp_path / "run0" / PREDICTIONS).write_bytes(gzip.compress(answers))
     (tmp_path / "run1" / PREDICTIONS).write_bytes(b"damaged")
     (tmp_path / "run2" / PREDICTIONS).write_bytes(gzip.compress(b"index,label\n0,1\n"))
     (found,), warnings = read_runs(tmp_path)
     assert found.identity["seed"] == 1 and len(found.answers) == 1
-    assert len(warnings) == 2
+    *warnings, lost = warnings
+    assert lost == f"run3/{PREDICTIONS}: not there; its run is not compared"
     for name, warning in zip(("run1", "run2"), warnings, strict=True):
         assert warning.startswith(f"{name}/{PREDICTIONS}: no answers can be read"), warning
     (tmp_path / "run0" / EXAMPLES).write_text('{"labels": ["a"], "layers": 2, "examples": []}')

@@ -171,6 +171,14 @@ def test_every_parameter_learns(method, family, batch):
     assert not silent
 
 
+def test_modernbert_turns_in_single_precision_and_goes_on_in_half(batch):
+    """As its own code does; flash attention takes half precision alone."""
+    model, seen = build("none", "modernbert"), []
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        model.encode(batch["input_ids"], batch["attention_mask"], cache=seen)
+    assert {x.dtype for block in seen for x in (block.key, block.value)} == {torch.bfloat16}
+
+
 @pytest.mark.parametrize("execution", ["packed", "masked"])
 def test_trains_in_mixed_precision(method, family, batch, execution):
     """Weights in float32, products in bfloat16: a method may not mix the two in one tensor."""

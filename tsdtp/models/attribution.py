@@ -109,7 +109,7 @@ def signed_conductance(
     total = torch.zeros(ids.layout.size, teacher.shape.num_layers, device=inputs.device)
     before = states_and_gradients(baseline)
     for step in range(1, steps + 1):
-        after = states_and_gradients(torch.lerp(baseline, inputs, step / steps))
+        after = states_and_gradients(torch.lerp(baseline.detach(), inputs, step / steps))
         for layer, (x, g), (y, h) in zip(layers, before, after, strict=True):
             if len(x) >= ids.layout.size:  # in the last block a head may read one token alone
                 total[:, layer] += ((g + h) / 2 * (y - x)).sum(-1).float()[: ids.layout.size]

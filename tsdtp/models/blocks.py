@@ -32,6 +32,7 @@ class Family:
             relative position, see `tsdtp.attention.attend`, or None; None for families without.
         rotary: (base model, block, x [R, d], positions [T]) -> cosine and sine [T, D] that turn
             queries and keys; None for families without.
+        turn: turns them by it, transformers' own function; None for families without.
         finish: (base model, x [..., d]) -> [..., d], what follows the last block.
         causal: whether a token sees itself and those before it alone.
     """
@@ -44,6 +45,7 @@ class Family:
     attention_dropout: Callable[[Module], float]
     relative_bias: Callable[[Module, int], Sequence[Tensor | None]] | None = None
     rotary: Callable[[Module, Module, Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
+    turn: Callable[..., tuple[Tensor, Tensor]] | None = None
     finish: Callable[[Module, Tensor], Tensor] = lambda base, x: x
     causal: bool = False
 

@@ -1,7 +1,9 @@
 """FLOPs of an encoder on the tokens that are really there.
 
 Counted as torch's counter counts: two per multiply-add of a matrix product, nothing for
-normalisations and activations. Padding costs nothing here, scoring does.
+normalisations and activations; and two per weight that attention received sums up, which it does
+not count. Padding costs nothing here, scoring does. (Methods that compare tokens with each other do
+so on a padded grid, which can cost some percent more than is counted where lengths differ much.)
 """
 
 from __future__ import annotations

@@ -151,9 +151,9 @@ class PackedEncoder:
         query, key, value = (
             y.unflatten(-1, (self.heads, -1)) for y in self.family.qkv(block, x.rows)
         )
-        if self.family.rotary is not None:
+        if self.family.rotary is not None and self.family.turn is not None:
             angles = self.family.rotary(self.base, block, x.rows, x.layout.positions)
-            query, key = turned(query, key, angles)
+            query, key = turned(self.family.turn, query, key, angles)
         if cache is not None:
             cache.append(Entering(x.layout, tokens.alive, key, value))
         context, received = attend(

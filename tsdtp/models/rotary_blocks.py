@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
-from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
+from transformers.models.llama.modeling_llama import apply_rotary_pos_emb as turn_llama
+from transformers.models.modernbert.modeling_modernbert import (
+    apply_rotary_pos_emb as turn_modernbert,
+)
 
 from tsdtp.models.blocks import ClassifierFamily
 
 
-def turned(query: Tensor, key: Tensor, angles: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+def turned(
+    turn: Callable, query: Tensor, key: Tensor, angles: tuple[Tensor, Tensor]
+) -> tuple[Tensor, Tensor]:
     """Query and key [R, H, D], turned by their original positions (Su et al., RoFormer, 2021).
 
     Args:
+        turn: the family's function, as transformers has it.
         query: [R, H, D].
         key: [R, H, D].
         angles: cosine and sine [T, D]; rows beyond them are dead, and stay as they are.
     """
     cosine, sine = angles
     live = cosine.shape[0]
-    pair = apply_rotary_pos_emb(query[:live], key[:live], cosine, sine, unsqueeze_dim=1)
+    pair = turn(query[:live], key[:live], cosine, sine, unsqueeze_dim=1)
     if live == query.shape[0]:
         return pair
     dead = (query[live:], key[live:])
@@ -84,6 +92,7 @@ _LLAMA = ClassifierFamily(
     feed_forward=_llama_feed_forward,
     attention_dropout=lambda block: block.self_attn.attention_dropout,
     rotary=_llama_rotary,
+    turn=turn_llama,
     finish=lambda base, x: base.norm(x),
     causal=True,
     head=lambda classifier, features: classifier.score(features[:, 0]),
@@ -104,6 +113,7 @@ ROTARY_FAMILIES: dict[str, ClassifierFamily] = {
         attention_dropout=lambda block: block.attn.attention_dropout,
         relative_bias=_modernbert_bias,
         rotary=_modernbert_rotary,
+        turn=turn_modernbert,
         finish=lambda base, x: base.final_norm(x),
         head=_modernbert_head,
     ),

@@ -1,6 +1,7 @@
 """From scores to decisions: pure functions over the tokens of several sequences.
 
-Every reduction runs over one sequence at a time, so that no result depends on batch-mates.
+Every reduction runs over one sequence at a time, so that no result depends on batch-mates, but for
+ties that the rounding of a matrix product decides.
 """
 
 from __future__ import annotations

@@ -43,6 +43,11 @@ class BudgetSchedule(pl.Callback):
     ) -> None:
         self.batches = list(batches)
         self.warmup, self.ramp, self.updates = warmup, ramp, updates
+        self._looked_at = -1  # the step last seen: of batches that accumulate several are of one
+
+    def on_train_start(self, trainer, pl_module) -> None:
+        """Forgets another training."""
+        self._looked_at = -1
 
     def budget_at(self, progress: float, final: float) -> float:
         """The budget when this fraction of the training steps is done."""
@@ -54,6 +59,9 @@ class BudgetSchedule(pl.Callback):
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
         """Calibrates when an update is due."""
         pruner, step = _model(pl_module).pruner, trainer.global_step
+        if step == self._looked_at:
+            return
+        self._looked_at = step
         total = int(trainer.estimated_stepping_batches)
         if pruner.budget is not None and self._due(step, total, pruner):
             budget = self.budget_at(step / total if pruner.ramps else 1.0, pruner.budget)

@@ -153,7 +153,7 @@ class PruningTask(pl.LightningModule, Generic[Model]):
         return (1 - self.distillation) * loss + self.distillation * match
 
     def _target(self, batch: dict) -> Tensor | None:
-        """[B, S] the teacher's attributions; zeros (no opinion) in the steps without any."""
+        """[B, S, L] the teacher's attributions; zeros (no opinion) in the steps without any."""
         pruner = self.model.pruner
         if self.teacher is None or not self.attribution_every:
             return None

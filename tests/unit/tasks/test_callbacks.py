@@ -36,12 +36,16 @@ class Recorded(BudgetSchedule):
         self.calls.append(round(budget, 6))
 
 
-def train(schedule, budget: float | None, steps=20, ramps=True, soft_until=1.0) -> list:
+def train(
+    schedule, budget: float | None, steps=20, ramps=True, soft_until=1.0, batches_per_step=1
+) -> list:
     pruner = SimpleNamespace(budget=budget, ramps=ramps, soft_until=soft_until)
     module = SimpleNamespace(model=SimpleNamespace(pruner=pruner))
-    for step in range(steps):
+    schedule.on_train_start(None, module)
+    for batch in range(steps * batches_per_step):
+        step = batch // batches_per_step
         trainer = SimpleNamespace(global_step=step, estimated_stepping_batches=steps)
-        schedule.on_train_batch_start(trainer, module, None, step)
+        schedule.on_train_batch_start(trainer, module, None, batch)
     schedule.on_train_end(None, module)
     return schedule.calls
 
@@ -49,6 +53,12 @@ def train(schedule, budget: float | None, steps=20, ramps=True, soft_until=1.0) 
 def test_it_updates_as_often_as_told_and_once_more_in_the_end():
     schedule = Recorded([], warmup=0.0, ramp=0.5, updates=4)
     assert train(schedule, 0.4) == [1, 0.7, 0.4, 0.4, 0.4]
+
+
+def test_batches_that_accumulate_to_a_step_are_one_update():
+    schedule = Recorded([], warmup=0.0, ramp=0.5, updates=4)
+    assert train(schedule, 0.4, batches_per_step=8) == [1, 0.7, 0.4, 0.4, 0.4]
+    assert train(schedule, 0.4)[5:] == [1, 0.7, 0.4, 0.4, 0.4], "another training with it"
 
 
 def test_what_cannot_fade_out_starts_at_its_budget():

@@ -47,6 +47,11 @@ class Layout:
         return list(pairwise(self.cu_seqlens.tolist()))
 
     @cached_property
+    def offsets(self) -> Tensor:
+        """[B + 1] int32, cu_seqlens as kernels take it."""
+        return self.cu_seqlens.int()
+
+    @cached_property
     def lengths(self) -> Tensor:
         """[B] int64, tokens per sequence."""
         return self.cu_seqlens.diff()

@@ -59,7 +59,7 @@ def attend(query, key, value, layout, gate, received, dropout, bias, causal) -> 
         return padded.attend(query, key, value, layout, gate, received, dropout, bias, causal)
     assert varlen_attn is not None
     tokens, longest = layout.size, layout.max_seqlen
-    offsets = layout.cu_seqlens.int()
+    offsets = layout.offsets
     q, k, v = (x[:tokens].contiguous() for x in (query, key, value))
     settings = {**_ONE_SPLIT, **((_CAUSAL or {}) if causal else {})}
     context = varlen_attn(q, k, v, offsets, offsets, longest, longest, **settings)

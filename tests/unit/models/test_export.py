@@ -95,7 +95,7 @@ def test_what_writes_and_lengths_that_no_text_has_are_refused():
     ("family", "method", "options"),
     [
         ("bert", "ts_dtp", {"fuse": "similar"}),
-        ("llama", "topk", {}),  # whose attention has a bias
+        ("llama", "topk", {}),  # whose attention is causal
     ],
 )
 def test_an_onnx_file_answers_as_the_model(tmp_path, family, method, options):

@@ -30,8 +30,8 @@ class Family:
         attention_dropout: block -> probability.
         relative_bias: (base model, longest sequence) -> for each block the bias of attention by
             relative position, see `tsdtp.attention.attend`, or None; None for families without.
-        rotary: (base model, block, x [R, d], positions [T]) -> cosine and sine [T, D] that turn
-            queries and keys; None for families without.
+        rotary: (base model, x [R, d], positions [T]) -> for each block cosine and sine [T, D] that
+            turn queries and keys; None for families without.
         turn: turns them by it, transformers' own function; None for families without.
         finish: (base model, x [..., d]) -> [..., d], what follows the last block.
         causal: whether a token sees itself and those before it alone.
@@ -44,7 +44,7 @@ class Family:
     feed_forward: Callable[[Module, Tensor], Tensor]
     attention_dropout: Callable[[Module], float]
     relative_bias: Callable[[Module, int], Sequence[Tensor | None]] | None = None
-    rotary: Callable[[Module, Module, Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
+    rotary: Callable[[Module, Tensor, Tensor], Sequence[tuple[Tensor, Tensor]]] | None = None
     turn: Callable[..., tuple[Tensor, Tensor]] | None = None
     finish: Callable[[Module, Tensor], Tensor] = lambda base, x: x
     causal: bool = False

@@ -8,6 +8,7 @@ last attention.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -119,6 +120,7 @@ class PackedEncoder:
         tokens = Tokens(hidden, inputs, input_ids, protected, alive, target=target)
         if self.family.relative_bias is not None:
             tokens.biases = self.family.relative_bias(self.base, embeddings.layout.max_seqlen)
+        tokens.angles = self._angles(hidden)
         index = torch.arange(alive.shape[0], device=alive.device)
         lengths, losses = [embeddings.layout.lengths], []
         blocks, depth = self.family.layers(self.base), self.depth
@@ -143,6 +145,10 @@ class PackedEncoder:
         lengths = torch.stack(lengths)
         return Encoding(tokens.hidden, weights, lengths, kept, tokens.gate, losses)
 
+    def _angles(self, x: Packed) -> Sequence[tuple[Tensor, Tensor]] | None:
+        rotary = self.family.rotary
+        return None if rotary is None else rotary(self.base, x.rows, x.layout.positions)
+
     def _attention(
         self, layer: int, block: nn.Module, tokens: Tokens, cache: list[Entering] | None
     ) -> Tensor | None:
@@ -151,9 +157,8 @@ class PackedEncoder:
         query, key, value = (
             y.unflatten(-1, (self.heads, -1)) for y in self.family.qkv(block, x.rows)
         )
-        if self.family.rotary is not None and self.family.turn is not None:
-            angles = self.family.rotary(self.base, block, x.rows, x.layout.positions)
-            query, key = turned(self.family.turn, query, key, angles)
+        if tokens.angles is not None and self.family.turn is not None:
+            query, key = turned(self.family.turn, query, key, tokens.angles[layer])
         if cache is not None:
             cache.append(Entering(x.layout, tokens.alive, key, value))
         context, received = attend(
@@ -182,7 +187,10 @@ class PackedEncoder:
     ) -> tuple[Tensor, Tensor | None]:
         decision = self.pruner(tokens.state(layer, received))
         tokens.query = tokens.key = None
+        before = tokens.hidden.layout
         staying = tokens.apply(decision, masked)
+        if tokens.hidden.layout is not before:
+            tokens.angles = self._angles(tokens.hidden)
         return index if staying is None else index.index_select(0, staying), decision.loss
 
 

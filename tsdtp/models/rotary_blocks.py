@@ -50,9 +50,10 @@ def _modernbert_bias(base, longest):
     return [None if near or kind == "full_attention" else local for kind in kinds]
 
 
-def _modernbert_rotary(base, block, x, positions):
-    cosine, sine = base.rotary_emb(x, positions[None], block.attention_type)
-    return cosine[0], sine[0]
+def _modernbert_rotary(base, x, positions):
+    kinds = [block.attention_type for block in base.layers]
+    angles = {kind: base.rotary_emb(x, positions[None], kind) for kind in dict.fromkeys(kinds)}
+    return [(cosine[0], sine[0]) for cosine, sine in map(angles.__getitem__, kinds)]
 
 
 def _modernbert_head(classifier, features):
@@ -75,9 +76,9 @@ def _llama_feed_forward(block, x):
     return x + block.mlp(block.post_attention_layernorm(x))
 
 
-def _llama_rotary(base, block, x, positions):
+def _llama_rotary(base, x, positions):
     cosine, sine = base.rotary_emb(x, positions[None])
-    return cosine[0], sine[0]
+    return [(cosine[0], sine[0])] * len(base.layers)
 
 
 def _token_embed(base, input_ids, token_type_ids, positions):

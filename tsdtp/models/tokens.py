@@ -55,6 +55,8 @@ class Tokens:
     summary: Tensor | None = None
     # Of attention in each block, not of a token: it does not shrink.
     biases: Sequence[Tensor | None] | None = None
+    # Cosine and sine for each block, of the tokens that are there; made anew where some have gone.
+    angles: Sequence[tuple[Tensor, Tensor]] | None = None
 
     def state(self, layer: int, received: Tensor | None) -> TokenState:
         """What a pruner sees after that layer's attention.

@@ -65,6 +65,14 @@ class WrappedModel(nn.Module):
         """Of the weights."""
         return next(self.parameters()).dtype
 
+    def gradient_checkpointing_enable(self, *_, **__) -> None:
+        """What the Trainer calls for `gradient_checkpointing=True`.
+
+        Raises:
+            ValueError: always; blocks are not computed anew here.
+        """
+        raise ValueError("gradient checkpointing is not supported; valid: it is left off")
+
     def can_generate(self) -> bool:
         """Whether it writes text; a pipeline asks."""
         return self.hf_model.can_generate()

@@ -6,12 +6,7 @@ import warnings
 
 import pytest
 import torch
-from tiny import (
-    FAMILIES,
-    make_lm,
-    make_model,
-    make_seq2seq,
-)
+from tiny import FAMILIES, SPECIAL, make_lm, make_model, make_seq2seq
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -175,6 +170,13 @@ def test_what_does_not_choose_one_of_several_classes_is_refused():
         tsdtp.prune(make_model("bert", problem_type="multi_label_classification"))
     with pytest.raises(ValueError, match=r"problem_type=regression: .* of two labels or more"):
         tsdtp.prune(make_model("bert", num_labels=1))
+
+
+def test_gradient_checkpointing_is_refused():
+    """The call of a Trainer that is told to."""
+    model = tsdtp.prune(make_model("bert"), "topk", special_ids=[SPECIAL])
+    with pytest.raises(ValueError, match="gradient checkpointing is not supported"):
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
 
 @pytest.mark.parametrize("kind", ["dynamic", "longrope"])

@@ -24,7 +24,7 @@ _KNOWN = signature(varlen_attn).parameters if varlen_attn is not None else {}
 # One split keeps a sequence's result the same whatever its batch-mates; torch before 2.12 never
 # splits, and does not know the argument.
 _ONE_SPLIT: dict[str, Any] = {"num_splits": 1} if "num_splits" in _KNOWN else {}
-_CAUSAL = {"window_size": (-1, 0)} if "window_size" in _KNOWN else None
+_CAUSAL: dict[str, Any] = {"window_size": (-1, 0)} if "window_size" in _KNOWN else {}
 
 _MAX_HEAD_SIZE = 256  # of the flash kernels
 
@@ -48,7 +48,7 @@ def obstacle(
         return "the GPU is older than compute capability 8.0"
     if gate is not None or received or dropout or bias is not None:
         return "it takes no bias; gates, received attention and dropout need the probabilities"
-    if causal and _CAUSAL is None:
+    if causal and not _CAUSAL:
         return "torch's kernel is of a version that hides no key"
     return None
 
@@ -61,7 +61,7 @@ def attend(query, key, value, layout, gate, received, dropout, bias, causal) -> 
     tokens, longest = layout.size, layout.max_seqlen
     offsets = layout.offsets
     q, k, v = (x[:tokens].contiguous() for x in (query, key, value))
-    settings = {**_ONE_SPLIT, **((_CAUSAL or {}) if causal else {})}
+    settings = {**_ONE_SPLIT, **(_CAUSAL if causal else {})}
     context = varlen_attn(q, k, v, offsets, offsets, longest, longest, **settings)
     assert isinstance(context, Tensor)
     dead = len(query) - tokens

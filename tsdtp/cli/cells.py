@@ -14,6 +14,7 @@ from sacrebleu.metrics.bleu import BLEU
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tsdtp.cli.build import Cell
+from tsdtp.cli.checks.values import check_choice
 from tsdtp.cli.config import ConfigError
 from tsdtp.cli.identity import start_path
 from tsdtp.data import TextClassificationData, TranslationData
@@ -167,8 +168,7 @@ def build_cell(config: DictConfig) -> Cell:
         ConfigError: for a figure that no kind of task has, or whatever else is wrong.
     """
     metric = config.task.metric
-    if metric not in _CELLS:
-        raise ConfigError(f"task.metric={metric}: valid are {', '.join(_CELLS)}")
+    check_choice("task.metric", metric, [*_CELLS])
     _keep_imports()
     return _CELLS[metric](config)
 

@@ -16,8 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from tsdtp.attention import attend
-from tsdtp.models.blocks import Family
-from tsdtp.models.rotary_blocks import turned
+from tsdtp.models.blocks import Family, Turn
 from tsdtp.models.tokens import Tokens, wants_alignment
 from tsdtp.packing import Layout, Packed, aligned, one_each
 from tsdtp.pruning import TokenPruner
@@ -120,7 +119,7 @@ class PackedEncoder:
         tokens = Tokens(hidden, inputs, input_ids, protected, alive, target=target)
         if self.family.relative_bias is not None:
             tokens.biases = self.family.relative_bias(self.base, embeddings.layout.max_seqlen)
-        tokens.angles = self._angles(hidden)
+        tokens.turns = self._turns(hidden)
         index = torch.arange(alive.shape[0], device=alive.device)
         lengths, losses = [embeddings.layout.lengths], []
         blocks, depth = self.family.layers(self.base), self.depth
@@ -145,7 +144,7 @@ class PackedEncoder:
         lengths = torch.stack(lengths)
         return Encoding(tokens.hidden, weights, lengths, kept, tokens.gate, losses)
 
-    def _angles(self, x: Packed) -> Sequence[tuple[Tensor, Tensor]] | None:
+    def _turns(self, x: Packed) -> Sequence[Turn] | None:
         rotary = self.family.rotary
         return None if rotary is None else rotary(self.base, x.rows, x.layout.positions)
 
@@ -157,8 +156,8 @@ class PackedEncoder:
         query, key, value = (
             y.unflatten(-1, (self.heads, -1)) for y in self.family.qkv(block, x.rows)
         )
-        if tokens.angles is not None and self.family.turn is not None:
-            query, key = turned(self.family.turn, query, key, tokens.angles[layer])
+        if tokens.turns is not None:
+            query, key = tokens.turns[layer](query, key)
         if cache is not None:
             cache.append(Entering(x.layout, tokens.alive, key, value))
         context, received = attend(
@@ -190,7 +189,7 @@ class PackedEncoder:
         before = tokens.hidden.layout
         staying = tokens.apply(decision, masked)
         if tokens.hidden.layout is not before:
-            tokens.angles = self._angles(tokens.hidden)
+            tokens.turns = self._turns(tokens.hidden)
         return index if staying is None else index.index_select(0, staying), decision.loss
 
 

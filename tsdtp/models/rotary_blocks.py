@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -15,17 +16,17 @@ from tsdtp.models.blocks import ClassifierFamily
 
 
 def turned(
-    turn: Callable, query: Tensor, key: Tensor, angles: tuple[Tensor, Tensor]
+    turn: Callable, angles: tuple[Tensor, Tensor], query: Tensor, key: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Query and key [R, H, D], turned by their original positions (Su et al., RoFormer, 2021).
 
     Args:
         turn: the family's function, as transformers has it.
+        angles: cosine and sine [1, T, D]; rows beyond them are dead, and stay as they are.
         query: [R, H, D].
         key: [R, H, D].
-        angles: cosine and sine [T, D]; rows beyond them are dead, and stay as they are.
     """
-    cosine, sine = angles
+    cosine, sine = angles[0][0], angles[1][0]
     live = cosine.shape[0]
     pair = turn(query[:live], key[:live], cosine, sine, unsqueeze_dim=1)
     if live == query.shape[0]:
@@ -53,7 +54,7 @@ def _modernbert_bias(base, longest):
 def _modernbert_rotary(base, x, positions):
     kinds = [block.attention_type for block in base.layers]
     angles = {kind: base.rotary_emb(x, positions[None], kind) for kind in dict.fromkeys(kinds)}
-    return [(cosine[0], sine[0]) for cosine, sine in map(angles.__getitem__, kinds)]
+    return [partial(turned, turn_modernbert, angles[kind]) for kind in kinds]
 
 
 def _modernbert_head(classifier, features):
@@ -77,8 +78,8 @@ def _llama_feed_forward(block, x):
 
 
 def _llama_rotary(base, x, positions):
-    cosine, sine = base.rotary_emb(x, positions[None])
-    return [(cosine[0], sine[0])] * len(base.layers)
+    turn = partial(turned, turn_llama, base.rotary_emb(x, positions[None]))
+    return [turn] * len(base.layers)
 
 
 def _token_embed(base, input_ids, token_type_ids, positions):
@@ -93,7 +94,6 @@ _LLAMA = ClassifierFamily(
     feed_forward=_llama_feed_forward,
     attention_dropout=lambda block: block.self_attn.attention_dropout,
     rotary=_llama_rotary,
-    turn=turn_llama,
     finish=lambda base, x: base.norm(x),
     causal=True,
     head=lambda classifier, features: classifier.score(features[:, 0]),
@@ -114,7 +114,6 @@ ROTARY_FAMILIES: dict[str, ClassifierFamily] = {
         attention_dropout=lambda block: block.attn.attention_dropout,
         relative_bias=_modernbert_bias,
         rotary=_modernbert_rotary,
-        turn=turn_modernbert,
         finish=lambda base, x: base.final_norm(x),
         head=_modernbert_head,
     ),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tsdtp.models.blocks import Turn
 from tsdtp.packing import Packed, select
 from tsdtp.pruning import Decision, TokenState
 from tsdtp.pruning.merging import merge
@@ -55,8 +56,8 @@ class Tokens:
     summary: Tensor | None = None
     # Of attention in each block, not of a token: it does not shrink.
     biases: Sequence[Tensor | None] | None = None
-    # Cosine and sine for each block, of the tokens that are there; made anew where some have gone.
-    angles: Sequence[tuple[Tensor, Tensor]] | None = None
+    # What turns queries and keys in each block, by the positions of the tokens that are there.
+    turns: Sequence[Turn] | None = None
 
     def state(self, layer: int, received: Tensor | None) -> TokenState:
         """What a pruner sees after that layer's attention.

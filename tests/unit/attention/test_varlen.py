@@ -51,7 +51,7 @@ def test_the_kernel_gets_live_rows_and_offsets(monkeypatch, one_split, causal):
         ({"dropout": 0.1}, "probabilities"),
         ({"bias": torch.ones(7, 1)}, "no bias"),
         ({"causal": True}, None),
-        ({"causal": True, "behind": None}, "hides no key"),
+        ({"causal": True, "behind": {}}, "hides no key"),
         ({"kernel": None}, "no torch.nn.attention.varlen"),
     ],
 )

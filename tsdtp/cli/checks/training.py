@@ -10,7 +10,6 @@ from tsdtp.cli.checks.holdout import holdout_faults
 from tsdtp.cli.checks.values import is_number, is_whole
 from tsdtp.cli.config import ConfigError
 from tsdtp.cli.identity import start_path
-from tsdtp.results import METRICS
 
 
 def check_training(config: DictConfig) -> None:
@@ -38,8 +37,6 @@ _PROFILERS = ("simple", "advanced", "pytorch")  # those of Lightning
 def _faults(config: DictConfig) -> Iterator[str]:
     teacher, every = config.teacher, config.validate_every
     others = teacher.others
-    if config.task.metric not in METRICS:
-        yield f"task.metric={config.task.metric}: valid are {', '.join(METRICS)}"
     if config.profiler not in (None, *_PROFILERS):
         yield f"profiler={config.profiler}: valid are {', '.join(_PROFILERS)}, or null"
     if others is not None and not isinstance(others, ListConfig):

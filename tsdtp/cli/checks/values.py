@@ -10,7 +10,7 @@ from typing import TypeGuard
 from omegaconf import DictConfig, OmegaConf
 
 from tsdtp.cli.config import ConfigError, config_dir, device_count
-from tsdtp.results import LATER
+from tsdtp.results import LATER, METRICS
 
 # What becomes of finished runs of other settings and of other code, where this one would be.
 _CHANGED = {"changed_settings": ("ask", "rerun"), "changed_code": ("ask", "keep", "rerun")}
@@ -80,9 +80,10 @@ def check_changed(config: DictConfig) -> None:
 
 
 def check_filled(config: DictConfig) -> None:
-    """Raises ConfigError for values that the user has not given."""
+    """Raises ConfigError for values that are not given, and for a figure that no task has."""
     if missing := sorted(OmegaConf.missing_keys(config)):
         raise ConfigError(f"no value given for {', '.join(missing)}")
+    check_choice("task.metric", config.task.metric, METRICS)
     check_model_file(config)
 
 

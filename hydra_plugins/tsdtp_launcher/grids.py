@@ -16,7 +16,8 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from tsdtp.atomic import write_atomic
-from tsdtp.cli.checks.command import exit_with, first_line
+from tsdtp.cli.checks.command import exit_with
+from tsdtp.cli.checks.composing import first_line
 from tsdtp.cli.config import ConfigError
 from tsdtp.cli.launch import check_ready, listing
 from tsdtp.cli.plan import make_plan, starts_first

@@ -10,7 +10,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from planning import BESIDE, NONE, PRUNED, finish, plan
 
 from hydra_plugins.tsdtp_launcher.grids import GridsSweeper
-from tsdtp.cli.checks.command import check_command, seedless
+from tsdtp.cli.checks.command import check_command
 from tsdtp.cli.checks.pruner import check_pruners
 from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, config_dir
 from tsdtp.cli.folder import LOCK_NAME, finished, take_lock
@@ -32,7 +32,7 @@ def test_a_cell_follows_all_that_teach_it():
     assert cells[-1].after == (f"{beside}0", f"{beside}2", f"{beside}1"), "its own start once"
 
 
-def test_cells_that_differ_in_their_seed_are_composed_once_and_are_their_own():
+def test_cells_that_differ_in_values_are_composed_once_and_are_their_own():
     asked = []
 
     def config(overrides):
@@ -42,9 +42,8 @@ def test_cells_that_differ_in_their_seed_are_composed_once_and_are_their_own():
     jobs = [[*PRUNED[:-1], f"seed={seed}"] for seed in (3, 1)]
     with initialize_config_dir(config_dir(), version_base=HYDRA_VERSION_BASE):
         cells = make_plan([*jobs, NONE], config)
-        alone = [make_plan([job], config)[0] for job in (*jobs, NONE)]
-    assert asked[:2] == [PRUNED[:-1], NONE[:-1]], "then each alone"
-    assert cells == alone
+        assert asked == [jobs[0], NONE]
+        assert cells == [make_plan([job], config)[0] for job in (*jobs, NONE)]
     assert [cell.settings["seed"] for cell in cells] == [3, 1, 0]
     assert [cell.overrides[-1] for cell in cells] == ["seed=3", "seed=1", "seed=0"]
 
@@ -69,13 +68,6 @@ def test_a_lock_ends_where_its_context_does():
     with take_lock(Path(LOCK_NAME), "busy") as held, pytest.raises(ConfigError, match="busy"):
         take_lock(Path(LOCK_NAME), "busy")
     assert not held.is_locked
-
-
-@pytest.mark.parametrize(
-    "command", [["seed=0,1"], ["seed=1", "seed=2"], ["seed=one"], ["epochs=1"]]
-)
-def test_no_seed_is_read_where_there_is_not_one(command):
-    assert seedless(command) == (command, None)
 
 
 def test_a_seed_that_a_command_does_not_have_is_named():

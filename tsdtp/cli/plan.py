@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
-from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import cast
@@ -12,7 +11,7 @@ from typing import cast
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from tsdtp.cli.checks.command import seedless
+from tsdtp.cli.checks.composing import sharing
 from tsdtp.cli.checks.training import check_training
 from tsdtp.cli.checks.values import check_filled
 from tsdtp.cli.config import ConfigError, plain
@@ -34,15 +33,12 @@ def make_plan(
         ConfigError: if two jobs that differ have one name or one folder, or a cell would start from
             itself.
     """
-    code, once = code_state(), cache(lambda rest, seeded: compose([*rest]))
+    code, quickly = code_state(), sharing(compose)
     planned: dict[str, Planned] = {}
     for overrides in jobs:
-        rest, seed = seedless(overrides)
-        config = once(tuple(rest), seed is not None)
-        if seed is not None and "override_dirname" in OmegaConf.to_yaml(config.hydra.sweep):
-            config = compose(list(overrides))  # the folder's name says the seed
-        elif seed is not None:
-            config.seed = seed
+        config = quickly(overrides)
+        if "override_dirname" in OmegaConf.to_yaml(config.hydra.sweep):
+            config = compose([*overrides])
         settings, method = _resolve(config)
         name = settings["run_id"]
         if name in planned and settings == planned[name].settings:

@@ -20,7 +20,7 @@ from tsdtp.benchmark.environment import environment
 from tsdtp.cli import measure
 from tsdtp.cli.build import Cell
 from tsdtp.cli.cells import build_cell
-from tsdtp.cli.checks.command import first_line
+from tsdtp.cli.checks.composing import first_line
 from tsdtp.cli.checks.training import check_training
 from tsdtp.cli.checks.values import check_filled
 from tsdtp.cli.config import plain

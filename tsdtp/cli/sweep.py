@@ -16,7 +16,8 @@ from hydra._internal.utils import get_args_parser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from tsdtp.cli.checks.command import check_command, exit_with, load_preset, parse, user_folder
+from tsdtp.cli.checks.command import check_command, exit_with, load_preset, user_folder
+from tsdtp.cli.checks.composing import parse
 from tsdtp.cli.checks.keys import unknown_key
 from tsdtp.cli.checks.values import check_choice
 from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, as_text, config_dir, quoted

@@ -14,7 +14,8 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from tsdtp.cli.checks.command import MissingExtraError, composed, first_line, user_folder
+from tsdtp.cli.checks.command import user_folder
+from tsdtp.cli.checks.composing import MissingExtraError, composed, first_line, sharing
 from tsdtp.cli.checks.keys import key_faults, target_faults, truth_faults
 from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, config_dir
 from tsdtp.cli.sweep import command_of, expand, load_sweep
@@ -98,10 +99,10 @@ def _faults(
     config_name: str, jobs: Iterable[list[str]], defaults: DictConfig | None = None
 ) -> Iterator[str]:
     """Faults of the configs that these overrides make, and two that would share a folder."""
-    folders = set()
+    folders, compose = set(), sharing(lambda job: composed(config_name, job))
     for job in jobs:
         try:
-            config = composed(config_name, job)
+            config = compose(job)
             folder = _folder(config)
         except MissingExtraError:
             raise

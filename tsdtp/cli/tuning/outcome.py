@@ -11,7 +11,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
 from tsdtp.atomic import write_atomic
-from tsdtp.cli.checks.command import parse
+from tsdtp.cli.checks.composing import parse
 from tsdtp.cli.config import as_text, config_dir
 from tsdtp.cli.tuning.trials import OVERRIDES
 from tsdtp.report.figures import save_trade_off

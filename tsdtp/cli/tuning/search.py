@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from tsdtp.cli.checks.command import check_command, parse
+from tsdtp.cli.checks.command import check_command
+from tsdtp.cli.checks.composing import parse
 from tsdtp.cli.checks.training import check_training
 from tsdtp.cli.config import (
     BEGUN_WITH,

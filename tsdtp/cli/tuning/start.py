@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 
-from tsdtp.cli.checks.command import composed
+from tsdtp.cli.checks.composing import composed
 from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, as_text, config_dir
 from tsdtp.cli.sweep import product
 

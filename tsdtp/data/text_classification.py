@@ -106,7 +106,9 @@ class TextClassificationData(TaskData):
     def prepare(
         self, tokenizer: "PreTrainedTokenizerBase", max_positions: int | None = None
     ) -> None:
-        """Tokenises both splits, or finds them in the cache; `told` says how many texts were cut.
+        """Tokenises both splits, or finds them in the cache.
+
+        `told` then says how many texts were cut, and how many are empty.
 
         Args:
             tokenizer: any; for synthetic tasks a fast one.
@@ -124,7 +126,7 @@ class TextClassificationData(TaskData):
             "pad_token_id": tokenizer.pad_token_id or 0,
             "pad_token_type_id": tokenizer.pad_token_type_id,
         }
-        self.told = cut_at(limit, self.cut, "texts")
+        self.told = [*cut_at(limit, self.cut, "texts"), *self._empty()]
 
     def encode(self, texts: Mapping[str, list], tokenizer: "PreTrainedTokenizerBase") -> Batch:
         """One batch from columns of rows as `load` gives them, tokenised here and now."""
@@ -134,12 +136,16 @@ class TextClassificationData(TaskData):
         rows = [{k: column[i] for k, column in columns.items()} for i in range(count)]
         return collate(rows, **self._pad_ids)
 
+    def _empty(self) -> Iterator[str]:
+        """For each split with empty texts, how many: a missing cell is one."""
+        for split, rows in self.load().items():
+            if empty := sum(not text.strip() for column in _texts(rows) for text in column):
+                yield f"{empty} {split} texts are empty"
+
     def train_texts(self) -> Iterator[str]:
         """Yields every text of the train split, to train a tokenizer on."""
-        train = self.load()["train"]
-        for column in train.column_names:
-            if column in ("text", "text_pair"):
-                yield from train[column]
+        for column in _texts(self.load()["train"]):
+            yield from column
 
     def new_tokenizer(self, vocab_size: int) -> "PreTrainedTokenizerFast":
         """A WordPiece tokenizer trained on the texts of the train split."""
@@ -176,3 +182,8 @@ class TextClassificationData(TaskData):
     def _standardise(self, rows: Mapping[str, Sequence], name: str) -> "Dataset":
         columns = (self.text_columns, self.label_column, self.label_names)
         return standardise(rows, *columns, where=f"{self.name} {name}")
+
+
+def _texts(rows: "Dataset") -> Iterator[Sequence[str]]:
+    """The columns of texts: one, or two of pairs."""
+    return (rows[name][:] for name in rows.column_names if name in ("text", "text_pair"))

@@ -79,6 +79,13 @@ def test_it_says_how_many_texts_were_cut(make_local, make_synthetic, tokenizer, 
     assert f"{beyond['train']} train texts cut at {limit} tokens" in whole.told
 
 
+def test_it_says_how_many_texts_are_empty(make_local, tokenizer, tmp_path):
+    (tmp_path / "train.tsv").write_text("text\tlabel\nword\t1\n\t0\n \t1\n")
+    data = make_local()
+    data.prepare(tokenizer)
+    assert data.told == ["2 train texts are empty"]
+
+
 def test_the_tokenizers_own_limit_holds_as_it_does_for_predictions(make_local, tokenizer):
     short = copy.deepcopy(tokenizer)
     short.model_max_length = 6

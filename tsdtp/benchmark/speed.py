@@ -37,7 +37,7 @@ def measure(
         pruned: the candidate; figures without a "vs" are its own.
         unpruned: the packed model without pruning.
         plain: the Hugging Face model on padded batches.
-        batches: one or more, on the device already; tensors are [B, ...].
+        batches: one or more, on the device already; tensors are [B, ...], attention_mask [B, S].
         device: recorded, and where memory is measured.
         dtype: recorded only; the functions compute in it already.
         rounds: measurements of each candidate, at least 2.
@@ -52,8 +52,9 @@ def measure(
             vs_hf (above 1: pruned is faster), spread (of examples_per_second, vs_packed and vs_hf:
             interquartile range over the rounds, in the unit of the figure), confidence (of
             vs_packed and vs_hf: that the order is real, see `latency.ratio`).
-        memory: peak_mib and hf_peak_mib (beyond weights and inputs, on the largest batch),
-            vs_packed (above 1: pruned is smaller), weights_mib (None without a module).
+        memory: peak_mib and hf_peak_mib (beyond weights and inputs, the larger of those on the
+            `heaviest` batches), vs_packed (above 1: pruned is smaller), weights_mib (None without
+            a module).
 
     Raises:
         ValueError: there are no batches.
@@ -140,13 +141,23 @@ def _speed(timings: dict[str, Timing], batches: Sequence[Mapping[str, Sized]]) -
     }
 
 
+def heaviest(batches: Sequence[Batch]) -> list[int]:
+    """Where the batches lie that a forward may hold most for.
+
+    A padded one computes every place; a packed one the tokens alone, and most of them may be in
+    another batch.
+    """
+    places = [sum(tensor.numel() for tensor in batch.values()) for batch in batches]
+    tokens = [int(batch["attention_mask"].sum()) for batch in batches]
+    return sorted({counts.index(max(counts)) for counts in (places, tokens)})
+
+
 def _memory(
     forwards: dict[str, Forward], batches: Sequence[Batch], device: str | torch.device
 ) -> dict:
-    """The largest batch is the one with most elements, padding included: one for all three."""
-    largest = max(batches, key=lambda batch: sum(tensor.numel() for tensor in batch.values()))
+    found = heaviest(batches)
     peaks = {
-        name: peak_mib(partial(_forward, function, [largest]), device)
+        name: max(peak_mib(partial(_forward, function, [batches[i]]), device) for i in found)
         for name, function in forwards.items()
     }
     return {

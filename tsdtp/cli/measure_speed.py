@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from functools import partial
 
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
 
-from tsdtp.benchmark import compare, measure
+from tsdtp.benchmark import compare, heaviest, measure
 from tsdtp.benchmark.activations import activation_bytes
 from tsdtp.benchmark.candidates import forwards
 from tsdtp.benchmark.resident import resident_peak_mib
@@ -116,20 +117,26 @@ def roofline(model: PrunedModel, lengths: list[torch.Tensor], threads: int, ms: 
     }
 
 
+def _each(forward: Callable[[Batch], object], batches: list[Batch]) -> None:
+    for batch in batches:
+        forward(batch)
+
+
 def held(model: PrunedModel, batches: list[Batch], lengths: list[torch.Tensor]) -> dict:
-    """Resident memory and reckoned activations of the largest batch."""
-    largest = max(range(len(batches)), key=lambda i: batches[i]["input_ids"].numel())
-    counts, size = lengths[largest], next(model.parameters()).element_size()
-    layouts = {"": counts, "unpruned_": _unpruned(counts), "hf_": _padded(counts)}
+    """Resident memory and reckoned activations, each of the batch that takes most."""
+    found, size = heaviest(batches), next(model.parameters()).element_size()
+    layouts = {"": lambda counts: counts, "unpruned_": _unpruned, "hf_": _padded}
     reckoned = {
-        f"{name}activation_mib": activation_bytes(model.shape, n, size) / 2**20
-        for name, n in layouts.items()
+        f"{name}activation_mib": max(
+            activation_bytes(model.shape, layout(lengths[i]), size) / 2**20 for i in found
+        )
+        for name, layout in layouts.items()
     }
     names = {"pruned": "", "unpruned": "unpruned_", "plain": "hf_"}
     resident = {}
     for name, forward in forwards(model).items():
         with torch.inference_mode():
             resident[f"{names[name]}resident_mib"] = resident_peak_mib(
-                partial(forward, batches[largest])
+                partial(_each, forward, [batches[i] for i in found])
             )
     return {**reckoned, **resident}

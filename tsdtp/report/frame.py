@@ -49,7 +49,7 @@ _SETTINGS = ["n", "batch_size", "threads", "hf_flops_per_example", "hf_peak_mib"
 # What depends on the machine and on how it was timed: no mean is of several.
 TIMED = ["examples_per_second", "latency_ms", "tokens_per_second", "speed_vs_packed", "speed_vs_hf"]
 TIMED += ["writing_vs_packed", "writing_vs_hf", "spread_vs_packed", "spread_vs_hf"]
-# What depends on the batches and on the kind of device alone.
+# What depends on the batches, on the kind of device and, on a CPU, on the threads alone.
 WEIGHED = ["peak_mib", "memory_vs_packed"]
 METRICS = [name for name in _NUMBERS if name not in _SETTINGS] + ["tokens_kept_last"]
 
@@ -66,6 +66,8 @@ def to_frame(records: Iterable[RunRecord]) -> pd.DataFrame:
     numbers = dict.fromkeys(["budget", *_NUMBERS, "tokens_kept_last"], float)
     frame = frame.astype({"seed": int, **numbers})
     frame = comparable(frame)
+    # Counted are the FLOPs of packed execution; any other spends more.
+    frame.loc[frame["execution"].ne("packed"), ["flops_per_example", "flops_ratio"]] = float("nan")
     spread = frame["accuracy"] * (1 - frame["accuracy"]) / frame["n"]
     frame["stderr"] = frame["stderr"].fillna(spread**0.5)
     return frame
@@ -113,12 +115,14 @@ def _timing(speed: dict[str, Any]) -> str:
 
 def _weighing(speed: dict[str, Any]) -> str:
     """How memory was measured; it is the same on all machines of a kind."""
-    return f"{speed.get('device')}, {_batches(speed)}"
+    on_cpu = speed.get("device") == "cpu"  # whose operators have buffers for each thread
+    threads = f", threads={speed.get('threads')}" if on_cpu else ""
+    return f"{speed.get('device')}, {_batches(speed)}{threads}"
 
 
 def _batches(speed: Mapping[str, Any]) -> str:
     batches = f"batches of {speed.get('batch_size')} {speed.get('order') or 'plain'}"
-    return f"{speed.get('dtype')}, {batches}"
+    return f"{speed.get('dtype')}, {batches}, examples={speed.get('examples')}"
 
 
 def timed_on(record: RunRecord) -> str | None:
@@ -210,11 +214,13 @@ def with_fine_tuned(frame: pd.DataFrame) -> pd.DataFrame:
     """Adds a ``fine_tuned`` row for each ``none`` run: the plain padded Hugging Face forward.
 
     Same weights and same function, so the quality is shared; the speed follows from the measured
-    ratio. A run on fewer blocks adds no row: the plain forward, with all of them, is another
-    function. It also computes padding: its FLOPs and memory are never those of the packed run, but
-    a gap unless the record holds them as ``hf_flops_per_example``, ``hf_peak_mib``.
+    ratio to the packed one: a run of another execution adds no row. Nor does one on fewer blocks:
+    the plain forward, with all of them, is another function. It also computes padding: its FLOPs
+    and memory are never those of the packed run, but a gap unless the record holds them as
+    ``hf_flops_per_example``, ``hf_peak_mib``.
     """
-    rows = frame[(frame["pruning"] == "none") & frame["blocks"].isna()].copy()
+    packed = (frame["pruning"] == "none") & frame["execution"].eq("packed")
+    rows = frame[packed & frame["blocks"].isna()].copy()
     ratio = pd.Series(rows["speed_vs_hf"]).replace(0, float("nan"))
     unpruned = rows["flops_per_example"] / rows["flops_ratio"]
     rows = rows.assign(
@@ -241,7 +247,8 @@ def aggregate(frame: pd.DataFrame) -> pd.DataFrame:
     """Mean, sample standard deviation and count over seeds of each cell.
 
     Returns:
-        One row for each (task, model, pruning, budget, variant): ``runs``, and for every metric
+        One row for each (task, model, pruning, budget, variant): ``runs``, ``execution`` (several
+        with a slash between them), and for every metric
         ``<metric>_mean``, ``<metric>_std`` (NaN for one seed) and ``<metric>_count``, which is 0
         of what was timed on several machines, or in several ways.
     """
@@ -255,4 +262,5 @@ def aggregate(frame: pd.DataFrame) -> pd.DataFrame:
     numbers = groups[METRICS].agg(["mean", "std", "count"])
     numbers.columns = [f"{metric}_{statistic}" for metric, statistic in numbers.columns]
     numbers.insert(0, "runs", groups.size())
+    numbers.insert(1, "execution", groups["execution"].agg(lambda each: " / ".join(each.unique())))
     return numbers.reset_index()

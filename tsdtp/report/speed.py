@@ -139,7 +139,7 @@ def _shown(row: dict[str, Any]) -> dict[str, str]:
 
 
 def _ratio(row: dict[str, Any], key: str) -> str:
-    sure = row[f"sure_{key}"]
+    sure = min(row[f"sure_{key}"], 0.99)
     return f"{row[key]:.2f}× ± {row[f'spread_{key}']:.2f} ({sure:.0%})"
 
 

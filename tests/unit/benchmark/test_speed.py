@@ -79,6 +79,21 @@ def test_memory_is_that_of_the_largest_batch():
     assert memory["hf_peak_mib"] == 20
 
 
+def test_memory_of_what_computes_tokens_alone_is_that_of_the_batch_with_most_of_them():
+    long, dense = torch.zeros(4, 16), torch.ones(4, 8)
+    long[:, :2] = 1
+    batches = [{"input_ids": mask.long(), "attention_mask": mask} for mask in (long, dense)]
+
+    def packed(batch):
+        return torch.empty(int(batch["attention_mask"].sum()) * 2**15)
+
+    def padded(batch):
+        return torch.empty(batch["input_ids"].numel() * 2**15)
+
+    _, memory = run(pruned=packed, unpruned=packed, plain=padded, batches=batches)
+    assert (memory["peak_mib"], memory["hf_peak_mib"]) == (4, 8)
+
+
 def test_no_memory_gives_no_ratio():
     _, memory = run()
     assert (memory["peak_mib"], memory["vs_packed"]) == (0, None)

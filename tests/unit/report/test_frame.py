@@ -82,6 +82,17 @@ def test_repeated_run_is_not_a_seed(make_record):
     assert [line.split()[1] for line in warnings] == ["masked", "old"]
 
 
+@pytest.mark.parametrize("way", [{"examples": 8}, {"threads": 1}])
+def test_memory_of_other_texts_or_threads_has_no_mean(make_record, way):
+    speed = {"examples": 16}
+    records = [make_record(seed=1, speed=speed), make_record(seed=2, speed=speed | way)]
+    assert aggregate(to_frame(records))["peak_mib_count"].item() == 0
+    on_gpu = [
+        make_record(seed=r.identity["seed"], speed={**r.speed, "device": "cuda"}) for r in records
+    ]
+    assert aggregate(to_frame(on_gpu))["peak_mib_count"].item() == 2 * ("threads" in way)
+
+
 def test_fine_tuned_row_is_derived(make_record):
     speed = {"examples_per_second": 100.0, "latency_ms": 8.0, "vs_packed": 1.0, "vs_hf": 1.6}
     cost = {"flops_per_example": 4e9, "flops_ratio": 1.0, "tokens_kept": [1.0, 1.0]}

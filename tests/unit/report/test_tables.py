@@ -46,6 +46,13 @@ def test_rows_are_in_the_order_of_the_paper(make_record):
     ]
 
 
+def test_what_was_not_packed_says_so_and_spends_what_nobody_counted(make_record):
+    ways = [("none", None, "hf"), ("topk", 0.5, "masked")]
+    rows = _table([make_record(n, budget=b, identity={"execution": way}) for n, b, way in ways])
+    assert rows.cells["Method"].tolist() == ["No Pruning (hf)", "Top-k (masked)"]
+    assert rows.cells["Spent"].tolist() == [GAP, GAP], "and no plain forward is derived of it"
+
+
 def test_cells_of_a_row(make_record):
     row = _table([make_record(seed=s, quality={"accuracy": 0.9 + s / 100}) for s in (1, 2, 3)])
     assert row.cells.iloc[0].to_dict() == {

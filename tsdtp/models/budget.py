@@ -57,9 +57,12 @@ def calibrate(
     budget: float | None = None,
     tokenizer: PreTrainedTokenizerBase | None = None,
     tolerance: float = 0.005,
-    max_steps: int = 20,
+    max_steps: int = 16,
 ) -> float:
-    """Sets the pruner's strictness by bisection so that the budget is spent on this data.
+    """Sets the pruner's strictness so that the budget is spent on this data.
+
+    Searched is from where it is, so that little is to be done after little has changed: in steps
+    that double until the budget lies between two, then by interpolation and bisection in turn.
 
     Args:
         model: the pruned model; changed in place.
@@ -69,7 +72,7 @@ def calibrate(
         budget: fraction of the plain encoder's FLOPs; default: the pruner's own.
         tokenizer: of the model, where data are texts.
         tolerance: absolute, on that fraction; or the pruner's `resolution` where that is coarser.
-        max_steps: bisections at most.
+        max_steps: of interpolation and bisection at most.
 
     Returns:
         The fraction really spent on the batches.
@@ -97,43 +100,64 @@ def calibrate(
         if budget >= 1:
             strictness, spent = pruner.keep_all, _spend(model, batches, pruner.keep_all)
         else:
-            strict = _strict_end(model, batches, budget, tolerance)
-            strictness, spent = _bisect(model, batches, budget, strict, tolerance, max_steps)
+            strictness, spent = _search(model, batches, budget, tolerance, max_steps)
     pruner.strictness.fill_(strictness)
     pruner.calibrated = True
     return spent
 
 
-def _bisect(
-    model: PrunedModel,
-    batches: list[Batch],
-    budget: float,
-    strict: tuple[float, float],
-    tolerance: float,
-    max_steps: int,
+def _search(
+    model: PrunedModel, batches: list[Batch], budget: float, tolerance: float, max_steps: int
 ) -> tuple[float, float]:
     """The strictness that comes nearest to the budget, and what it spends; moves the pruner's."""
     pruner, blocks = model.pruner, model.shape.num_layers
     tolerance = max(tolerance, pruner.resolution * pruner.num_layers / blocks)
-    lenient = _end(model, batches, 0, lambda spent: spent >= budget - tolerance)
-    if lenient[1] <= budget and (most := _spend(model, batches, pruner.keep_all)) <= budget:
+    tried = _bracket(model, batches, budget, tolerance)
+    low, high = min(tried), max(tried)
+    if low == pruner.keep_all and tried[low] <= budget:  # nothing has to go
         whole = model.with_pruner(NoPruning(pruner.num_layers, model.shape.hidden_size))
-        if most < spent_ratio(whole, batches) - tolerance:
+        if tried[low] < spent_ratio(whole, batches) - tolerance:
             raise ValueError(
                 f"{type(pruner).__name__} drops tokens at any threshold: its scores overflow"
             )
-        return pruner.keep_all, most  # nothing has to go
-    tried = [(abs(spent - budget), strictness, spent) for strictness, spent in (strict, lenient)]
-    (low, _), (high, _) = lenient, strict
-    for _ in range(max_steps):
-        if min(tried)[0] <= tolerance:
+        return low, tried[low]
+    for step in range(max_steps):
+        if min(abs(spent - budget) for spent in tried.values()) <= tolerance:
             break
-        strictness = (low + high) / 2
-        spent = _spend(model, batches, strictness)
-        low, high = (strictness, high) if spent > budget else (low, strictness)
-        tried.append((abs(spent - budget), strictness, spent))
-    _, strictness, spent = min(tried)
-    return strictness, spent
+        halve = step % 2 or tried[low] <= budget
+        share = 0.5 if halve else (tried[low] - budget) / (tried[low] - tried[high])
+        strictness = low + (high - low) * share
+        tried[strictness] = _spend(model, batches, strictness)
+        low, high = (strictness, high) if tried[strictness] > budget else (low, strictness)
+    strictness = min(tried, key=lambda each: abs(tried[each] - budget))
+    return strictness, tried[strictness]
+
+
+def _bracket(
+    model: PrunedModel, batches: list[Batch], budget: float, tolerance: float
+) -> dict[float, float]:
+    """Two strictnesses with the budget between them, or one that meets it; what is spent at each.
+
+    From the pruner's own, which an earlier calibration may have left nearby, in steps that double.
+    """
+    pruner = model.pruner
+    assert pruner.search is not None
+    (first, last), here = pruner.search, float(pruner.strictness)
+    known = first < here < last
+    here, step = (here, (last - first) / 64) if known else ((first + last) / 2, (last - first) / 8)
+    spent = _spend(model, batches, here)
+    sign = 1 if spent > budget else -1
+    while abs(spent - budget) > tolerance:
+        there = here + sign * step
+        if not first < there < last:
+            end = _strict_end if sign > 0 else _lenient_end
+            there, reached = end(model, batches, budget, tolerance)
+            return {here: spent, there: reached}
+        reached = _spend(model, batches, there)
+        if (reached > budget) != (spent > budget):
+            return {here: spent, there: reached}
+        here, spent, step = there, reached, 2 * step
+    return {here: spent}
 
 
 def check_reachable(
@@ -161,6 +185,19 @@ def _strict_end(
             f"{pruner.layers}; valid: {spent:.3f} to 1"
         )
     return high, spent
+
+
+def _lenient_end(
+    model: PrunedModel, batches: list[Batch], budget: float, tolerance: float
+) -> tuple[float, float]:
+    """The lenient end of the search, and what is spent there; moves the pruner's.
+
+    Where all of it is within the budget, the end is to keep all.
+    """
+    keep_all = model.pruner.keep_all
+    if (most := _spend(model, batches, keep_all)) <= budget:
+        return keep_all, most
+    return _end(model, batches, 0, lambda spent: spent >= budget - tolerance)
 
 
 def _end(

@@ -76,7 +76,7 @@ def test_of_all_that_was_tried_the_nearest_to_the_budget_is_taken(method, monkey
     batches = [make_batch((7, 5))]
     spent = tsdtp.calibrate(model, batches, tolerance=0)
     assert spent == spent_ratio(model, batches)
-    assert len(set(tried)) > 3 and abs(spent - 0.6) == min(abs(each - 0.6) for each in tried)
+    assert len(set(tried)) > 2 and abs(spent - 0.6) == min(abs(each - 0.6) for each in tried)
 
 
 def test_an_unreachable_budget_names_the_floor():

@@ -14,6 +14,7 @@ from tsdtp.cli.checks.command import ConfigError, check_command
 from tsdtp.cli.folder import LOCK_NAME, take_lock
 from tsdtp.results import RECORD_NAME
 
+TRANSLATED = ["task=synthetic_translation", "model=tiny_marian"]
 WRONG = {
     "unknown option": (["pruning=tsdtp"], ["pruning=tsdtp", "ts_dtp", "topk"]),
     "dashes": (["--pruning", "topk"], ["--pruning", "pruning=VALUE"]),
@@ -127,6 +128,28 @@ WRONG = {
         ["task=synthetic_translation", "model=tiny_marian", "task.generation.num_beams=0"],
         ["num_beams=0", "1 or more"],
     ),
+    "misspelt setting of generate": (
+        [*TRANSLATED, "+task.generation.lenght_penalty=0.6"],
+        ["lenght_penalty", "did you mean length_penalty?"],
+    ),
+    "several translations of a text": (
+        [*TRANSLATED, "+task.generation.num_return_sequences=2"],
+        ["num_return_sequences=2", "valid is 1"],
+    ),
+    "more words than places": (
+        [*TRANSLATED, "task.generation.max_new_tokens=999"],
+        ["max_new_tokens=999", "up to 128"],
+    ),
+    "no settings of generate": ([*TRANSLATED, "task.generation=null"], ["{num_beams: 4}"]),
+    "batches of no tokens": (
+        [*TRANSLATED, "task.data.batch_tokens=0"],
+        ["batch_tokens=0", "1 or more"],
+    ),
+    "too smooth": (
+        [*TRANSLATED, "task.label_smoothing=1.5"],
+        ["task.label_smoothing=1.5", "0 to 1"],
+    ),
+    "no prefix": ([*TRANSLATED, "task.data.prefix=null"], ["prefix=None", "'' for none"]),
     "resampled by halves": (
         ["task=synthetic_translation", "model=tiny_marian", "task.bootstrap=0.5"],
         ["bootstrap=0.5", "0 or more"],

@@ -146,7 +146,7 @@ def test_a_training_that_has_gone_further_is_not_gone_on_with(tsdtp):
 def test_a_training_that_ended_within_an_epoch_is_not_gone_on_with(tsdtp):
     assert tsdtp("train", *TRAINED, "epochs=2", "max_steps=3").code == 0
     line = one_line(tsdtp("train", *TRAINED, "epochs=2", f"ckpt_path={LAST}"))
-    assert f"{LAST}: ended by max_steps within an epoch" in line
+    assert f"{LAST}: saved within an epoch" in line
 
 
 def test_a_training_whose_start_has_run_again_is_not_gone_on_with(tsdtp, trained):

@@ -53,6 +53,23 @@ def test_csv_goes_on_where_a_training_is_resumed(tsdtp):
     assert pd.read_csv(RUN / "csv" / "metrics.csv")["val/accuracy"].count() == 1, "a fresh start"
 
 
+def test_rows_of_other_callbacks_stay_where_a_training_is_resumed(tsdtp):
+    watched = "+callbacks.rate._target_=pytorch_lightning.callbacks.LearningRateMonitor"
+    settings = [*SETTINGS, "max_steps=-1", "log_every_n_steps=1", watched]
+    assert tsdtp("train", *settings, "epochs=1").code == 0
+    before = pd.read_csv(RUN / "csv" / "metrics.csv")["lr-AdamW/pg1"].dropna().tolist()
+    assert tsdtp("train", *settings, "epochs=2", "ckpt_path=last", "overwrite=true").code == 0
+    after = pd.read_csv(RUN / "csv" / "metrics.csv")["lr-AdamW/pg1"].dropna().tolist()
+    assert before and after[: len(before)] == before and len(after) > len(before)
+
+
+def test_checkpoints_of_ones_own_need_none_of_ours(tsdtp):
+    own = "+callbacks.best._target_=pytorch_lightning.callbacks.ModelCheckpoint"
+    place = "+callbacks.best.dirpath=kept"
+    assert tsdtp("train", *SETTINGS, "callbacks=none", own, place).code == 0
+    assert [*Path("kept").glob("*.ckpt")]
+
+
 @pytest.mark.slow
 def test_all_loggers_get_config_curves_and_record(tsdtp, wandb, monkeypatch):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

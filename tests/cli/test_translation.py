@@ -48,7 +48,9 @@ def test_a_pruned_translator_leaves_a_whole_record_and_its_translations(tsdtp):
     assert read_record(folder).quality == record.quality, "compared with the same run as before"
     beams = ("num_beams=2", "benchmark.enabled=false", "hydra.run.dir=beams")
     assert tsdtp("eval", f"run={folder}", *beams).code == 0
-    assert read_record(Path("beams")).identity["variant"] == "beam2"
+    beam = read_record(Path("beams"))
+    assert beam.identity["variant"] == "beam2"
+    assert "p_vs_start" not in beam.quality, "the start was read with one beam"
     for language in ("en", "de"):
         Path(f"mine.{language}").write_text("one\ntwo\n")
     other = ("data=mine", "benchmark.enabled=false", "hydra.run.dir=other")

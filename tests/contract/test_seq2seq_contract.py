@@ -57,6 +57,16 @@ def test_packed_equals_masked(method, family, batch, labels):
     torch.testing.assert_close(packed.loss, masked.loss, atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("soft", ["ltp", "power_bert"])
+def test_soft_gates_hold_without_gradients(soft, family, batch, labels):
+    model = build(soft, family).train()
+    model.hf_model.eval()  # no dropout
+    model.execution = "masked"
+    with torch.no_grad():
+        blind = model(**batch, labels=labels).loss
+    torch.testing.assert_close(model(**batch, labels=labels).loss.detach(), blind)
+
+
 def test_packed_translates_as_masked(method, family, batch, search):
     model = build(method, family)
     packed, masked = [], []

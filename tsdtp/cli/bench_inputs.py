@@ -17,11 +17,9 @@ Batch = dict[str, torch.Tensor]
 
 
 def task_batches(cell: Cell) -> list[Batch]:
-    """Batches of the task's evaluation split, `index` included."""
-    wanted = cell.config.benchmark
-    loader = cell.data.loader(
-        "validation", wanted.batch_size, limit=wanted.examples, order=wanted.order
-    )
+    """Batches of the split that is reported, `index` included."""
+    wanted, split = cell.config.benchmark, cell.data.reported
+    loader = cell.data.loader(split, wanted.batch_size, limit=wanted.examples, order=wanted.order)
     return list(loader)
 
 
@@ -65,7 +63,7 @@ def random_rows(lengths: list[int], tokenizer, generator: torch.Generator) -> li
 
 def text_batches(cell: Cell, batches: list[Batch]) -> list[dict]:
     """The texts that these batches were made of, as columns; no truth of generated words."""
-    rows = cell.data.load()["validation"]
+    rows = cell.data.load()[cell.data.reported]
     truth = [name for name in rows.column_names if name.startswith("decisive")]
     rows = rows.remove_columns(truth)
     return [rows[batch["index"].tolist()] for batch in batches]

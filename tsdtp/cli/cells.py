@@ -16,9 +16,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from tsdtp.cli.build import Cell
 from tsdtp.cli.checks.values import check_choice
 from tsdtp.cli.config import ConfigError
-from tsdtp.cli.identity import start_path
+from tsdtp.cli.identity import held_record, start_path
 from tsdtp.data import TextClassificationData, TranslationData
 from tsdtp.models import PrunedClassifier, PrunedModel, PrunedSeq2Seq
+from tsdtp.models.cost import max_positions
 from tsdtp.models.texts import mask_id_of
 from tsdtp.models.weights import load_weights
 from tsdtp.pruning import TokenPruner
@@ -108,12 +109,20 @@ class TranslationCell(Cell[TranslationData]):
         shape.bos_token_id = shape.forced_eos_token_id = None
 
     def check_answers(self) -> None:
-        """Refuses a language that BLEU cannot read here; tells of references out of reach."""
+        """Refuses a language that BLEU cannot read here, or more words than the model has places.
+
+        Tells of references out of reach.
+        """
         try:
             BLEU(trg_lang=self.language)
         except RuntimeError as error:
             raise ConfigError(" ".join(str(error).split())) from None
-        most = self.config.task.generation.get("max_new_tokens")
+        most, places = self.writing().get("max_new_tokens"), max_positions(self.architecture)
+        if most is not None and places is not None and most > places:
+            raise ConfigError(
+                f"task.generation.max_new_tokens={most}: valid are up to {places}, the positions "
+                f"of model={self.config.model.name}"
+            )
         if most is not None and (beyond := self.data.targets_beyond(most)):
             split, limit = self.data.reported, f"task.generation.max_new_tokens={most}"
             self.tell([f"{beyond} {split} references are longer than {limit}"])
@@ -127,9 +136,17 @@ class TranslationCell(Cell[TranslationData]):
             model, self.tokenizer, references, optim, teacher, self.writing(), **settings
         )
 
+    def _alike(self) -> Path | None:
+        """The baseline, where it wrote with the same settings: beams alone would differ as well."""
+        held = None if self.baseline is None else held_record(self.baseline)
+        task = held.provenance["config"]["task"] if held else {}
+        own = OmegaConf.to_container(self.config.task.generation)
+        return self.baseline if task.get("generation") == own else None
+
     def writing(self) -> dict[str, Any]:
         """Settings of `generate`, the language to write in included, as targets begin with it."""
-        settings = dict(self.config.task.generation)
+        given = self.config.task.generation
+        settings = {key: value for key, value in given.items() if value is not None}
         if self.data.language_tokens is None:
             return settings
         language = self.tokenizer.convert_tokens_to_ids(self.data.language_tokens[1])
@@ -139,7 +156,7 @@ class TranslationCell(Cell[TranslationData]):
 
     def final_task(self, model: Any) -> PruningTask:
         """With a standard error of BLEU, and compared with the baseline."""
-        extra = {"bootstrap": self.config.task.bootstrap, "baseline": self.baseline}
+        extra = {"bootstrap": self.config.task.bootstrap, "baseline": self._alike()}
         return self.task(model, AdamW(), split=self.data.reported, **extra)
 
     def wrap(self, weights: PreTrainedModel, pruner: TokenPruner, **settings) -> PrunedSeq2Seq:

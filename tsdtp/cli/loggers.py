@@ -66,7 +66,8 @@ def _go_on(logger: CSVLogger, checkpoint: Path, folder: Path) -> None:
         return
     rows: Any = pd.read_csv(path, dtype=str)
     done = load_checkpoint(checkpoint)["global_step"]
-    kept = rows[rows["step"].astype(int) < done].dropna(subset=["epoch"])  # not the old record's
+    old_record = rows.filter(like="record/").notna().any(axis=1)
+    kept = rows[(rows["step"].astype(int) < done) & ~old_record]
     logger.experiment.metrics_keys = list(kept)
     write_atomic(path, kept.to_csv(index=False))
 

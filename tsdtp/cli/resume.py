@@ -24,6 +24,7 @@ _FREE = (
     *("epochs", "max_steps", "hardware", "profiler"),
     *("eval_batch_size", "validate_every", "benchmark"),
 )
+_FREE_OF_TASK = ("generation", "bootstrap")
 
 
 def mark_checkpoints(
@@ -63,8 +64,13 @@ def earlier_parts(path: str | None) -> list[dict[str, Any]]:
 
 
 def _training(settings: Settings) -> dict[str, Any]:
+    return {"config": _binding(settings), **lineage(settings)}
+
+
+def _binding(settings: Settings) -> dict[str, Any]:
+    """The settings with which a training goes on as it began, or not at all."""
     kept = {key: value for key, value in settings.items() if key not in _FREE}
-    return {"config": kept, **lineage(settings)}
+    return {**kept, "task": {k: v for k, v in kept["task"].items() if k not in _FREE_OF_TASK}}
 
 
 def resume_path(config: DictConfig) -> str | None:
@@ -108,10 +114,10 @@ def _problem(
         done = f"{checkpoint['epoch'] + 1} epochs, {checkpoint['global_step']} steps"
         return f"after {done}, more than this training is to have"
     if not checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"]:
-        return "ended by max_steps within an epoch, the rest of which would be left out"
+        return "saved within an epoch, whose rest would be left out; valid: one of an epoch's end"
     made = checkpoint.get(_TRAINING, training)  # one of an older version does not say
     rows = other_rows(checkpoint.get(_DATA, {}), training["config"])
-    if other := changed(made["config"], training["config"], rows):
+    if other := changed(_binding(made["config"]), training["config"], rows):
         return f"of a training with other settings or data{other}"
     if any(made[key] != training[key] for key in ("start", "teachers")):
         return "its start or teachers have been run again since"

@@ -13,7 +13,7 @@ from functools import partial
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, LambdaCallback
+from pytorch_lightning.callbacks import Callback, Checkpoint, LambdaCallback
 from pytorch_lightning.loggers import Logger
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 from torch.utils.data import DataLoader
@@ -110,7 +110,7 @@ def trainer_of(
     """The Lightning trainer; where the run fails, its other processes end."""
     config, hardware = cell.config, cell.config.hardware
     on_terminal = sys.stdout.isatty()
-    named = isinstance(hardware.strategy, str)
+    named, own = isinstance(hardware.strategy, str), build_each(config.callbacks)
     trainer = pl.Trainer(
         accelerator=hardware.accelerator,
         strategy=hardware.strategy if named else instantiate(hardware.strategy),
@@ -127,7 +127,7 @@ def trainer_of(
         logger=loggers,
         plugins=[RotatingCheckpoints()],
         callbacks=[
-            *build_each(config.callbacks),
+            *own,
             StopAtNonFiniteLoss(config.output_dir, config_hash),
             *([] if cell.pruner.budget is None else [budget_schedule(cell)]),
             *([] if on_terminal else [EpochLine()]),
@@ -135,7 +135,7 @@ def trainer_of(
             LambdaCallback(on_train_start=end_when_told),
             mark,
         ],
-        enable_checkpointing="checkpoint" in config.callbacks,
+        enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in own),
         enable_progress_bar=on_terminal,
         enable_model_summary=False,
         num_sanity_val_steps=0,

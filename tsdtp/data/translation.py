@@ -84,6 +84,8 @@ class TranslationData(TaskData):
         lines = self.lines_per_text
         if isinstance(lines, bool) or not isinstance(lines, int) or lines < 1:
             raise ValueError(f"{self.name}: lines_per_text={lines}; valid: 1 or more")
+        if not isinstance(self.prefix, str):
+            raise ValueError(f"{self.name}: prefix={self.prefix}; valid: a text, '' for none")
         self.reported = self.evaluate_on
         self.left_out: dict[str, int] = {}
         self.target_cut: dict[str, int] = {}

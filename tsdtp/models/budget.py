@@ -181,8 +181,8 @@ def _strict_end(
     high, spent = _end(model, batches, 1, lambda spent: spent <= budget + tolerance)
     if spent > budget + tolerance:
         raise ValueError(
-            f"pruning.budget={budget}: below what {type(pruner).__name__} can reach with layers "
-            f"{pruner.layers}; valid: {spent:.3f} to 1"
+            f"pruning.budget={budget}: below what {type(pruner).__name__} can reach"
+            f"{f' with layers {pruner.layers}' if pruner.layers else ''}; valid: {spent:.3f} to 1"
         )
     return high, spent
 

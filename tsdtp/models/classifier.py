@@ -66,7 +66,7 @@ class PrunedClassifier(PrunedModel):
         family = find_family(model.config, FAMILIES)
         own_pooling: str = getattr(model.config, "classifier_pooling", family.pooling)
         pooling = pooling or own_pooling
-        check_settings(execution, pooling, backend)
+        check_settings(pooling=pooling)
         _check_chooses(model)
         super().__init__(model, pruner, execution, special_ids, backend, auxiliary_weight)
         self.pooling, self.own_pooling = pooling, own_pooling

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from numbers import Real
 from pathlib import Path
 from typing import Self
 
@@ -45,7 +47,7 @@ class PrunedModel(WrappedModel, ABC):
         auxiliary_weight: of the pruner's auxiliary loss in `loss`.
 
     Raises:
-        ValueError: for an execution or back end that is not known.
+        ValueError: for an execution or back end that is not known, or a weight below 0.
     """
 
     pruner: TokenPruner
@@ -61,10 +63,12 @@ class PrunedModel(WrappedModel, ABC):
         auxiliary_weight: float,
     ) -> None:
         check_settings(execution, backend=backend)
+        if not (isinstance(auxiliary_weight, Real) and 0 <= auxiliary_weight < math.inf):
+            raise ValueError(f"auxiliary_weight={auxiliary_weight!r}: valid is 0 or more")
         super().__init__(model)
         self.pruner = pruner.to(model.device, model.dtype)
         self.backend, self.auxiliary_weight = backend, auxiliary_weight
-        self.execution = execution
+        self._execution = execution
         ids = torch.tensor(sorted(set(special_ids)), dtype=torch.long, device=model.device)
         self.register_buffer("special_ids", ids, persistent=False)
         self.training = model.training  # its modules are in modes of their own

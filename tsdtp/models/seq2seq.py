@@ -124,14 +124,12 @@ class PrunedSeq2Seq(PrunedModel):
 
         Returns:
             States [B, K, d] on a grid, K the longest source that is left; mask [B, K] int64 of
-            the live tokens; and their gates [B, K] where they carry a gradient.
+            the live tokens; and their gates [B, K], if any.
         """
         hidden = encoding.hidden
         grid, _ = unpack(hidden.like(self.family.finish(self.base_model, hidden.values)))
         live, _ = unpack(hidden.like(encoding.weights.detach() > 0))
-        gate = encoding.gate
-        if gate is not None:
-            gate = unpack(hidden.like(gate))[0] if gate.requires_grad else None
+        gate = None if encoding.gate is None else unpack(hidden.like(encoding.gate))[0]
         states = BaseModelOutput(last_hidden_state=cast(torch.FloatTensor, grid))
         return states, live.long(), gate
 

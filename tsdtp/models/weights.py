@@ -85,7 +85,9 @@ def load_weights(
             f"{path} does not fit {type(model.hf_model).__name__} with {method}: "
             f"{str(error).splitlines()[-1].strip()}"
         ) from error
-    if missing := [k for k in result.missing_keys if not k.startswith("pruner.")]:
+    made = model.hf_model._keys_to_ignore_on_save or ()  # by a formula: Marian's positions
+    missing = [k for k in result.missing_keys if not k.startswith("pruner.") and k not in made]
+    if missing:
         if any(name.partition(".")[2] in weights for name in missing):
             raise ValueError(
                 f"{path} holds an encoder without a head; valid: a fine-tuned model, or "

@@ -189,9 +189,15 @@ class TokenPruner(nn.Module, ABC):
 
 
 def check_positive(name: str, value: float) -> None:
-    """Raises ValueError for a setting that is not above 0."""
-    if not (isinstance(value, Real) and value > 0):
+    """Raises ValueError for a setting that is no finite number above 0."""
+    if not (isinstance(value, Real) and 0 < value < math.inf):
         raise ValueError(f"pruning.{name}={value!r}: valid is > 0")
+
+
+def check_count(name: str, value: int, least: int = 1) -> None:
+    """Raises ValueError for a setting that is no whole number, or too small."""
+    if not (isinstance(value, Integral) and value >= least):
+        raise ValueError(f"pruning.{name}={value!r}: valid is {least} or more")
 
 
 def check_fraction(name: str, value: float) -> None:

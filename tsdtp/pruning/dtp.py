@@ -46,25 +46,17 @@ class GeneralDTP(TokenPruner):
 
     def decide(self, state: TokenState) -> Decision:
         """Keeps what scores at or above the sequence's own threshold."""
-        importance = self.importance(state)
+        assert state.attention is not None
+        importance = state.attention
         if state.memory is not None:
             importance = importance + state.memory
-        scores = self.comparable(importance, state)
+        scores = importance
+        if self.log_scores:
+            scores = log_share(importance, state.alive, state.segments, state.cu_seqlens)
         threshold = dynamic_threshold(
             scores, state.eligible, state.segments, state.cu_seqlens, self.strictness
         )
         return Decision(keep=scores >= threshold, memory=importance)
-
-    def comparable(self, importance: Tensor, state: TokenState) -> Tensor:
-        """[T] the scale on which the threshold is taken."""
-        if not self.log_scores:
-            return importance
-        return log_share(importance, state.alive, state.segments, state.cu_seqlens)
-
-    def importance(self, state: TokenState) -> Tensor:
-        """[T] this layer's contribution to the cumulative importance."""
-        assert state.attention is not None
-        return state.attention
 
     def flops(self, layer: int, lengths: Tensor) -> Tensor:
         """Of the similarities alone, where dropped tokens go into similar ones."""

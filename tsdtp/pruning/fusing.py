@@ -53,5 +53,5 @@ FUSES: dict[str, Callable[[Decision, TokenState], None]] = {
 
 def check_fuse(fuse: str | None) -> None:
     """Raises ValueError for what is neither a way to fuse nor none (None; False in old records)."""
-    if fuse and fuse not in FUSES:
+    if fuse and fuse not in [*FUSES]:
         raise ValueError(f"pruning.fuse={fuse}: valid are null, {', '.join(FUSES)}")

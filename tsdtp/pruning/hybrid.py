@@ -67,8 +67,7 @@ class HybridPruner(TokenPruner):
         layers: Sequence[int] | None = None,
         budget: float | None = None,
     ) -> None:
-        if not gamma > 0:
-            raise ValueError(f"pruning.gamma={gamma}: valid is > 0 (without task attention: dtp)")
+        check_positive("gamma", gamma)  # 0 would be dtp
         check_positive("temperature", temperature)
         check_fraction("decay", decay)
         if learn_gamma and not own_attention:

@@ -55,6 +55,7 @@ class LearnedThreshold(TokenPruner):
     ) -> None:
         check_positive("threshold", threshold)
         check_positive("temperature", temperature)
+        check_positive("rate", rate)
         super().__init__(num_layers, layers, budget, strictness=0.0, soft_until=soft_until)
         self.temperature, self.rate = temperature, rate
         depths = torch.tensor([(layer + 1) / num_layers for layer in self.layers])

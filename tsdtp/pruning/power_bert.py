@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from tsdtp.pruning.base import TokenPruner
+from tsdtp.pruning.base import TokenPruner, check_count, check_positive
 from tsdtp.pruning.rules import rank_by_score, segment_sum, top_fraction
 from tsdtp.pruning.state import Decision, TokenState
 
@@ -21,6 +21,8 @@ class PowerBert(TokenPruner):
     - Retention is a function of the rank divided by the length (interpolated between `bins` learned
       points), and a layer's count a fraction, because texts differ in length and nothing is padded.
     - Retention weighs keys before the softmax instead of scaling word vectors.
+    - It begins falling with the rank, and from layer to layer; the published one begins at 1.
+    - Attention received includes a token's own; the published code leaves that out.
     - One strictness raises all retentions to a power, so that their means meet the budget.
 
     Args:
@@ -33,7 +35,7 @@ class PowerBert(TokenPruner):
         budget: see `TokenPruner`.
 
     Raises:
-        ValueError: for fewer than 2 bins.
+        ValueError: for fewer than 2 bins, or a rate that is not positive.
     """
 
     needs_attention = True
@@ -50,8 +52,8 @@ class PowerBert(TokenPruner):
         layers: Sequence[int] | None = None,
         budget: float | None = None,
     ) -> None:
-        if bins < 2:
-            raise ValueError(f"pruning.bins={bins}: valid is 2 or more")
+        check_count("bins", bins, least=2)
+        check_positive("rate", rate)
         super().__init__(num_layers, layers, budget, strictness=0.0, soft_until=soft_until)
         self.rate = rate
         centres = torch.tensor([1 - (layer + 1) / (num_layers + 1) for layer in self.layers])

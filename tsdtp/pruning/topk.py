@@ -11,7 +11,7 @@ class TopK(FractionPruner):
 
     Goyal et al., "PoWER-BERT", ICML 2020 (significance score, section 3.2); Kim and Cho,
     "Length-Adaptive Transformer", ACL 2021. The counts here come from a budget on FLOPs, not from
-    their learned or evolved schedules.
+    their learned or evolved schedules, and what a token attends to itself counts.
     """
 
     needs_attention = True

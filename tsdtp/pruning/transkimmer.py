@@ -7,7 +7,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from tsdtp.pruning.base import TokenPruner, check_positive
+from tsdtp.pruning.base import TokenPruner, check_count, check_positive
 from tsdtp.pruning.rules import logistic_noise, mean_of, straight_through
 from tsdtp.pruning.state import Decision, TokenState
 
@@ -27,8 +27,8 @@ class Transkimmer(TokenPruner):
     - It sits between attention and feed-forward like every method here, and is as small as the
       task attention of `ts_dtp` instead of as wide as the model, so that scoring costs the same.
     - One strictness shifts all logits to meet the budget.
-    - The skim loss of a block is the mean probability to stay of the tokens that it may still drop;
-      the published code's is the hard mask so far over all of the sequence.
+    - The skim loss of a block is the mean of the drawn, relaxed decisions on the tokens that it may
+      still drop; the published code's is the hard mask so far over all of the sequence.
     - Predictors begin as torch begins layers, about half of the tokens staying where no budget is
       given; the published ones begin by keeping nearly all.
 
@@ -58,7 +58,7 @@ class Transkimmer(TokenPruner):
         budget: float | None = None,
     ) -> None:
         check_positive("temperature", temperature)
-        check_positive("predictor_size", predictor_size)
+        check_count("predictor_size", predictor_size)
         super().__init__(num_layers, layers, budget, strictness=0.0, soft_until=soft_until)
         self.temperature = temperature
         self.predictors = nn.ModuleDict(

@@ -7,7 +7,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from tsdtp.pruning.base import check_positive
+from tsdtp.pruning.base import check_count
 from tsdtp.pruning.hybrid import HybridPruner
 from tsdtp.pruning.scores import segment_softmax
 from tsdtp.pruning.state import TokenState
@@ -92,7 +92,7 @@ class TsDtp(HybridPruner):
             layers=layers,
             budget=budget,
         )
-        check_positive("task_feature_dim", task_feature_dim)
+        check_count("task_feature_dim", task_feature_dim)
         self.hidden_size, self.needs_embeddings = hidden_size, embedding_features
         self.task_attention = nn.ModuleDict(
             {

@@ -7,7 +7,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from tsdtp.pruning.base import check_positive
+from tsdtp.pruning.base import check_count
 from tsdtp.pruning.hybrid import HybridPruner
 from tsdtp.pruning.scores import attention_received
 from tsdtp.pruning.state import TokenState
@@ -86,7 +86,7 @@ class TsDtpDescribed(HybridPruner):
             layers=layers,
             budget=budget,
         )
-        check_positive("task_feature_dim", task_feature_dim)
+        check_count("task_feature_dim", task_feature_dim)
         self.task_attention = nn.ModuleDict(
             {str(i): PairwiseTaskAttention(hidden_size, task_feature_dim) for i in self.layers}
         )

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from tsdtp.pruning.base import TokenPruner, check_positive, finite
+from tsdtp.pruning.base import TokenPruner, check_count, finite
 from tsdtp.pruning.rules import dynamic_threshold
 from tsdtp.pruning.state import Decision, TokenState
 
@@ -40,8 +40,8 @@ class TsDtpNotebook(TokenPruner):
         budget: float | None = None,
     ) -> None:
         super().__init__(num_layers, layers, budget, strictness=-finite("k", k))
-        check_positive("task_feature_dim", task_feature_dim)
-        self.gamma = gamma
+        check_count("task_feature_dim", task_feature_dim)
+        self.gamma = finite("gamma", gamma)
         self.feature_layer = nn.Linear(hidden_size, task_feature_dim)
         self.requires_grad_(False)
 

@@ -88,7 +88,7 @@ def _numbers(frame: pd.DataFrame, marked: pd.DataFrame | None) -> pd.DataFrame:
     counts = [name for name in numbers if name.endswith("_count")] + ["runs", "missing"]
     numbers[counts] = numbers[counts].fillna(0).astype(int)
     numbers = numbers[numbers["runs"] + numbers["missing"] > 0]  # of unpruned runs on fewer blocks
-    numbers.insert(2, "method", [_method(row) for row in numbers.to_dict("records")])
+    numbers.insert(2, "method", [_method(row) for _, row in numbers.iterrows()])
     order = list(LABELS)
     rank = [order.index(name) if name in order else len(order) for name in numbers["pruning"]]
     numbers = numbers.assign(_rank=rank).sort_values(
@@ -99,9 +99,10 @@ def _numbers(frame: pd.DataFrame, marked: pd.DataFrame | None) -> pd.DataFrame:
     return numbers.drop(columns="_rank").reset_index(drop=True)
 
 
-def _method(row: Row) -> str:
+def _method(row: pd.Series) -> str:
     """Its name, and how it was executed where not packed."""
-    label, execution = LABELS.get(row["pruning"], row["pruning"]), row["execution"]
+    name, execution = str(row["pruning"]), row["execution"]
+    label = LABELS.get(name, name)
     if pd.isna(execution) or execution == "packed":
         return label
     return f"{label.removesuffix(' (packed)')} ({execution})"

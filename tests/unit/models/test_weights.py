@@ -27,6 +27,17 @@ def test_weights_round_trip(tmp_path, batch):
         assert torch.equal(other(**batch).logits, model(**batch).logits)
 
 
+@pytest.mark.parametrize("family", SEQ2SEQ_FAMILIES)
+def test_a_translator_as_hugging_face_saves_it_is_read(tmp_path, family):
+    """Marian's positions are in no file: a formula makes them."""
+    plain = make_seq2seq(family)
+    plain.save_pretrained(tmp_path)
+    other = prune(make_seq2seq(family, seed=5), "none")
+    load_weights(other, tmp_path, strict=False)
+    for name, weight in plain.state_dict().items():
+        assert torch.equal(other.state_dict()[name], weight), name
+
+
 def test_weights_may_start_another_method(tmp_path):
     plain = prune(make_model("bert"), "none")
     save_weights(plain, tmp_path)

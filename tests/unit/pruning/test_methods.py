@@ -66,6 +66,26 @@ def test_other_arguments_say_what_is_valid(make):
         make("ts_dtp", gamma=0)
 
 
+@pytest.mark.parametrize(
+    "method, argument, wrong, valid",
+    [
+        ("ts_dtp", "gamma", float("inf"), "> 0"),
+        ("ts_dtp", "gamma", None, "> 0"),
+        ("ts_dtp", "task_feature_dim", 2.5, "1 or more"),
+        ("ts_dtp", "fuse", ["similar"], "null, "),
+        ("ts_dtp_notebook", "gamma", "a", "a finite number"),
+        ("ltp", "threshold", float("inf"), "> 0"),
+        ("ltp", "rate", "fast", "> 0"),
+        ("power_bert", "rate", None, "> 0"),
+        ("power_bert", "bins", 2.5, "2 or more"),
+        ("transkimmer", "predictor_size", 1.5, "1 or more"),
+    ],
+)
+def test_an_argument_of_another_kind_is_named(make, method, argument, wrong, valid):
+    with pytest.raises(ValueError, match=rf"pruning.{argument}=.*: valid (is|are) {valid}"):
+        make(method, **{argument: wrong})
+
+
 @pytest.mark.parametrize("method", WITH_BUDGET)
 def test_with_a_budget_nothing_goes_before_calibration(make, state_of, method):
     pruner = make(method, budget=0.5).eval()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from tsdtp.cli.checks.keys import unknown_key
 from tsdtp.cli.checks.values import (
     check_choice,
     check_number,
@@ -27,9 +30,10 @@ _LEAST = {
     "task.bootstrap": 0,
 }
 _WHOLE_OR_NULL = (
-    *("task.generation.num_beams", "task.generation.max_new_tokens"),
-    *("task.data.train_limit", "task.data.eval_limit"),
+    *("task.generation.num_beams", "task.generation.max_new_tokens", "num_beams"),
+    *("task.data.train_limit", "task.data.eval_limit", "task.data.batch_tokens"),
 )
+_GENERATION = {"num_beams", "max_new_tokens"}  # that ours set
 _NUMBERS = ("optim.lr", "optim.pruner_lr", "optim.weight_decay", "teaching.lr")
 _CHOICES = {
     "benchmark.order": ("plain", "sorted"),
@@ -57,9 +61,34 @@ def check_measuring(config: DictConfig) -> None:
         if (value := OmegaConf.select(config, key, default=missing)) is not missing:
             check_choice(key, value, valid)
     _check_lengths(config)
+    check_generation(config)
     time = OmegaConf.select(config, "benchmark.min_time", default=0)
     if not is_number(time) or time < 0:
         raise ConfigError(f"benchmark.min_time={time}: valid is 0 seconds or more")
+
+
+def check_generation(config: DictConfig) -> None:
+    """Settings of transformers' `generate`, of which it would take no notice or stop at the end.
+
+    Raises:
+        ConfigError: for one that is not known, or that asks for several translations of a text.
+    """
+    settings = OmegaConf.select(config, "task.generation", default={})
+    if not isinstance(settings, Mapping | DictConfig):
+        raise ConfigError(f"task.generation={settings}: valid are settings, as in {{num_beams: 4}}")
+    known = _GENERATION if not settings.keys() - _GENERATION else _settings_of_generate()
+    for key in (str(key) for key in settings if key not in known):
+        raise ConfigError(f"task.generation: {unknown_key(key, sorted(known))}")
+    if (several := settings.get("num_return_sequences")) not in (None, 1):
+        raise ConfigError(
+            f"task.generation.num_return_sequences={several}: valid is 1, one translation a text"
+        )
+
+
+def _settings_of_generate() -> set[str]:
+    from transformers import GenerationConfig  # seconds, where one of ours would have done
+
+    return {key for key in GenerationConfig().to_dict() if not key.startswith("_")}
 
 
 def _check_lengths(config: DictConfig) -> None:

@@ -27,7 +27,7 @@ def check_training(config: DictConfig) -> None:
 
 _SHARES = (
     *("teacher.noise", "teacher.distillation"),
-    *("optim.warmup", "budget_schedule.warmup", "budget_schedule.ramp"),
+    *("optim.warmup", "budget_schedule.warmup", "budget_schedule.ramp", "task.label_smoothing"),
 )
 
 

@@ -6,6 +6,7 @@ import pytest
 from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 
+from tsdtp.cli.checks.command import user_folder
 from tsdtp.cli.checks.composing import composed, sharing
 from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, config_dir
 
@@ -64,3 +65,18 @@ def test_a_key_that_is_not_there_is_named_each_time():
     for value in (1, 2):
         with pytest.raises(ConfigError, match="no such key: pruning.bugdet"):
             quickly([f"pruning.bugdet={value}"])
+
+
+def test_options_of_a_group_of_ones_own_are_no_values(tmp_path):
+    files = {
+        "experiment/mine": "# @package _global_\ndefaults: [{/colour: red}]\n",
+        "colour/red": "warm: true\n",
+        "colour/blue": "warm: false\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / f"{name}.yaml").write_text(text)
+    own = [*user_folder(tmp_path), "experiment=mine"]
+    quickly = sharing(lambda line: composed("train", [*own, *line]))
+    found = [quickly([f"colour={name}"]).colour.warm for name in ("red", "blue", "red")]
+    assert found == [True, False, True]

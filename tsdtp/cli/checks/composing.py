@@ -113,7 +113,10 @@ def sharing(compose: Callable[[list[str]], DictConfig]) -> Callable[[Sequence[st
         pairs = [pair for pair in found if pair]
         kind, values = tuple(key for key, _ in pairs), {key: v[0] for key, v in pairs if v}
         if kind not in first:
-            first[kind] = compose([*overrides]), values.copy()
+            config = compose([*overrides])
+            if any(_is_option(config, key) for key in values):
+                return config
+            first[kind] = config, values.copy()
         config, now = first[kind]
         for key in (key for key in values if repr(values[key]) != repr(now[key])):  # 1 is not true
             OmegaConf.update(config, key, values[key])
@@ -121,6 +124,11 @@ def sharing(compose: Callable[[list[str]], DictConfig]) -> Callable[[Sequence[st
         return config
 
     return composed
+
+
+def _is_option(config: DictConfig, key: str) -> bool:
+    """Whether a value has become a whole node: of a group that a user's own folder alone has."""
+    return OmegaConf.is_dict(OmegaConf.select(config, key, throw_on_resolution_failure=False))
 
 
 def _choice_or_value(override: str) -> tuple[str, tuple[object, ...]] | None:

@@ -64,7 +64,8 @@ def test_soft_gates_hold_without_gradients(soft, family, batch, labels):
     model.execution = "masked"
     with torch.no_grad():
         blind = model(**batch, labels=labels).loss
-    torch.testing.assert_close(model(**batch, labels=labels).loss.detach(), blind)
+    seeing = model(**batch, labels=labels).loss.detach()
+    torch.testing.assert_close(seeing, blind, atol=1e-5, rtol=0)
 
 
 def test_packed_translates_as_masked(method, family, batch, search):

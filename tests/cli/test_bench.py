@@ -66,9 +66,7 @@ def test_texts_are_also_measured_with_their_tokenising(tsdtp, monkeypatch):
 
 def test_the_truth_of_generated_words_is_not_tokenised():
     rows = {"validation": read_synthetic("pair", "validation", 3, seed=0)}
-    cell: Any = SimpleNamespace(
-        data=SimpleNamespace(load=lambda: rows, reported="validation"),
-    )
+    cell: Any = SimpleNamespace(data=SimpleNamespace(load=lambda: rows, reported="validation"))
     (texts,) = text_batches(cell, [{"index": torch.tensor([2, 0])}])
     assert set(texts) == {"text", "text_pair", "label"}
     assert texts["text"] == [rows["validation"][i]["text"] for i in (2, 0)]

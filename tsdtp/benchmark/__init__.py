@@ -5,12 +5,13 @@
 
 from tsdtp.benchmark.latency import Ratio, Timing, interleaved, ratio
 from tsdtp.benchmark.memory import model_mib, peak_mib
-from tsdtp.benchmark.speed import compare, heaviest, measure
+from tsdtp.benchmark.speed import compare, forward_each, heaviest, measure
 
 __all__ = [
     "Ratio",
     "Timing",
     "compare",
+    "forward_each",
     "heaviest",
     "interleaved",
     "measure",

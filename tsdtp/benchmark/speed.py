@@ -101,7 +101,7 @@ def compare(
         examples, examples_per_second, latency_ms, vs_packed, vs_hf, spread and confidence, as in
         `measure`.
     """
-    runs = {name: partial(_forward, function, batches) for name, function in forwards.items()}
+    runs = {name: partial(forward_each, function, batches) for name, function in forwards.items()}
     return _speed(interleaved(runs, rounds, min_time, threads, device), batches)
 
 
@@ -116,7 +116,8 @@ def _threads(number: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _forward(function: Forward, batches: Sequence[Mapping[str, Sized]]) -> None:
+def forward_each(function: Forward, batches: Sequence[Mapping[str, Sized]]) -> None:
+    """Calls the function with one batch after the other, without gradients; keeps no result."""
     with torch.inference_mode():
         for batch in batches:
             function(batch)
@@ -142,7 +143,7 @@ def _speed(timings: dict[str, Timing], batches: Sequence[Mapping[str, Sized]]) -
 
 
 def heaviest(batches: Sequence[Batch]) -> list[int]:
-    """Where the batches lie that a forward may hold most for.
+    """Where the batches lie, one or two, that a forward may hold most for.
 
     A padded one computes every place; a packed one the tokens alone, and most of them may be in
     another batch.
@@ -155,9 +156,9 @@ def heaviest(batches: Sequence[Batch]) -> list[int]:
 def _memory(
     forwards: dict[str, Forward], batches: Sequence[Batch], device: str | torch.device
 ) -> dict:
-    found = heaviest(batches)
+    heavy = [batches[i] for i in heaviest(batches)]
     peaks = {
-        name: max(peak_mib(partial(_forward, function, [batches[i]]), device) for i in found)
+        name: peak_mib(partial(forward_each, function, heavy), device)
         for name, function in forwards.items()
     }
     return {

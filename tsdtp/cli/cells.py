@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tsdtp.cli.build import Cell
 from tsdtp.cli.checks.values import check_choice
-from tsdtp.cli.config import ConfigError
+from tsdtp.cli.config import ConfigError, given, plain
 from tsdtp.cli.identity import held_record, start_path
 from tsdtp.data import TextClassificationData, TranslationData
 from tsdtp.models import PrunedClassifier, PrunedModel, PrunedSeq2Seq
@@ -140,13 +140,12 @@ class TranslationCell(Cell[TranslationData]):
         """The baseline, where it wrote with the same settings: beams alone would differ as well."""
         held = None if self.baseline is None else held_record(self.baseline)
         task = held.provenance["config"]["task"] if held else {}
-        own = OmegaConf.to_container(self.config.task.generation)
-        return self.baseline if task.get("generation") == own else None
+        alike = task.get("generation") == plain(self.config.task.generation)
+        return self.baseline if alike else None
 
     def writing(self) -> dict[str, Any]:
         """Settings of `generate`, the language to write in included, as targets begin with it."""
-        given = self.config.task.generation
-        settings = {key: value for key, value in given.items() if value is not None}
+        settings = given(self.config.task.generation)
         if self.data.language_tokens is None:
             return settings
         language = self.tokenizer.convert_tokens_to_ids(self.data.language_tokens[1])

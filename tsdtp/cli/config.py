@@ -179,6 +179,11 @@ def instantiate(config: DictConfig, **arguments) -> Any:
         raise ConfigError(str(reason)) from error
 
 
+def given(settings: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Those that are not null."""
+    return {key: value for key, value in settings.items() if value is not None}
+
+
 def plain(config: DictConfig) -> dict[str, Any]:
     """A resolved copy as plain dictionaries and lists."""
     return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]

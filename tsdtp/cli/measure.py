@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from tsdtp.benchmark import measure
 from tsdtp.benchmark.candidates import candidates, forwards, unpacked
 from tsdtp.cli.build import Cell
+from tsdtp.cli.config import given
 from tsdtp.models import PrunedModel, PrunedSeq2Seq, calibrate
 from tsdtp.models.texts import explained, inputs_of
 
@@ -138,8 +139,7 @@ def generation(model: PrunedModel, batches: list[dict], how: dict, cell: Cell) -
     """
     tokens = cell.config.benchmark.new_tokens
     length = {"min_new_tokens": tokens, "max_new_tokens": tokens}
-    given = {key: v for key, v in cell.config.task.generation.items() if v is not None}
-    settings = {"do_sample": False, **given, **length}
+    settings = {"do_sample": False, **given(cell.config.task.generation), **length}
     writers = {
         name: unpacked(partial(cast(PrunedSeq2Seq, each).generate, **settings))
         for name, each in candidates(model).items()

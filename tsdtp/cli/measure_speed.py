@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
 from functools import partial
 
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
 
-from tsdtp.benchmark import compare, heaviest, measure
+from tsdtp.benchmark import compare, forward_each, heaviest, measure
 from tsdtp.benchmark.activations import activation_bytes
 from tsdtp.benchmark.candidates import forwards
 from tsdtp.benchmark.resident import resident_peak_mib
@@ -117,11 +116,6 @@ def roofline(model: PrunedModel, lengths: list[torch.Tensor], threads: int, ms: 
     }
 
 
-def _each(forward: Callable[[Batch], object], batches: list[Batch]) -> None:
-    for batch in batches:
-        forward(batch)
-
-
 def held(model: PrunedModel, batches: list[Batch], lengths: list[torch.Tensor]) -> dict:
     """Resident memory and reckoned activations, each of the batch that takes most."""
     found, size = heaviest(batches), next(model.parameters()).element_size()
@@ -133,10 +127,9 @@ def held(model: PrunedModel, batches: list[Batch], lengths: list[torch.Tensor]) 
         for name, layout in layouts.items()
     }
     names = {"pruned": "", "unpruned": "unpruned_", "plain": "hf_"}
-    resident = {}
-    for name, forward in forwards(model).items():
-        with torch.inference_mode():
-            resident[f"{names[name]}resident_mib"] = resident_peak_mib(
-                partial(_each, forward, [batches[i] for i in found])
-            )
+    heavy = [batches[i] for i in found]
+    resident = {
+        f"{names[name]}resident_mib": resident_peak_mib(partial(forward_each, forward, heavy))
+        for name, forward in forwards(model).items()
+    }
     return {**reckoned, **resident}

@@ -107,10 +107,9 @@ def sharing(compose: Callable[[list[str]], DictConfig]) -> Callable[[Sequence[st
     read = cache(_choice_or_value)
 
     def composed(overrides: Sequence[str]) -> DictConfig:
-        found = [read(override) for override in overrides]
-        if None in found:
+        pairs = [pair for pair in map(read, overrides) if pair is not None]
+        if len(pairs) < len(overrides):
             return compose([*overrides])
-        pairs = [pair for pair in found if pair]
         kind, values = tuple(key for key, _ in pairs), {key: v[0] for key, v in pairs if v}
         if kind not in first:
             config = compose([*overrides])

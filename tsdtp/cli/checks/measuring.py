@@ -61,13 +61,13 @@ def check_measuring(config: DictConfig) -> None:
         if (value := OmegaConf.select(config, key, default=missing)) is not missing:
             check_choice(key, value, valid)
     _check_lengths(config)
-    check_generation(config)
+    _check_generation(config)
     time = OmegaConf.select(config, "benchmark.min_time", default=0)
     if not is_number(time) or time < 0:
         raise ConfigError(f"benchmark.min_time={time}: valid is 0 seconds or more")
 
 
-def check_generation(config: DictConfig) -> None:
+def _check_generation(config: DictConfig) -> None:
     """Settings of transformers' `generate`, of which it would take no notice or stop at the end.
 
     Raises:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from tsdtp.models import PrunedSeq2Seq
 from tsdtp.models.budget import spent_ratio
 from tsdtp.models.seq2seq import IGNORED
 from tsdtp.models.seq2seq_blocks import SEQ2SEQ_FAMILIES as KNOWN
+from tsdtp.packing import pack, unpack
 
 PENALTIES = {"encoder_repetition_penalty": 1.5, "encoder_no_repeat_ngram_size": 2}
 SEARCHES = ({"num_beams": 1}, {"num_beams": 3}, {"num_beams": 1, **PENALTIES})
@@ -75,6 +77,33 @@ def test_packed_translates_as_masked(method, family, batch, search):
         model.execution = execution
         found.extend(model.generate(**batch, **search).tolist())
     assert packed == masked
+
+
+@pytest.mark.parametrize("merging", ["tome", "ts_dtp:fuse=similar", "ts_dtp"])
+@pytest.mark.parametrize("execution", ["packed", "masked"])
+def test_what_is_written_is_likeliest_under_teacher_forcing(merging, family, batch, execution):
+    model = build(merging, family)
+    model.execution = execution
+    settings = {"do_sample": False, "max_new_tokens": 6, "min_new_tokens": 6}
+    written = model.generate(**batch, **settings)
+    with torch.no_grad():
+        logits = model(**batch, decoder_input_ids=written[:, :-1]).logits
+    logits[..., model.config.eos_token_id] = float("-inf")  # six words were asked for
+    assert torch.equal(logits.argmax(-1)[:, -6:-1], written[:, -6:-1])
+
+
+def test_a_merged_token_weighs_in_cross_attention_as_many_as_it_stands_for(family, batch, labels):
+    """The first token once, standing for two, or twice: the decoder sees no difference."""
+    model = PrunedSeq2Seq(make_seq2seq(family), build_pruner("tome", fraction=0.0))
+    read = make_seq2seq(family).prepare_decoder_input_ids_from_labels(labels)
+    encoding = model.encode(**batch)
+    grid, live = unpack(encoding.hidden)
+    hidden = pack(*(torch.cat([x[:, :1], x], 1) for x in (grid, live)))
+    twice = replace(encoding, hidden=hidden, weights=torch.ones(hidden.layout.size))
+    expected = model.decode(twice, read)
+    assert (model.decode(encoding, read) - expected).abs().max() > 1e-4
+    encoding.weights[encoding.hidden.layout.cu_seqlens[:-1]] = 2.0
+    torch.testing.assert_close(model.decode(encoding, read), expected, atol=1e-5, rtol=0)
 
 
 def test_a_sentence_is_translated_the_same_in_any_batch(method, family, batch, search):

@@ -32,8 +32,8 @@ class Encoding:
             where a head reads one token of each sequence it is there alone.
         weights: [T] float32, 1 for a live and 0 for a dropped token, with the gates' gradient;
             under proportional attention how many tokens each one stands for.
-        gate: [T] float32 likewise, whatever a token stands for; None where dropped tokens leave.
         lengths: [L + 1, B] int64, live tokens entering block 0 and after each block's dropping.
+        masked: whether dropped tokens are still there.
         losses: auxiliary losses, one per layer that has one.
         kept: per token of the batch as it came in, how many blocks kept it: [T] int64.
     """
@@ -42,7 +42,7 @@ class Encoding:
     weights: Tensor
     lengths: Tensor
     kept: Tensor
-    gate: Tensor | None = None
+    masked: bool
     losses: list[Tensor] = field(default_factory=list)
 
 
@@ -142,7 +142,7 @@ class PackedEncoder:
         weights = tokens.weights(self.pruner.proportional_attention)
         weights = tokens.alive.float() if weights is None else weights
         lengths = torch.stack(lengths)
-        return Encoding(tokens.hidden, weights, lengths, kept, tokens.gate, losses)
+        return Encoding(tokens.hidden, weights, lengths, kept, masked, losses)
 
     def _turns(self, x: Packed) -> Sequence[Turn] | None:
         rotary = self.family.rotary

@@ -9,10 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel
-from transformers.modeling_outputs import BaseModelOutput
 
 from tsdtp.models.blocks import Family, find_family
-from tsdtp.models.cross_attention import GATED
+from tsdtp.models.cross_attention import WEIGHED, WeighedSource, weigh_source
 from tsdtp.models.encoder import Encoding
 from tsdtp.models.output import PrunedOutput, counts, full_counts
 from tsdtp.models.pruned import PrunedModel
@@ -28,7 +27,8 @@ class PrunedSeq2Seq(PrunedModel):
 
     The decoder stays whole, but what the encoder dropped is gone from its cross-attention, too:
     packed execution hands over a grid no wider than the longest of the kept sources, so that the
-    cache of cross-attention shrinks; masked execution removes it from every softmax.
+    cache of cross-attention shrinks; masked execution removes it from every softmax. A token that
+    others were merged into weighs there as many as it stands for, as in the encoder.
 
     Args:
         model: the Hugging Face model, see `PrunedModel`.
@@ -53,7 +53,8 @@ class PrunedSeq2Seq(PrunedModel):
     ) -> None:
         find_family(model.config, SEQ2SEQ_FAMILIES)  # or it is refused
         super().__init__(model, pruner, execution, special_ids, backend, auxiliary_weight)
-        model.set_attn_implementation(GATED)
+        model.set_attn_implementation(WEIGHED)
+        model.register_forward_pre_hook(weigh_source, with_kwargs=True)
 
     @property
     def family(self) -> Family:
@@ -104,13 +105,12 @@ class PrunedSeq2Seq(PrunedModel):
 
     def decode(self, encoding: Encoding, decoder_input_ids: Tensor) -> Tensor:
         """[B, N, V] logits of what follows each of the tokens that the decoder reads."""
-        source, mask, gate = self.source(encoding)
+        source, mask = self.source(encoding)
         decoder: Any = self.hf_model
         return decoder(
             encoder_outputs=source,
             attention_mask=mask,
             decoder_input_ids=decoder_input_ids,
-            source_gate=gate,
             use_cache=False,
         ).logits
 
@@ -119,19 +119,15 @@ class PrunedSeq2Seq(PrunedModel):
         decoder: Any = self.hf_model
         return decoder.prepare_decoder_input_ids_from_labels(labels)
 
-    def source(self, encoding: Encoding) -> tuple[BaseModelOutput, Tensor, Tensor | None]:
-        """What the decoder sees.
-
-        Returns:
-            States [B, K, d] on a grid, K the longest source that is left; mask [B, K] int64 of
-            the live tokens; and their gates [B, K], if any.
-        """
+    def source(self, encoding: Encoding) -> tuple[WeighedSource, Tensor]:
+        """What the decoder sees: the source, and a mask [B, K] int64 of its live tokens."""
         hidden = encoding.hidden
         grid, _ = unpack(hidden.like(self.family.finish(self.base_model, hidden.values)))
-        live, _ = unpack(hidden.like(encoding.weights.detach() > 0))
-        gate = None if encoding.gate is None else unpack(hidden.like(encoding.gate))[0]
-        states = BaseModelOutput(last_hidden_state=cast(torch.FloatTensor, grid))
-        return states, live.long(), gate
+        weights, _ = unpack(hidden.like(encoding.weights))
+        uneven = encoding.masked or self.pruner.proportional_attention
+        states = cast(torch.FloatTensor, grid)
+        source = WeighedSource(last_hidden_state=states, weights=weights if uneven else None)
+        return source, (weights.detach() > 0).long()
 
     def goal(self, encoding: Encoding, labels: Tensor | None) -> Tensor:
         """[B, N] the labels.
@@ -174,7 +170,7 @@ class PrunedSeq2Seq(PrunedModel):
         decoder: Any = self.hf_model
         inputs: dict[str, Any] = {"attention_mask": attention_mask}
         if self.execution != "hf":
-            source, mask, _ = self.source(self.encode(input_ids, attention_mask))
+            source, mask = self.source(self.encode(input_ids, attention_mask))
             inputs = {"encoder_outputs": source, "attention_mask": mask}
         # The ids are for penalties on words of the source; they are not encoded again.
         return decoder.generate(input_ids, **inputs, **settings)

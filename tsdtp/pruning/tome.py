@@ -21,7 +21,7 @@ class TokenMerging(TokenPruner):
     number r from every input, because texts differ in length, and keys are compared in all heads
     side by side instead of averaged over them, which costs little where sequences are short. At
     most half of the live tokens go per layer. [CLS] and [SEP] are never merged away; others may be
-    merged into [SEP]. A translator's decoder weighs a merged token as any other.
+    merged into [SEP].
 
     Args:
         num_layers: blocks of the encoder.

@@ -52,6 +52,15 @@ def test_random_tokens_at_a_keep_schedule(tsdtp):
     assert record.provenance["command"].startswith("tsdtp bench")
 
 
+def test_a_slot_says_how_many_threads(tsdtp, monkeypatch):
+    """As where a launcher forks: torch was imported before, and took all cores."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(2)
+    outcome = tsdtp("bench", *FAST, "hardware.threads=null", "pruning=topk", SCHEDULE, "tokens=8")
+    assert outcome.code == 0, outcome.err
+    assert only_record().speed["threads"] == 1
+
+
 def test_texts_are_also_measured_with_their_tokenising(tsdtp, monkeypatch):
     monkeypatch.setenv("RAYON_NUM_THREADS", "")  # and taken back
     outcome = tsdtp("bench", *FAST, "pruning=dtp", "pruning.budget=0.6", "benchmark.order=sorted")

@@ -30,7 +30,7 @@ def bench(config: DictConfig, method: str, overrides: list[str]) -> RunRecord:
     """
     from tsdtp.cli.folder import alone, finished
     from tsdtp.cli.measure_speed import measure_speed
-    from tsdtp.cli.run import clocked, identity, provenance, quiet_libraries
+    from tsdtp.cli.run import clocked, identity, provenance, quiet_libraries, use_threads
 
     quiet_libraries()
     check_filled(config)
@@ -39,6 +39,7 @@ def bench(config: DictConfig, method: str, overrides: list[str]) -> RunRecord:
     if done := finished(settings):
         return done
     begun, startup = clocked()
+    use_threads(config.hardware.threads)
     code = with_own(code_state(), settings)
     with alone(Path(config.output_dir)):
         measured = measure_speed(config)

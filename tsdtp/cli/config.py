@@ -136,20 +136,6 @@ def missing_extra(package: str, extra: str) -> str:
     return f"{package} is not installed: pip install -e '.[{extra}]' in the clone of tsdtp"
 
 
-def find_preset(group: str, name: str) -> Path:
-    """configs/GROUP/NAME.yaml, or a file of the user's own.
-
-    Raises:
-        ConfigError: for an unknown name; lists the valid ones.
-    """
-    folder = Path(config_dir()) / group
-    path = Path(name) if name.endswith(".yaml") else folder / f"{name}.yaml"
-    if not path.is_file():
-        valid = ", ".join(sorted(p.stem for p in folder.glob("*.yaml")))
-        raise ConfigError(f"no such {group}: {name}; valid: {valid}, or a file ending in .yaml")
-    return path
-
-
 def as_text(value: Any) -> str:
     """A value as an override has it."""
     return "null" if value is None else str(value)

@@ -106,9 +106,8 @@ def benchmark(model: PrunedModel, cell: Cell) -> tuple[dict | None, dict | None]
     loader = cell.data.loader(
         cell.data.reported, settings.batch_size, limit=settings.examples, order=settings.order
     )
-    device = next(model.parameters()).device
-    batches = [inputs_of(batch, device) for batch in loader]
-    how = measuring(cell.config, device)
+    batches = [inputs_of(batch, model.device) for batch in loader]
+    how = measuring(cell.config, model.device)
     speed, memory = measure(**forwards(model), batches=batches, **how, module=model)
     speed["order"] = settings.order
     if cell.writes:

@@ -47,7 +47,6 @@ def measure_speed(config: DictConfig) -> dict:
             raise ConfigError("keep_schedule or pruning.budget? valid is one of them")
         cell.pruner = Scheduled(cell.pruner, list(config.keep_schedule))
     how = measuring(config, cell.device)
-    torch.set_num_threads(how["threads"])
     begun = time.perf_counter()
     model = cell.model()
     loading = time.perf_counter() - begun
@@ -80,7 +79,7 @@ def spent(model: PrunedModel, batches: list[Batch]) -> tuple[dict, list[torch.Te
         for batch in batches:
             out = evaluated(**batch)
             cost.update(out, batch["attention_mask"].bool(), None)
-            lengths.append(torch.cat([out.tokens_entered[None], out.tokens_kept]).cpu())
+            lengths.append(out.lengths.cpu())
             padded += unpruned_flops(shape, _padded(lengths[-1])).sum().item()
             packed += encoder_flops(shape, _unpruned(lengths[-1]), keeping).sum().item()
     figures = cost.compute()
@@ -101,9 +100,8 @@ def _padded(lengths: torch.Tensor) -> torch.Tensor:
 
 def roofline(model: PrunedModel, lengths: list[torch.Tensor], threads: int, ms: float) -> dict:
     """How close the packed encoder comes to the machine's limits, measured here and now."""
-    weight = next(model.parameters())
-    limits = measure_limits(model.shape, weight.device, weight.dtype, threads)
-    size, shape = weight.element_size(), model.shape
+    limits = measure_limits(model.shape, model.device, model.dtype, threads)
+    size, shape = model.dtype.itemsize, model.shape
     parts = [bound(encoder_work(shape, n, model.pruner, size), limits) for n in lengths]
     seconds, moved = (sum(values) for values in zip(*parts, strict=True))
     bound_ms = 1e3 * seconds / len(lengths)
@@ -118,7 +116,7 @@ def roofline(model: PrunedModel, lengths: list[torch.Tensor], threads: int, ms: 
 
 def held(model: PrunedModel, batches: list[Batch], lengths: list[torch.Tensor]) -> dict:
     """Resident memory and reckoned activations, each of the batch that takes most."""
-    found, size = heaviest(batches), next(model.parameters()).element_size()
+    found, size = heaviest(batches), model.dtype.itemsize
     layouts = {"": lambda counts: counts, "unpruned_": _unpruned, "hf_": _padded}
     reckoned = {
         f"{name}activation_mib": max(

@@ -92,7 +92,6 @@ def _run(config: DictConfig, settings: Settings, method: str, overrides: list[st
                 **origin,
                 **({"data": cell.data.digests} if cell.data.digests else {}),
                 **({"earlier": earlier} if earlier else {}),
-                "config_hash": own_hash,
             },
             **measured,
         )

@@ -34,9 +34,8 @@ def spent_ratio(model: PrunedModel, batches: Iterable[Batch]) -> float:
             out = evaluated(**inputs_of(batch))
             if out.logits is not None and out.logits.isnan().any():
                 raise ValueError("the model's answers are NaN: valid are finite weights and states")
-            lengths = torch.cat([out.tokens_entered[None], out.tokens_kept])
-            spent += encoder_flops(model.shape, lengths, model.pruner).sum().item()
-            full += unpruned_flops(model.shape, lengths).sum().item()
+            spent += encoder_flops(model.shape, out.lengths, model.pruner).sum().item()
+            full += unpruned_flops(model.shape, out.lengths).sum().item()
     return spent / full
 
 

@@ -31,6 +31,12 @@ class PrunedOutput(ModelOutput):
     kept_layers: Tensor | None = None
     auxiliary_loss: Tensor | None = None
 
+    @property
+    def lengths(self) -> Tensor:
+        """[L + 1, B] int64, live tokens entering block 0 and after each block's dropping."""
+        assert self.tokens_entered is not None and self.tokens_kept is not None
+        return torch.cat([self.tokens_entered[None], self.tokens_kept])
+
 
 def counts(encoding: Encoding, attention_mask: Tensor) -> dict[str, Tensor]:
     """The fields of a `PrunedOutput` that count tokens, for a padded batch [B, S]."""

@@ -64,7 +64,7 @@ def prune(
     if special_ids is None and tokenizer is not None:
         special_ids = structural_ids(tokenizer)
     if special_ids is None:
-        special_ids = special_of(hf_model, warn=method != "none")
+        special_ids = special_of(hf_model, warn=bool(pruner.layers))
     settings = {"special_ids": special_ids, "auxiliary_weight": auxiliary_weight}
     if pooling is not None and hf_model.can_generate():
         raise ValueError(f"pooling={pooling!r}: of a classifier; valid for what writes is None")

@@ -25,7 +25,7 @@ class TokenPruner(nn.Module, ABC):
     One number, `strictness`, says how much goes: larger drops more. A budget on FLOPs is met by
     calibrating that number (`tsdtp.models.budget`), so every method honours it in the same way.
 
-    Class attributes a method declares:
+    Attributes, of which a method declares its own as class attributes:
         needs_attention: wants `TokenState.attention` in the layers that it prunes.
         needs_embeddings: wants `TokenState.embeddings` in the layers that it prunes.
         needs_projections: wants `TokenState.query` and `key` in the layers that it prunes.

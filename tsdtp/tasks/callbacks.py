@@ -73,7 +73,7 @@ class BudgetSchedule(pl.Callback):
         return step % every == 0 or step in [_step(progress, total) for progress in turns]
 
     def on_train_end(self, trainer, pl_module) -> None:
-        """The calibration that is kept."""
+        """For the last weights, whoever measures them."""
         final = _model(pl_module).pruner.budget
         if final is not None:
             self._calibrate(pl_module, final)

@@ -61,19 +61,18 @@ class PruningCost(_Sums):
         """Adds a batch.
 
         Args:
-            output: of a pruned classifier.
+            output: of a pruned model.
             eligible: [B, S] bool, tokens that could be dropped.
             decisive: [B, S] bool or None, tokens that decide the label.
         """
-        assert output.tokens_entered is not None and output.tokens_kept is not None
-        assert output.kept_layers is not None
-        lengths = torch.cat([output.tokens_entered[None], output.tokens_kept])
+        lengths = output.lengths
         self.examples += lengths.shape[1]
         self.spent += encoder_flops(self.shape, lengths, self.pruner).sum()
         self.full += unpruned_flops(self.shape, lengths).sum()
         self.tokens += lengths[0].sum()
         self.kept_per_layer += lengths[1:].sum(1)
         if decisive is not None:
+            assert output.kept_layers is not None
             stayed = (output.kept_layers == self.shape.num_layers) & eligible
             self.hits += (stayed & decisive).sum()
             self.kept += stayed.sum()
@@ -120,8 +119,7 @@ class TranslationCost(_Sums):
 
     def update(self, output: PrunedOutput, labels: Tensor) -> None:
         """Adds a batch: of a pruned model's output, and labels [B, N], negative where none is."""
-        assert output.tokens_entered is not None and output.tokens_kept is not None
-        lengths = torch.cat([output.tokens_entered[None], output.tokens_kept])
+        lengths = output.lengths
         written = (labels >= 0).sum(1).double()
         own = self.decoder.own_flops(written).sum()
         cross = [self.decoder.cross_attention_flops(lengths[i], written).sum() for i in (-1, 0)]

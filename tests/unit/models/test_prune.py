@@ -17,6 +17,7 @@ from tiny import (
 import tsdtp
 from tsdtp.data.tokenizer import train_tokenizer
 from tsdtp.models.classifier import PrunedClassifier
+from tsdtp.pruning.none import NoPruning
 from tsdtp.pruning.ts_dtp import TsDtp
 
 LABELS = torch.tensor([0, 1, 0, 1, 0, 1])
@@ -52,6 +53,12 @@ def test_the_tokenizer_says_what_is_never_dropped():
     assert model.special_ids.tolist() == sorted(set(tokenizer.all_special_ids) - words)
     with pytest.warns(UserWarning, match="which tokens are special"):
         tsdtp.prune(make_model("bert"), "topk")
+
+
+@pytest.mark.parametrize("method", ["none", "depth", NoPruning])
+def test_where_none_can_be_dropped_nobody_asks_which_are_special(method, recwarn):
+    tsdtp.prune(make_model("bert"), method)
+    assert not recwarn.list
 
 
 @pytest.mark.parametrize("execution", ["packed", "masked", "hf"])

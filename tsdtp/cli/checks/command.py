@@ -25,7 +25,7 @@ from tsdtp.cli.checks.values import (
     check_threads,
     check_variant,
 )
-from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, config_dir, find_preset, quoted
+from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, config_dir, quoted
 
 
 def check_command(config_name: str, arguments: Sequence[str]) -> None:
@@ -80,7 +80,11 @@ def load_preset(group: str, name: str) -> DictConfig:
     Raises:
         ConfigError: for an unknown name, with the valid ones, or a file that is no such yaml.
     """
-    path = find_preset(group, name)
+    folder = Path(config_dir()) / group
+    path = Path(name) if name.endswith(".yaml") else folder / f"{name}.yaml"
+    if not path.is_file():
+        valid = ", ".join(sorted(p.stem for p in folder.glob("*.yaml")))
+        raise ConfigError(f"no such {group}: {name}; valid: {valid}, or a file ending in .yaml")
     try:
         preset = OmegaConf.load(path)
     except (YAMLError, UnicodeDecodeError) as error:

@@ -38,13 +38,13 @@ def check_whole(key: str, value: object, least: int = 1) -> None:
 
 
 def is_number(value: object) -> TypeGuard[float]:
-    """Whether one can reckon with it."""
-    return isinstance(value, int | float)
+    """Whether one can reckon with it: a finite number, and not true or false."""
+    return isinstance(value, int | float) and type(value) is not bool and math.isfinite(value)
 
 
 def check_number(key: str, value: object) -> None:
     """Raises ConfigError for what is no finite number of 0 or more."""
-    if isinstance(value, bool) or not is_number(value) or not 0 <= value < math.inf:
+    if not is_number(value) or value < 0:
         raise ConfigError(f"{key}={value}: valid is a number, 0 or more")
 
 

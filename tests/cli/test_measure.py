@@ -24,8 +24,8 @@ def test_the_pruned_model_meets_itself_unpruned_and_the_plain_one(batch):
             out[name] = forward(batch)
         plain[name] = len(plain_forwards)
     assert plain == {"pruned": 0, "unpruned": 0, "plain": 1}
-    assert torch.equal(out["unpruned"].tokens_kept[-1], out["unpruned"].tokens_entered)
-    assert out["pruned"].tokens_kept[-1].sum() < 0.5 * out["pruned"].tokens_entered.sum()
+    assert torch.equal(out["unpruned"].tokens_kept[:, -1], out["unpruned"].tokens_entered)
+    assert out["pruned"].tokens_kept[:, -1].sum() < 0.5 * out["pruned"].tokens_entered.sum()
     torch.testing.assert_close(out["unpruned"].logits, out["plain"].logits, atol=1e-5, rtol=0)
     assert not torch.allclose(out["pruned"].logits, out["plain"].logits, atol=1e-3)
 

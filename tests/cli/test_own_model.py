@@ -7,6 +7,7 @@ import re
 import shutil
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import load_file
 from tiny import FAST, VOCABULARY, make_model
@@ -141,15 +142,16 @@ def test_classes_in_another_order_are_refused(tsdtp, own):
         assert train(*names).code == 0
 
 
-def test_a_model_without_padding_trains_too(tsdtp, own):
+@pytest.mark.parametrize("padding", [None, "[PAD]"])
+def test_a_model_without_padding_trains_too(tsdtp, own, padding):
     tokenizer = AutoTokenizer.from_pretrained("my_classifier")
-    tokenizer.pad_token = None
+    tokenizer.pad_token = padding
     tokenizer.add_special_tokens({"eos_token": "[EOS]"})
     model = make_model("gpt2")
     model.config.pad_token_id = None
     for part in (model, tokenizer):
         part.save_pretrained("my_gpt2")
-    outcome = tsdtp("train", *OWN, "model.path=my_gpt2")
+    outcome = tsdtp("train", *OWN, "model.path=my_gpt2", "benchmark.enabled=true")
     assert outcome.code == 0, outcome.err
     run = "run=outputs/runs/text_classification/own/none/seed0"
     assert tsdtp("predict", run, "good film", "bad").code == 0

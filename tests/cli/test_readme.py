@@ -42,5 +42,5 @@ def test_the_library_example_runs():
     names: dict = {}
     with torch.inference_mode(False):
         exec(example[1], names)
-    assert names["out"].tokens_kept.shape == (4, 8)
+    assert names["out"].tokens_kept.shape == (8, 4)
     assert names["tsdtp"] is tsdtp

@@ -129,7 +129,7 @@ def test_the_cache_holds_what_each_block_saw(family, prompts):
     kept = model(input_ids=ids, attention_mask=mask).tokens_kept
     cache = model.read_prompt(ids, mask)
     counts = [layer.live.sum(1).tolist() for layer in cache.layers]
-    assert counts == [mask.sum(1).tolist(), *kept[:-1].tolist()]
+    assert counts == [mask.sum(1).tolist(), *kept[:, :-1].T.tolist()]
     widths = [layer.keys.shape[-2] for layer in cache.layers]
     assert widths == [23, *(max(n) for n in counts[1:])] and widths[-1] < 12
     heads = getattr(model.config, "num_key_value_heads", 4)

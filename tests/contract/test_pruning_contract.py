@@ -42,7 +42,7 @@ def test_packed_equals_masked_where_the_head_averages(method, batch):
     assert torch.equal(packed.kept_layers, masked.kept_layers)
     torch.testing.assert_close(packed.logits, masked.logits, atol=1e-4, rtol=0)
     drops = model.pruner.search is not None and model.pruner.layers
-    assert (packed.tokens_kept[-1] < packed.tokens_entered).any() == bool(drops)
+    assert (packed.tokens_kept[:, -1] < packed.tokens_entered).any() == bool(drops)
 
 
 def test_packed_follows_masked_in_bfloat16(method, family, batch):
@@ -108,14 +108,14 @@ def test_a_text_beyond_the_positions_is_refused_before_it_is_read(family):
 def test_what_must_stay_stays(method, family, batch):
     model = build(method, family)
     out = outputs(model, batch, "packed")
-    kept, entered = out.tokens_kept, out.tokens_entered
+    kept = out.tokens_kept
     special = batch["attention_mask"].bool() & (batch["input_ids"] == SPECIAL)
     assert (out.kept_layers[special] == 4).all(), "a special token went"
     assert (out.kept_layers[:, 0] == 4).all(), "a first token went"
     assert (kept >= 1).all()
-    assert (torch.cat([entered[None], kept]).diff(dim=0) <= 0).all(), "a token came back"
+    assert (out.lengths.diff(dim=0) <= 0).all(), "a token came back"
     assert (out.kept_layers[~batch["attention_mask"].bool()] == 0).all()
-    recount = torch.stack([(out.kept_layers > layer).sum(1) for layer in range(4)])
+    recount = torch.stack([(out.kept_layers > layer).sum(1) for layer in range(4)], 1)
     assert torch.equal(kept, recount)
 
 
@@ -126,7 +126,7 @@ def test_the_token_that_a_decoders_head_reads_stays(causal, execution, batch):
     model = prune(make_model(causal), "topk", fraction=0.0, special_ids=[])
     out, last = outputs(model, batch, execution), batch["attention_mask"].sum(1) - 1
     assert (out.kept_layers[torch.arange(len(last)), last] == 4).all()
-    assert out.tokens_kept[-1].sum() < out.tokens_entered.sum()
+    assert out.tokens_kept[:, -1].sum() < out.tokens_entered.sum()
 
 
 def test_deterministic_in_evaluation(method, family, batch):
@@ -271,14 +271,14 @@ def test_small_batches(method, family, lengths):
     assert torch.isfinite(packed.logits).all()
     torch.testing.assert_close(packed.logits, masked.logits, atol=1e-4, rtol=0)
     if max(lengths) <= 2:
-        assert torch.equal(packed.tokens_kept[-1], torch.tensor(lengths))
+        assert torch.equal(packed.tokens_kept[:, -1], torch.tensor(lengths))
 
 
 def test_notebook_prunes_nothing(family):
     model = build("ts_dtp_notebook", family)
     batch = make_batch((60, 33, 5, 48), seed=3)
     out = outputs(model, batch, "packed")
-    assert torch.equal(out.tokens_kept[-1], out.tokens_entered)
+    assert torch.equal(out.tokens_kept[:, -1], out.tokens_entered)
     assert spent_ratio(model, [batch]) > 1, "its scoring is not free"
 
 

@@ -141,7 +141,7 @@ def test_the_cache_of_cross_attention_shrinks(family, batch):
         out = model.generate(**batch, **settings)
         layers = out.past_key_values.cross_attention_cache.layers
         widths.append([x.keys.shape[2] for x in layers if x.keys is not None])
-    longest = int(outputs(model, batch, "packed").tokens_kept[-1].max())
+    longest = int(outputs(model, batch, "packed").tokens_kept[:, -1].max())
     assert widths == [[24, 24], [longest, longest]]
     assert longest < 24
 
@@ -162,7 +162,7 @@ def test_cross_attention_alone_reaches_the_pruner(family, batch, labels):
     model = PrunedSeq2Seq(make_seq2seq(family), pruner, special_ids=[SPECIAL]).train()
     model.auxiliary_weight = 0.0
     out = model(**batch, labels=labels)
-    assert out.tokens_kept[-1].sum() < out.tokens_entered.sum()
+    assert out.tokens_kept[:, -1].sum() < out.tokens_entered.sum()
     out.loss.backward()
     assert all(p.grad.abs().sum() > 0 for p in pruner.parameters())
 
@@ -220,7 +220,7 @@ def test_t5_in_half_precision_adds_in_single(method, batch):
     model = PrunedSeq2Seq(plain, pruner, special_ids=[SPECIAL]).eval()
     assert model.generate(**batch, max_new_tokens=2).shape[0] == len(LENGTHS)
     out = outputs(model, batch, "packed")
-    assert out.tokens_kept[-1].sum() < out.tokens_entered.sum()
+    assert out.tokens_kept[:, -1].sum() < out.tokens_entered.sum()
 
 
 @pytest.mark.parametrize("family", ["t5", "mbart"])

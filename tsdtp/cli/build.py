@@ -117,6 +117,7 @@ class Cell(ABC, Generic[Data]):
             self.fit_vocabulary(tokenizer)
         if tokenizer.pad_token_id is None:  # GPT-2 has none; where padding is, no token is read
             tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+        if self.architecture.pad_token_id is None:
             self.architecture.pad_token_id = tokenizer.pad_token_id
         return tokenizer
 

@@ -92,7 +92,7 @@ def predict(
                 **_scores(model, probabilities[row]),
                 tokens=cast(list[str], tokenizer.convert_ids_to_tokens(ids.tolist())),
                 kept_layers=kept_layers[row][valid].tolist(),
-                tokens_kept=tokens_kept[:, row].tolist(),
+                tokens_kept=tokens_kept[row].tolist(),
                 truncated=was_cut(len(ids), limit, tokenizer, segments),
             )
 

@@ -25,7 +25,7 @@ from tsdtp.models.loading import load_tokenizer
 from tsdtp.models.prune import prune
 from tsdtp.models.pruned import PrunedModel
 from tsdtp.models.saving import CONFIG, TOKENIZER, VERSION, save_pretrained
-from tsdtp.models.weights import WEIGHTS, load_weights
+from tsdtp.models.weights import WEIGHTS, holds_pruner, load_weights
 
 TOKENIZER_FILES = ("tokenizer_config.json", "tokenizer.json", "vocab.txt")  # one is always there
 PICKLES = ("pytorch_model.bin", "model.pt", "model.pth", "model.ckpt")
@@ -106,7 +106,7 @@ def _local(source: str) -> Path:
 
 def _settings(config: PreTrainedConfig, folder: Path) -> dict[str, Any]:
     settings = getattr(config, "tsdtp", None)
-    if not isinstance(settings, Mapping):
+    if not isinstance(settings, Mapping) or not holds_pruner(folder):
         raise ValueError(f"{folder}: a plain {config.model_type} model; tsdtp.prune() prunes it")
     settings = dict(settings)
     version = settings.pop("version", None)

@@ -11,7 +11,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tsdtp.atomic import write_atomic
-from tsdtp.models.weights import save_weights
+from tsdtp.models.weights import holds_pruner, save_weights
 from tsdtp.models.wrapped import WrappedModel
 from tsdtp.pruning import TokenPruner, find_method, name_of
 
@@ -118,7 +118,7 @@ def _findable(method: type[TokenPruner]) -> str:
 def saved_blocks(folder: Path) -> int | None:
     """How many blocks a saved model computes; None: all, or no pruned model lies there."""
     try:
-        settings = json.loads((folder / CONFIG).read_text(encoding="utf-8")).get("tsdtp") or {}
+        settings = json.loads((folder / CONFIG).read_text(encoding="utf-8")).get("tsdtp")
+        return settings.get("blocks") if settings and holds_pruner(folder) else None
     except (OSError, ValueError):
         return None
-    return settings.get("blocks")

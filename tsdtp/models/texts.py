@@ -84,6 +84,9 @@ def batches_of(
         raise ValueError("no data; valid: batches, or texts and a tokenizer")
     if not isinstance(batches[0], Mapping):
         raise ValueError("texts need their tokenizer: tokenizer=...")
+    if not isinstance(batches[0].get("input_ids"), Tensor):
+        valid = "tensors of input_ids and attention_mask; of a data set its column of texts"
+        raise ValueError(f"no batch: {{{', '.join(map(str, batches[0]))}}}; valid: {valid}")
     return cast(list[Batch], batches)
 
 

@@ -52,6 +52,19 @@ def check_weights(folder: Path) -> dict[str, str]:
         raise ValueError(f"{path} is damaged ({error}); run it again") from error
 
 
+def holds_pruner(folder: Path) -> bool:
+    """Whether the weights there are a pruned model's: a plain one saved again has no pruner.
+
+    Its config still speaks of one, as transformers keeps what it does not know.
+
+    Raises:
+        ValueError: see `check_weights`.
+    """
+    check_weights(folder)
+    with safe_open(folder / WEIGHTS, "pt") as file:
+        return any(name.startswith("pruner.") for name in file.keys())  # noqa: SIM118
+
+
 def load_weights(
     model: PrunedModel, folder: Path, strict: bool = True, typed: bool = False
 ) -> None:

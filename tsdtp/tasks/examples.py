@@ -47,7 +47,7 @@ class ExampleLog:
         probabilities, classes = output.logits.float().softmax(-1).max(-1)
         entered, kept = output.tokens_entered, output.tokens_kept
         assert entered is not None and kept is not None
-        columns = (batch["index"], batch["labels"], classes, probabilities, entered, kept[-1])
+        columns = (batch["index"], batch["labels"], classes, probabilities, entered, kept[:, -1])
         rows = zip(*(column.tolist() for column in columns), strict=True)  # few waits for a GPU
         for row, values in enumerate(rows):
             answer = dict(zip(_COLUMNS, values, strict=True))

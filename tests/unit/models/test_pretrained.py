@@ -18,7 +18,7 @@ from transformers import AutoModelForSeq2SeqLM, AutoModelForSequenceClassificati
 import tsdtp
 from tsdtp.data.tokenizer import train_tokenizer
 from tsdtp.models.pretrained import push_to_hub
-from tsdtp.models.saving import CONFIG
+from tsdtp.models.saving import CONFIG, saved_blocks
 from tsdtp.models.weights import WEIGHTS
 from tsdtp.pruning import Decision, TokenPruner, TokenState, find_method
 
@@ -240,6 +240,15 @@ def test_what_is_no_pruned_model_is_refused(tmp_path):
     make_model("bert").save_pretrained(tmp_path)
     with pytest.raises(ValueError, match=r"a plain bert model; tsdtp.prune\(\) prunes it"):
         tsdtp.from_pretrained(tmp_path)
+
+
+def test_the_plain_model_of_a_pruned_folder_saved_again_is_a_plain_one(tmp_path):
+    tsdtp.prune(make_model("bert"), "topk", blocks=3).save_pretrained(tmp_path / "pruned")
+    plain = AutoModelForSequenceClassification.from_pretrained(tmp_path / "pruned")
+    plain.save_pretrained(tmp_path / "plain")
+    assert [saved_blocks(tmp_path / name) for name in ("pruned", "plain")] == [3, None]
+    with pytest.raises(ValueError, match=r"a plain bert model; tsdtp.prune\(\) prunes it"):
+        tsdtp.from_pretrained(tmp_path / "plain")
 
 
 def test_pickled_weights_are_refused_unopened(tmp_path):

@@ -43,7 +43,7 @@ def test_an_encoder_decoder_translates(batch):
     assert model.generate(**batch, max_new_tokens=3).shape == (6, 4)
     out = model(**batch)
     assert (out.logits, out.loss) == (None, None), "nothing to decode"
-    assert out.tokens_kept[-1].sum() < sum(LENGTHS)
+    assert out.tokens_kept[:, -1].sum() < sum(LENGTHS)
 
 
 def test_the_tokenizer_says_what_is_never_dropped():
@@ -66,12 +66,12 @@ def test_output_fields(batch, execution):
     model = tsdtp.prune(make_model("bert"), "topk", fraction=0.5, execution=execution)
     out = model(**batch)
     assert out.logits.shape == (6, 2)
-    assert out.tokens_kept.shape == (4, 6)
+    assert out.tokens_kept.shape == (6, 4)
     assert out.tokens_entered.tolist() == list(LENGTHS)
     assert out.kept_layers.shape == batch["input_ids"].shape
     assert out.loss is None
     assert out.auxiliary_loss is None
-    dropped = out.tokens_kept[-1].sum() < sum(LENGTHS)
+    dropped = out.tokens_kept[:, -1].sum() < sum(LENGTHS)
     assert bool(dropped) == (execution != "hf")
 
 
@@ -168,7 +168,9 @@ def test_special_tokens_come_from_the_config_unless_told(batch):
     assert model.special_ids.tolist() == [SPECIAL, 7]
     stays = (batch["input_ids"] == SPECIAL) | (batch["input_ids"] == 7)
     stays[:, 0] = True
-    assert torch.equal(model(**batch).tokens_kept[-1], (stays & batch["attention_mask"] > 0).sum(1))
+    assert torch.equal(
+        model(**batch).tokens_kept[:, -1], (stays & batch["attention_mask"] > 0).sum(1)
+    )
 
 
 @pytest.mark.parametrize("family", ["llama", "modernbert"])

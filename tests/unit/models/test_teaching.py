@@ -145,6 +145,8 @@ def test_what_cannot_be_taught_says_why():
         teach(model, [], mask_id=3)
     with pytest.raises(ValueError, match="texts need their tokenizer"):
         teach(model, ["a film"], mask_id=3)
+    with pytest.raises(ValueError, match="no batch: {text, label}; valid: .* its column of texts"):
+        teach(model, [{"text": "a film", "label": 1}], mask_id=3)
     with pytest.raises(ValueError, match="mask_id: needed"):
         teach(model, BATCHES)
     with pytest.raises(ValueError, match="teacher: BertForSequenceClassification; valid: a model"):

@@ -51,7 +51,7 @@ def test_flops_and_tokens():
 def test_batches_are_summed_not_averaged():
     cost = metric()
     cost.update(OUTPUT, ELIGIBLE, None)
-    cost.update(output([1], [[1], [1]], [[2]]), torch.zeros(1, 1).bool(), None)
+    cost.update(output([1], [[1, 1]], [[2]]), torch.zeros(1, 1).bool(), None)
     result = cost.compute()
     one = 2 * block(1, 1)
     assert cost.examples == 3
@@ -62,7 +62,7 @@ def test_batches_are_summed_not_averaged():
 def test_scoring_is_spent_too():
     cost, plain = metric("topk", layers=(0, 1)), metric()
     for each in (cost, plain):
-        each.update(output([4], [[4], [4]], [[2] * 4]), ELIGIBLE[:1], None)
+        each.update(output([4], [[4, 4]], [[2] * 4]), ELIGIBLE[:1], None)
     extra = cost.compute()["flops_per_example"] - plain.compute()["flops_per_example"]
     assert extra == 2 * (2 * 2 * 4**2), "two layers, two heads, four tokens"
 
@@ -79,7 +79,7 @@ def test_how_well_the_kept_tokens_match():
 
 def test_nothing_kept_is_no_division_by_zero():
     cost = metric()
-    gone = output([4], [[1], [1]], [[2, 0, 0, 0]])
+    gone = output([4], [[1, 1]], [[2, 0, 0, 0]])
     cost.update(gone, ELIGIBLE[:1], torch.tensor([[0, 1, 0, 0]]).bool())
     assert cost.compute()["keep_precision"] == 0
     assert cost.compute()["keep_recall"] == 0

@@ -49,6 +49,6 @@ def test_soft_gates_multiply_from_layer_to_layer(batch):
     model.pruner.register_forward_hook(
         lambda _, states, decision: gates.append(torch.where(states[0].protected, 1, decision.gate))
     )
-    gate = model.encode(**batch).gate
+    weights = model.encode(**batch).weights
     assert len(gates) == 3 and all((each < 0.99).any() for each in gates)
-    torch.testing.assert_close(gate, torch.stack(gates).prod(0))
+    torch.testing.assert_close(weights, torch.stack(gates).prod(0))

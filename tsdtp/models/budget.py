@@ -34,8 +34,9 @@ def spent_ratio(model: PrunedModel, batches: Iterable[Batch]) -> float:
             out = evaluated(**inputs_of(batch))
             if out.logits is not None and out.logits.isnan().any():
                 raise ValueError("the model's answers are NaN: valid are finite weights and states")
-            spent += encoder_flops(model.shape, out.lengths, model.pruner).sum().item()
-            full += unpruned_flops(model.shape, out.lengths).sum().item()
+            lengths = out.lengths
+            spent += encoder_flops(model.shape, lengths, model.pruner).sum().item()
+            full += unpruned_flops(model.shape, lengths).sum().item()
     return spent / full
 
 

@@ -62,7 +62,8 @@ def holds_pruner(folder: Path) -> bool:
     """
     check_weights(folder)
     with safe_open(folder / WEIGHTS, "pt") as file:
-        return any(name.startswith("pruner.") for name in file.keys())  # noqa: SIM118
+        names = file.keys()
+    return any(name.startswith("pruner.") for name in names)
 
 
 def load_weights(

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tiny import FAST, VOCABULARY, make_model
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
 
 from tsdtp.results import read_record
 
@@ -81,11 +81,15 @@ def test_a_training_does_not_go_on_with_other_rows(tsdtp, own):
     assert tsdtp("train", *longer).code == 0
 
 
-def test_an_encoder_without_a_head_is_called_so(tsdtp, own):
-    make_model("bert", auto=AutoModel).save_pretrained("my_classifier")
+@pytest.mark.parametrize(
+    ("auto", "called"), [(AutoModel, "an encoder"), (AutoModelForMaskedLM, "a model")]
+)
+def test_a_model_without_a_classifiers_head_is_called_so(tsdtp, own, auto, called):
+    make_model("bert", auto=auto).save_pretrained("my_classifier")
     words = (*OWN, "model.path=my_classifier", "epochs=0")
     outcome = tsdtp("train", *words)
-    assert outcome.code == 2 and "an encoder without a head; valid: a fine-tuned" in outcome.err
+    assert outcome.code == 2 and f"{called} without this head (" in outcome.err
+    assert "; valid: a fine-tuned model, or model.init_from=null" in outcome.err
     assert tsdtp("train", *words, "model.init_from=null").code == 0
 
 

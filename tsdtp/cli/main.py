@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from importlib import import_module
+from typing import NoReturn
 
 from tsdtp import __version__
 
@@ -34,6 +36,14 @@ def main() -> None:
         print(f"tsdtp: no such command: {command}; valid: {', '.join(COMMANDS)}", file=sys.stderr)
         sys.exit(2)
     del sys.argv[1]
+    try:
+        _run(command)
+    except KeyboardInterrupt:
+        print(f"tsdtp {command}: interrupted", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)  # as shells have it
+
+
+def _run(command: str) -> NoReturn:
     module = import_module(f"tsdtp.cli.{command}")
     # What Lightning runs again for each further process is this module with these arguments.
     sys.modules["__main__"].__spec__ = module.__spec__

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 def label_ids(values: Sequence[Any], label_names: Sequence[str], where: str) -> list[int]:
     """Turns labels, given as names or as numbers, into numbers below `len(label_names)`.
 
-    Where a name looks like the number of another one, names alone are taken.
+    Where a name looks like the number of another one, names alone are taken. A bool is the name
+    that is spelt like it, in a text file as in one that has types; without such names, 0 or 1.
 
     Raises:
         ValueError: if one is neither.
@@ -22,12 +23,25 @@ def label_ids(values: Sequence[Any], label_names: Sequence[str], where: str) -> 
     names = {form: n for n, name in enumerate(label_names) for form in (name, str(name))}
     hidden = any(numbers.get(form, n) != n for form, n in names.items())
     known: dict[Any, int] = names if hidden else numbers | names
+    spelt = {str(name).casefold(): name for name in label_names}
+    if spelt.keys() & {"true", "false"}:
+        values = [
+            spelt.get(str(v).casefold(), str(v)) if isinstance(v, bool) else v for v in values
+        ]
     for row, value in enumerate(values):
         if not isinstance(value, Hashable) or value not in known:
             valid = ", ".join(f"{number}={name}" for number, name in enumerate(label_names))
             valid = f"the names {', '.join(map(repr, label_names))}" if hidden else valid
             raise ValueError(f"{where}: row {row} has the label {value!r}; valid: {valid}")
     return [known[value] for value in values]
+
+
+def _spelt(values: Sequence[Any], label_names: Sequence[str]) -> Sequence[Any]:
+    """The same, but for bools the names that are spelt like them, where there is any such name."""
+    spelt = {str(name).casefold(): name for name in label_names}
+    if not spelt.keys() & {"true", "false"}:
+        return values
+    return [spelt.get(str(v).casefold(), str(v)) if isinstance(v, bool) else v for v in values]
 
 
 def standardise(

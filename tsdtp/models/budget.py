@@ -111,7 +111,10 @@ def _search(
 ) -> tuple[float, float]:
     """The strictness that comes nearest to the budget, and what it spends; moves the pruner's."""
     pruner, blocks = model.pruner, model.shape.num_layers
-    tolerance = max(tolerance, pruner.resolution * pruner.num_layers / blocks)
+    resolution = pruner.resolution * pruner.num_layers / blocks
+    if resolution > tolerance:  # what is near enough may yet be all that can be reached
+        _strict_end(model, batches, budget, tolerance)
+        tolerance = resolution
     tried = _bracket(model, batches, budget, tolerance)
     low, high = min(tried), max(tried)
     if low == pruner.keep_all and tried[low] <= budget:  # nothing has to go

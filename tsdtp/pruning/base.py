@@ -32,7 +32,7 @@ class TokenPruner(nn.Module, ABC):
         needs_target: learns from `TokenState.target` in training.
         proportional_attention: a token that others were merged into weighs their sum in every
             softmax, a decoder's over the source included, and in the mean that a head may read
-            (`Decision.mass` is the count of tokens).
+            (`Decision.mass` is the count of tokens); while a language model writes, it is one.
         arguments: what it was built with, beyond the sizes of the model.
         progress: the part of the training that is done, 0 to 1, for methods that anneal.
         frozen: what it has learnt stays as it is.

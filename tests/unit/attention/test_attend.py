@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from textbook import GATE, HEADS, SIZE, tensors, textbook
@@ -99,6 +101,17 @@ def test_a_key_of_next_to_no_gate_weighs_what_it_is(backend):
     gate = torch.tensor([1, 1e-10, 1], requires_grad=True)
     context, _ = attend(query, key, torch.ones(3, 1, 1), layout, gate=gate, backend=backend)
     torch.testing.assert_close(context, torch.ones(3, 1, 1))
+
+
+def test_the_gradient_of_a_dropped_key_is_bounded_however_well_it_matches(backend):
+    """As of one whose score lies 5 above the best live one: exp(5) over the two that are there."""
+    layout = Layout(torch.tensor([0, 3]), 3, torch.arange(3))
+    query, key = torch.ones(3, 1, 1), torch.tensor([0.0, 18.0, 0.0]).view(3, 1, 1)
+    gate = torch.tensor([1.0, 0, 1], requires_grad=True)
+    value = torch.tensor([0.0, 1.0, 0.0]).view(3, 1, 1)
+    context, _ = attend(query, key, value, layout, gate=gate, backend=backend)
+    (gradient,) = torch.autograd.grad(context[0].sum(), gate)
+    assert gradient[1].item() == pytest.approx(math.exp(5) / 2)
 
 
 def test_a_straight_through_gate_reaches_dropped_keys(backend):

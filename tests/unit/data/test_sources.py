@@ -10,6 +10,18 @@ def test_labels_may_be_numbers_or_names(labels):
     assert label_ids(labels, ["no", "yes"], "toy") == [1, 0]
 
 
+@pytest.mark.parametrize("names", [["true", "false"], ["False", "True"], ["no", "TRUE", "false"]])
+def test_a_bool_is_the_name_that_is_spelt_like_it(names):
+    by_text = [names.index(next(n for n in names if n.lower() == x)) for x in ("true", "false")]
+    assert label_ids([True, False], names, "toy") == by_text
+    assert label_ids([1, 0], names, "toy") == [1, 0], "numbers are numbers"
+
+
+def test_a_bool_that_no_name_spells_where_another_does_is_refused():
+    with pytest.raises(ValueError, match="row 1 has the label 'False'; valid: 0=true, 1=maybe"):
+        label_ids([True, False], ["true", "maybe"], "toy")
+
+
 def test_names_win_over_numbers():
     assert label_ids(["1", "2", "0"], ["0", "2", "1"], "toy") == [2, 1, 0]
     for labels in ([1, 2], ["1", "2"]):  # a file of text holds strings

@@ -107,11 +107,12 @@ def test_what_a_classifier_says_is_explained_whatever_the_labels(batch):
         assert torch.equal(attribute(teacher, {**batch, "labels": labels}), expected)
 
 
-def test_more_steps_converge(batch):
+def test_more_steps_converge_as_trapezoids_do(batch):
+    """Rectangles have a fifth of the error left at sixteen steps."""
     teacher = random_teacher()
     exact = attribute(teacher, batch, steps=64)
-    errors = [(attribute(teacher, batch, steps=n) - exact).abs().sum() for n in (1, 4, 16)]
-    assert errors[2] < errors[0]
+    errors = [(attribute(teacher, batch, steps=n) - exact).abs().sum() for n in (1, 16)]
+    assert errors[1] < errors[0] / 20
 
 
 def test_a_padding_token_that_ends_a_text_is_none_of_it():

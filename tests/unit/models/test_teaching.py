@@ -5,9 +5,11 @@ import warnings
 import pytest
 import torch
 from tiny import SPECIAL, make_batch, make_model
+from torch import nn
 
 from tsdtp.models import PrunedClassifier, prune, teach
 from tsdtp.models.teaching import attributions
+from tsdtp.pruning import Decision, TokenPruner
 
 BATCHES = [make_batch(seed=s) for s in range(4)]
 
@@ -29,6 +31,29 @@ def test_the_loss_falls_and_the_model_stays_as_it_is():
     moved = {name for name, old in before.items() if not torch.equal(old, after[name])}
     taught = {name for name, _ in model.named_parameters() if name.startswith("pruner.")}
     assert moved == taught
+
+
+class Remembers(TokenPruner):
+    """Whose loss is of what the layer before left it."""
+
+    needs_target = True
+    search = (-1.0, 1.0)
+
+    def __init__(self, num_layers, hidden_size, layers=None):
+        super().__init__(num_layers, layers)
+        self.left = nn.Parameter(torch.zeros(()))
+
+    def decide(self, state):
+        memory = self.left.expand(len(state.alive))
+        loss = None if state.memory is None else (state.memory - 1).square().mean()
+        return Decision(state.alive, memory=memory, loss=loss)
+
+
+def test_each_layer_has_the_memory_that_the_one_before_leaves_by_now():
+    model = prune(make_model("bert"), Remembers, special_ids=[SPECIAL])
+    losses = teach(model, BATCHES, mask_id=3, epochs=20, lr=0.1)
+    assert losses[-1] < 0.1 * losses[0]
+    assert model.pruner.left.item() == pytest.approx(1, abs=0.3)
 
 
 def test_teaching_needs_no_calibration_before_and_counts_for_none():

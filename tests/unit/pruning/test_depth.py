@@ -19,6 +19,14 @@ def test_a_budget_buys_whole_blocks(budget, blocks):
     assert model.pruner.depth == blocks
 
 
+@pytest.mark.parametrize("budget", [0.02, 0.1])
+def test_less_than_one_block_is_refused_however_near(budget):
+    model = prune(make_model("bert"), "depth", budget=budget)
+    with pytest.raises(ValueError, match=f"budget={budget}: below what DepthReduction can reach"):
+        calibrate(model, [make_batch()])
+    assert model.pruner.depth == 4, "as before"
+
+
 def test_the_head_reads_what_the_last_computed_block_leaves(batch):
     model = prune(make_model("bert"), "depth", budget=0.4).eval()
     batches = [make_batch(seed=s) for s in range(4)]

@@ -109,6 +109,17 @@ def test_fusing_averages_by_importance_and_keeps_one_token_more(make, state_of):
     assert mass[2].item() == pytest.approx(3)
 
 
+def test_a_summary_weighs_all_that_it_has_gathered(make, state_of):
+    """It stands for 5 of importance already, whatever importance it has itself by now."""
+    summary, mass = torch.tensor([0, 0, 1, 0, 0]).bool(), torch.tensor([1.0, 1, 5, 1, 1])
+    state = state_of([0.9, 1.0, 2.0, 3.0, 4.0], protected=(0, 2), summary=summary, mass=mass)
+    fused = make("dtp", k=0, log_scores=False, fuse="summary").eval()(state)
+    assert fused.into.tolist() == [0, 2, 2, 3, 4]
+    hidden, total = merge(state.hidden, fused.mass, fused.into)
+    torch.testing.assert_close(hidden[2], (1 * state.hidden[1] + 5 * state.hidden[2]) / 6)
+    assert total[2].item() == pytest.approx(6)
+
+
 def test_each_dropped_token_goes_into_the_most_similar_that_stays(make, state_of):
     state = state_of([9.0, 1.0, 2.0, 3.0, 4.0])
     angle = torch.tensor([1.5, 0.2, 1.4, 0.1, 2.0])  # 1 is nearest to 3 (kept), 2 to 0 (protected)

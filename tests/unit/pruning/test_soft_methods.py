@@ -85,6 +85,15 @@ def test_power_bert_keeps_the_share_that_the_retentions_sum_to(power_bert, state
     assert sum(kept(power_bert(state_of(attention)))) == 1 + math.ceil((0.81 + 0.09) / 2 * 10)
 
 
+def test_power_bert_asks_for_no_token_again_that_an_earlier_layer_dropped(make, state_of):
+    """Retentions of 0.1, 0.8 and 0.4: one of ten is left, and no later layer can take from it."""
+    pruner = make("power_bert", bins=2).eval()
+    retention = torch.tensor([0.1, 0.8, 0.4]).repeat(2, 1).T
+    pruner.first.copy_(retention.logit())
+    state = state_of([0.9, 0.3, 0.2], layer=2)
+    assert kept(pruner(state)) == [1, 1, 1]
+
+
 def test_power_bert_weighs_tokens_by_the_retention_of_their_rank(power_bert, state_of):
     power_bert.train().progress = 0.0
     decision = power_bert(state_of([0.9, 0.1, 0.4, 0.3, 0.2]))

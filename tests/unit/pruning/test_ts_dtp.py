@@ -64,6 +64,18 @@ def test_context_in_half_precision_is_of_the_sequence_alone(state_of):
     torch.testing.assert_close(together, torch.cat([alone, alone]), atol=1e-3, rtol=0)
 
 
+def test_context_is_of_the_tokens_that_are_left(state_of):
+    torch.manual_seed(0)
+    attend = TaskSpecificAttention(8, 4, context=True)
+    state = state_of([0.2] * 5, alive=[1, 1, 0, 1, 1])
+    before = attend(state)
+    state.hidden[2] += torch.randn(8)
+    live = state.alive
+    torch.testing.assert_close(attend(state)[live], before[live])
+    state.hidden[1] += torch.randn(8)
+    assert not torch.allclose(attend(state)[3:], before[3:])
+
+
 def test_gates_with_noise_draw_what_stays_in_training_alone(state_of, taught):
     torch.manual_seed(0)
     pruner = taught([0.2, 0.05, 0.5, 0.15, 0.1], k=0.75, gate_noise=True)
@@ -98,6 +110,22 @@ def test_equal_tokens_stay_or_go_together(state_of, taught):
     """None of them lies below a threshold that is their mean."""
     pruner = taught([0.25] * 4, k=0.0).eval()
     assert pruner(state_of([0.25] * 4)).keep.all()
+
+
+def test_the_threshold_is_that_of_the_tokens_that_may_go(state_of, taught):
+    """By the mean of all, the protected first token's included, the last would go, too."""
+    pruner = taught([0.9, 0.01, 0.03, 0.06], k=0.0).eval()
+    assert pruner(state_of([0.25] * 4)).keep.tolist() == [True, False, False, True]
+
+
+def test_a_gate_moves_its_own_score_and_no_threshold(state_of, taught):
+    """Its gradient is that of a log softmax: 1 less its own share, less that of each other."""
+    shares = [0.1, 0.2, 0.3, 0.4]
+    pruner = taught(shares, k=0.5)
+    gate = pruner(state_of([0.25] * 4)).gate[1]
+    (gradient,) = torch.autograd.grad(gate, pruner.task_attention["0"].logits)
+    relative = (gradient / gradient[1] * (1 - shares[1])).tolist()
+    assert relative == pytest.approx([-0.1, 0.8, -0.3, -0.4])
 
 
 def test_a_warmer_gate_learns_more_slowly(state_of, taught):

@@ -5,11 +5,8 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-import sys
 
 import pytest
-
-from tsdtp import __version__
 
 ASK = """
 COMP_LINE="$1"; COMP_POINT=${#COMP_LINE}
@@ -35,13 +32,6 @@ def test_help_lists_the_groups_that_a_command_has(tsdtp, command, has, lacks):
     out = tsdtp(command, "--help").out.split("== Config ==")[0]
     assert re.search(rf"^{has}: \w+, ", out, re.MULTILINE)
     assert not re.search(rf"^{lacks}: ", out, re.MULTILINE) and "hydra/" not in out
-
-
-def test_the_version_is_said_without_torch():
-    said = "import sys; from tsdtp.cli.main import main; sys.argv = ['tsdtp', '--version']; main()"
-    said += "; assert not {'torch', 'hydra'} & set(sys.modules)"
-    ended = subprocess.run([sys.executable, "-c", said], capture_output=True, text=True)
-    assert ended.returncode == 0 and ended.stdout == f"tsdtp {__version__}\n"
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import errno
 import os
 import re
 import signal
-import sys
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -14,7 +13,6 @@ import pytest
 import torch
 from tiny import FAST
 
-from tsdtp.cli.main import main
 from tsdtp.report.frame import to_frame
 from tsdtp.results import RECORD_NAME, read_record
 from tsdtp.tasks.classification import ClassificationTask
@@ -164,19 +162,6 @@ def test_a_training_whose_start_has_run_again_is_not_gone_on_with(tsdtp, trained
     torch.save(older, last)
     outcome = tsdtp("train", *pruned, "epochs=2", "ckpt_path=last")
     assert outcome.code == 0, "a checkpoint of an older version does not say what it is of"
-
-
-def test_ctrl_c_ends_any_command_in_one_line(monkeypatch, capsys):
-    def interrupted():
-        raise KeyboardInterrupt
-
-    module = sys.modules["__main__"]
-    monkeypatch.setattr(module, "__spec__", module.__spec__)
-    monkeypatch.setattr("tsdtp.cli.predict.main", interrupted)
-    monkeypatch.setattr(sys, "argv", ["tsdtp", "predict", "run=none"])
-    with pytest.raises(SystemExit) as stop:
-        main()
-    assert stop.value.code == 130 and capsys.readouterr().err == "tsdtp predict: interrupted\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -23,11 +23,7 @@ def label_ids(values: Sequence[Any], label_names: Sequence[str], where: str) -> 
     names = {form: n for n, name in enumerate(label_names) for form in (name, str(name))}
     hidden = any(numbers.get(form, n) != n for form, n in names.items())
     known: dict[Any, int] = names if hidden else numbers | names
-    spelt = {str(name).casefold(): name for name in label_names}
-    if spelt.keys() & {"true", "false"}:
-        values = [
-            spelt.get(str(v).casefold(), str(v)) if isinstance(v, bool) else v for v in values
-        ]
+    values = _spelt(values, label_names)
     for row, value in enumerate(values):
         if not isinstance(value, Hashable) or value not in known:
             valid = ", ".join(f"{number}={name}" for number, name in enumerate(label_names))

@@ -58,7 +58,7 @@ def differences(runs: list[Run]) -> list[pd.DataFrame]:
     for run in runs:
         cells.setdefault(run.name, []).append(run)
     pairs = itertools.combinations(sorted(cells, reverse=True), 2)
-    tables = [compare([*cells[one], *cells[other]], one) for one, other in pairs]
+    tables = [compare([*cells[one], *cells[other]], [one]) for one, other in pairs]
     return [table for table in tables if len(table)]
 
 

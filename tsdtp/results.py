@@ -19,6 +19,7 @@ from tsdtp.atomic import write_atomic
 
 RECORD_NAME = "metrics.json"
 PREDICTIONS, EXAMPLES = "predictions.csv.gz", "examples.json"  # beside it, of a classifier
+TRANSLATIONS, REFERENCES = "translations.txt", "references.txt"  # beside it, of a translator
 
 # Settings of a config in which two runs of one cell may differ.
 NOT_IDENTITY = (
@@ -244,6 +245,23 @@ def read_records(folder: str | Path, strict: bool = True) -> tuple[list[RunRecor
                 raise
             warnings.append(str(error))
     return records, warnings
+
+
+def read_translations(folder: str | Path) -> tuple[list[str], list[str]]:
+    """What a run wrote, and the references, sentence by sentence.
+
+    Raises:
+        FileNotFoundError: One of the two files is not there.
+        ValueError: They have not as many lines.
+    """
+    written, references = (
+        (Path(folder) / name).read_text(encoding="utf-8").split("\n")[:-1]
+        for name in (TRANSLATIONS, REFERENCES)
+    )
+    if len(written) != len(references):
+        found = f"{len(written)} lines, {REFERENCES} {len(references)}"
+        raise ValueError(f"{Path(folder) / TRANSLATIONS}: {found}")
+    return written, references
 
 
 def config_hash(config: dict[str, Any]) -> str:

@@ -43,7 +43,7 @@ def folder(tmp_path):
 def test_both_sets_of_rows_are_compared_apart_and_together(script, folder, capsys):
     script("compare_held_out").main([str(folder)])
     printed = capsys.readouterr().out
-    assert "both,m,ltp 0.4 long,none,2,6,0.3333," in printed, "four digits"
+    assert "both,m,ltp 0.4 long,none,accuracy,2,6,0.3333," in printed, "four digits"
     table = pd.read_csv(io.StringIO(printed)).set_index(["first", "second", "rows"])
     found = {key: (row["difference"], row["seeds"], row["n"]) for key, row in table.iterrows()}
     assert found["ltp 0.4 long", "none", "validation"] == (0.375, 2, 4)

@@ -16,8 +16,7 @@ from tsdtp.cli.identity import differing
 from tsdtp.cli.run import measured_by, use_threads
 from tsdtp.models import PrunedModel
 from tsdtp.provenance import code_state, with_own
-from tsdtp.results import EXAMPLES, PREDICTIONS, RunRecord
-from tsdtp.tasks.translation import REFERENCES, TRANSLATIONS
+from tsdtp.results import EXAMPLES, PREDICTIONS, REFERENCES, TRANSLATIONS, RunRecord
 
 _OUTPUTS = (PREDICTIONS, EXAMPLES, TRANSLATIONS, REFERENCES)
 _MAKER = ("command", "commit", "dirty", "date", "hardware")

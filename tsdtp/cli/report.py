@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from tsdtp.report.answers import Run, read_runs
-from tsdtp.report.comparisons import REFERENCE, compare, reference_of, save_comparisons
+from tsdtp.report.comparisons import REFERENCE, compare, references_of, save_comparisons
 from tsdtp.report.figures import save_figures
 from tsdtp.report.frame import marks
 from tsdtp.report.html import save_page
@@ -29,15 +29,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         report = load_report(options.folder)
         out = options.out or options.folder
         runs, unread = read_runs(options.folder, marks(report.runs))  # those that the tables show
-        reference = reference_of(runs, options.reference)
-        pairs = compare(runs, reference)
-        page = save_page(report, options.folder, out, runs, pairs, reference)
+        references = references_of(runs, options.reference)
+        pairs = compare(runs, references)
+        page = save_page(report, options.folder, out, runs, pairs, references)
         paths = [*save_report(report, out), save_comparisons(pairs, out)]
         paths += [*save_figures(report, out), page, *save_speed(report.records, out)]
     except (OSError, ValueError) as error:
         print(f"tsdtp report: {error}", file=sys.stderr)
         return 2
-    for warning in [*report.warnings, *unread, *_untested(runs, reference)]:
+    for warning in [*report.warnings, *unread, *_untested(runs, references)]:
         print(f"warning: {warning}", file=sys.stderr)
     if not options.quiet:
         print_report(report)
@@ -45,10 +45,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _untested(runs: Sequence[Run], reference: str | None) -> Iterator[str]:
+def _untested(runs: Sequence[Run], references: Collection[str]) -> Iterator[str]:
     """What is said where several methods could be compared and are not."""
     names = sorted({run.name for run in runs if run.identity["pruning"] != "none"})
-    if reference is None and len(names) > 1:
+    if not references and len(names) > 1:
         yield (
             f"no run is called {REFERENCE}, so methods are compared with the unpruned model alone; "
             f"--reference NAME: {', '.join(names)}"
@@ -62,8 +62,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--reference",
         metavar="METHOD",
+        action="append",
+        default=[],
         help="compare every method with this one in the paired tests, named as in report.html: "
-        "transkimmer, or 'transkimmer 0.36 ten' (default: ts_dtp)",
+        "transkimmer, or 'transkimmer 0.36 ten' (default: ts_dtp); once for each",
     )
     parser.add_argument("--quiet", action="store_true", help="write the files, print no table")
     return parser

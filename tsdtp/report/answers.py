@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zlib
 from collections import Counter
 from collections.abc import Container, Iterator, Mapping
@@ -13,9 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from sacrebleu.metrics.bleu import BLEU
 
 from tsdtp.report.frame import Mark, cell_name, mark
-from tsdtp.results import EXAMPLES, PREDICTIONS, RECORD_NAME, RunRecord, read_record
+from tsdtp.results import (
+    EXAMPLES,
+    PREDICTIONS,
+    RECORD_NAME,
+    TRANSLATIONS,
+    RunRecord,
+    main_metric,
+    read_record,
+    read_translations,
+)
 
 CELL = ("task", "model", "pruning", "budget", "variant")
 
@@ -24,12 +35,14 @@ CELL = ("task", "model", "pruning", "budget", "variant")
 class Run:
     """One run's identity and its answers: columns index, label, prediction, ...
 
-    `data`: what the files held that were asked, where the record says so.
+    `data`: what the files held that were asked, where the record says so. `bleu`: what
+    judges predictions that are translations, and labels their references; None: a class is right.
     """
 
     identity: dict[str, Any]
     answers: pd.DataFrame
     data: Mapping[str, str] = field(default_factory=dict)
+    bleu: BLEU | None = None
 
     @property
     def cell(self) -> tuple:
@@ -47,13 +60,20 @@ class Run:
         return cell_name(self.identity)
 
     @property
-    def examples(self) -> frozenset[tuple[int, int]]:
+    def examples(self) -> frozenset[tuple[int, Any]]:
         """Index and label of every example."""
         return frozenset(zip(self.answers["index"], self.answers["label"], strict=True))
 
+    @property
+    def metric(self) -> str:
+        """What its answers are judged by."""
+        return "bleu" if self.bleu else "accuracy"
+
     def asked_like(self, other: Run) -> bool:
-        """Whether no file held other rows for the other run."""
-        return all(self.data[name] == other.data[name] for name in {*self.data} & {*other.data})
+        """Whether it is judged alike, and no file held other rows for the other run."""
+        common = {*self.data} & {*other.data}
+        alike = all(self.data[name] == other.data[name] for name in common)
+        return alike and self.metric == other.metric
 
     @property
     def names(self) -> tuple[str, str]:
@@ -80,17 +100,15 @@ def read_runs(
         most of its task's, so that it is not compared with them.
     """
     runs, warnings, lost = [], [], []
-    for path, record in _beside(folder, PREDICTIONS, among):
+    for path, record in _records(folder, among):
+        path = path.with_name(TRANSLATIONS if "bleu" in record.quality else PREDICTIONS)
         if not path.is_file():
-            lost += [path] if record.quality.get("accuracy") is not None else []
+            lost += [path] if main_metric(record) is not None else []
             continue
         try:
-            answers = pd.read_csv(path)
-            answers = answers.astype({"index": int, "label": int, "prediction": int})
-        except (OSError, ValueError, KeyError, EOFError, zlib.error) as error:
+            runs.append(_run(path, record))
+        except (OSError, ValueError, KeyError, EOFError, RuntimeError, zlib.error) as error:
             warnings.append(f"{path.relative_to(folder)}: no answers can be read ({error})")
-            continue
-        runs.append(Run(record.identity, answers, _asked(record)))
     if runs:  # a folder without any has no comparisons
         warnings += [
             f"{path.relative_to(folder)}: not there; its run is not compared" for path in lost
@@ -98,10 +116,27 @@ def read_runs(
     return runs, [*warnings, *_of_other_examples(runs), *_of_other_texts(runs)]
 
 
+def _run(path: Path, record: RunRecord) -> Run:
+    """A run with what it answered."""
+    if path.name == PREDICTIONS:
+        answers = pd.read_csv(path).astype({"index": int, "label": int, "prediction": int})
+        return Run(record.identity, answers, _asked(record))
+    translations, references = read_translations(path.parent)
+    answers = pd.DataFrame({"label": references, "prediction": translations}).reset_index()
+    languages = _settings(record).get("languages") or ("", "")
+    bleu = BLEU(trg_lang=re.split("[-_]", languages[1])[0], effective_order=True)
+    return Run(record.identity, answers, _asked(record), bleu)
+
+
+def _settings(record: RunRecord) -> dict[str, Any]:
+    """Of its data."""
+    return ((record.provenance.get("config") or {}).get("task") or {}).get("data") or {}
+
+
 def _asked(record: RunRecord) -> dict[str, str]:
     """What the files held that the answers are of: all but those to train on."""
     made = record.provenance
-    settings = ((made.get("config") or {}).get("task") or {}).get("data") or {}
+    settings = _settings(record)
     data = (made.get("measured") or {}).get("data") or made.get("data") or {}
     if settings.get("evaluate_on") == "holdout":  # cut from those
         return data
@@ -152,23 +187,21 @@ def _unlike_most(asked: list[tuple[Run, Any]]) -> Iterator[tuple[Run, Any]]:
 def read_examples(folder: str | Path, among: Container[Mark] | None = None) -> list[dict[str, Any]]:
     """Examples with tokens: `{"run": record, "labels", "layers", "examples"}`; see `read_runs`."""
     found = []
-    for path, record in _beside(folder, EXAMPLES, among):
+    for path, record in _records(folder, among):
         try:
-            shown = json.loads(path.read_text(encoding="utf-8"))
+            shown = json.loads(path.with_name(EXAMPLES).read_text(encoding="utf-8"))
             found.append({"run": record, **{k: shown[k] for k in ("labels", "layers", "examples")}})
         except (OSError, ValueError, KeyError, TypeError):
             continue
     return found
 
 
-def _beside(
-    folder: str | Path, name: str, among: Container[Mark] | None
-) -> Iterator[tuple[Path, RunRecord]]:
-    """Where files of that name are or would be, with the record that each lies beside."""
+def _records(folder: str | Path, among: Container[Mark] | None) -> Iterator[tuple[Path, RunRecord]]:
+    """Records and where they are."""
     for path in sorted(Path(folder).rglob(RECORD_NAME)):
         try:
             record = read_record(path)
         except (OSError, ValueError):
             continue
         if among is None or mark(record) in among:
-            yield path.with_name(name), record
+            yield path, record

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ def save_page(
     out: str | Path,
     runs: Sequence[Run],
     pairs: pd.DataFrame,
-    reference: str | None,
+    references: Collection[str],
 ) -> Path:
     """Writes `report.html`; it loads nothing from anywhere.
 
@@ -53,7 +53,7 @@ def save_page(
         out: folder of the page.
         runs: with their answers, of the records that the tables show.
         pairs: what `compare` says of them.
-        reference: the method that the others are compared with there.
+        references: the methods that others are compared with there.
     """
     environment = Environment(
         loader=PackageLoader("tsdtp.report", "page"), autoescape=True, undefined=StrictUndefined
@@ -64,7 +64,7 @@ def save_page(
         warnings=report.warnings,
         legend=LEGEND,
         sections=[_section(table, report.runs) for table in report.tables],
-        reference=reference,
+        reference=" and ".join(references),
         pairs=_pairs(pairs),
         adaptivity=_kept(adaptivity(runs)),
         examples=_json([_shown(found) for found in read_examples(folder, marks(report.runs))]),
@@ -108,20 +108,23 @@ def _image(figure: Figure) -> str:
 
 
 def _pairs(table: pd.DataFrame) -> list[list[str]]:
-    """Differences as they are shown, in points of accuracy."""
+    """Differences as they are shown: accuracy in points, as BLEU is."""
+    points = table["metric"].eq("accuracy") * 99 + 1
+    names = ["difference", "low", "high", "seed_sd"]
+    shown = table.assign(**{name: points * table[name] for name in names})
     return [
         [
             f"{row['task']} · {row['model']}",
             f"{row['first']} − {row['second']}",
-            f"{100 * row['difference']:+.2f}",
-            f"{100 * row['low']:+.2f} to {100 * row['high']:+.2f}",
+            f"{row['difference']:+.2f}",
+            f"{row['low']:+.2f} to {row['high']:+.2f}",
             *(_p(row[name]) for name in ("p", "holm")),
             f"{row['seeds']}",
-            "–" if pd.isna(row["seed_sd"]) else f"{100 * row['seed_sd']:.2f}",
+            "–" if pd.isna(row["seed_sd"]) else f"{row['seed_sd']:.2f}",
             _p(row["seed_p"]),
             f"{row['n']}",
         ]
-        for row in table.to_dict("records")
+        for row in shown.to_dict("records")
     ]
 
 

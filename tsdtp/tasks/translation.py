@@ -16,11 +16,10 @@ from tsdtp.atomic import write_atomic
 from tsdtp.models import PrunedSeq2Seq
 from tsdtp.models.decoder_cost import DecoderShape
 from tsdtp.models.texts import inputs_of
+from tsdtp.results import REFERENCES, TRANSLATIONS, read_translations
 from tsdtp.tasks.metrics import TranslationCost
 from tsdtp.tasks.optim import AdamW
 from tsdtp.tasks.pruning_task import PruningTask
-
-TRANSLATIONS, REFERENCES = "translations.txt", "references.txt"
 
 
 class TranslationTask(PruningTask[PrunedSeq2Seq]):
@@ -139,9 +138,12 @@ def translation_quality(
 
 def baseline_translations(folder: Path | None, references: Sequence[str]) -> list[str] | None:
     """What a run wrote for these very references; None if it did not translate them."""
-    if folder is None or not (folder / REFERENCES).is_file():
+    if folder is None:
         return None
-    known, written = (_lines(folder / name) for name in (REFERENCES, TRANSLATIONS))
+    try:
+        written, known = read_translations(folder)
+    except (OSError, ValueError):
+        return None
     return written if known == [_line(text) for text in references] else None
 
 
@@ -177,7 +179,3 @@ def paired_p_value(
 
 def _line(text: str) -> str:
     return " ".join(text.split())
-
-
-def _lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8").split("\n")[:-1]

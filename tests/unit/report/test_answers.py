@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from tsdtp.report.answers import Run, read_examples, read_runs
-from tsdtp.report.comparisons import compare, reference_of
+from tsdtp.report.comparisons import compare, references_of
 from tsdtp.report.frame import marks, to_frame, unique_runs
 from tsdtp.results import EXAMPLES, PREDICTIONS, write_record
 
@@ -125,8 +125,8 @@ def test_only_what_was_asked_of_the_same_examples_is_compared():
     assert compare([run("ts_dtp", [1, 0]), run("none", [1, 0], task="u")]).empty
 
 
-def compared(runs: list[Run], reference: str | None) -> list[tuple[str, str]]:
-    return list(compare(runs, reference)[["first", "second"]].itertuples(index=False, name=None))
+def compared(runs: list[Run], *references: str) -> list[tuple[str, str]]:
+    return list(compare(runs, references)[["first", "second"]].itertuples(index=False, name=None))
 
 
 def test_any_method_can_be_what_the_others_are_compared_with():
@@ -137,25 +137,33 @@ def test_any_method_can_be_what_the_others_are_compared_with():
     assert compared(runs, "dtp") == [*at_4, ("dtp 0.5", "topk 0.5")], "at each of its budgets"
     assert compared(runs, "dtp 0.4") == at_4
     assert len(compared(runs, "dtp long")) == 3 == len(compared(runs, "dtp 0.4 long"))
-    assert compared(runs, None) == []
+    assert compared(runs) == []
+    both = compared(runs, "dtp 0.4", "mine")
+    assert both == [
+        at_4[0],
+        at_4[2],
+        ("mine 0.4", "ts_dtp 0.4"),
+        ("mine 0.4", "dtp 0.4"),
+        ("mine 0.4", "dtp 0.4 long"),
+    ]
 
 
 def test_unpruned_models_are_compared_with_each_other_once():
     runs = [run("none", [1, 0], budget=None), run("none", [1, 1], budget=None, variant="taught")]
     runs += [run("topk", [0, 0], budget=None)]
     lost = [("topk", "none"), ("topk", "none taught")]
-    for reference in (None, "none", "none taught"):
-        assert sorted(compared(runs, reference)) == [("none taught", "none"), *lost]
+    for references in ((), ("none",), ("none", "none taught")):
+        assert sorted(compared(runs, *references)) == [("none taught", "none"), *lost]
 
 
-def test_the_reference_is_ts_dtp_unless_another_is_named():
+def test_the_reference_is_ts_dtp_unless_others_are_named():
     runs = [run("topk", [1]), run("ltp", [1], variant="long"), run("ts_dtp", [1])]
-    assert reference_of(runs) == "ts_dtp" and reference_of(runs[:2]) is None
-    assert reference_of(runs, "ltp long") == "ltp long"
+    assert references_of(runs) == ["ts_dtp"] and not references_of(runs[:2])
+    assert references_of(runs, ["ltp long", "topk"]) == ["ltp long", "topk"]
     with pytest.raises(ValueError, match="'ltp'; valid: ltp 0.4 long, ltp long, topk, topk 0.4$"):
-        reference_of(runs[:2], "ltp")
+        references_of(runs[:2], ["topk", "ltp"])
     with pytest.raises(ValueError, match="no run left its answers"):
-        reference_of([], "ltp")
+        references_of([], ["ltp"])
 
 
 def test_p_is_corrected_for_the_tests_of_its_task_by_holm():

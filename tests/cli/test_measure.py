@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from tiny import SPECIAL, make_model
+from omegaconf import OmegaConf
+from tiny import SPECIAL, make_batch, make_model, make_seq2seq
 
+from tsdtp.cli import measure
 from tsdtp.cli.build import device_of
 from tsdtp.cli.config import HYDRA_VERSION_BASE, config_dir
-from tsdtp.cli.measure import forwards
+from tsdtp.cli.measure import fit_budget, forwards
 from tsdtp.models import prune
 
 
@@ -28,6 +33,16 @@ def test_the_pruned_model_meets_itself_unpruned_and_the_plain_one(batch):
     assert out["pruned"].tokens_kept[:, -1].sum() < 0.5 * out["pruned"].tokens_entered.sum()
     torch.testing.assert_close(out["unpruned"].logits, out["plain"].logits, atol=1e-5, rtol=0)
     assert not torch.allclose(out["pruned"].logits, out["plain"].logits, atol=1e-3)
+
+
+@pytest.mark.parametrize("start", [0.0, 1.0, 2.0])
+def test_a_small_saving_is_met_as_closely_for_its_size(monkeypatch, start):
+    model = prune(make_seq2seq("marian"), "dtp", budget=0.96, layers=[1])
+    model.pruner.strictness.fill_(start)
+    batches = [make_batch((12,) * 32, seed) for seed in range(8)]
+    monkeypatch.setattr(measure, "training_batches", lambda *_: batches)
+    cell: Any = SimpleNamespace(config=OmegaConf.create("budget_schedule: {final_examples: 256}"))
+    assert fit_budget(model, cell) == pytest.approx(0.96, abs=0.0008)
 
 
 @pytest.mark.parametrize(("devices", "index"), [("1", 0), ("-1", 0), ("[3]", 3), ("[2,3]", 2)])

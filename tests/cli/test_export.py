@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 import pytest
 import torch
 
@@ -50,6 +53,15 @@ def test_a_missing_package_is_named_with_its_extra(tsdtp, run, monkeypatch):
     outcome = tsdtp("export", f"run={run}", "model.onnx", "--max-length", "32")
     assert outcome.code == 2
     assert "onnxscript is not installed: pip install -e '.[onnx]'" in outcome.err
+
+
+def test_an_export_that_is_told_to_end_leaves_nothing(tsdtp, run, monkeypatch, tmp_path):
+    monkeypatch.setattr(torch.onnx, "export", lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM))
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt):
+        tsdtp("export", f"run={run}", "new/model.onnx", "--max-length", "32")
+    assert not list(tmp_path.glob("new/*")) and not list(tmp_path.glob("new/.*"))
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 @pytest.mark.parametrize(

@@ -53,14 +53,32 @@ def test_csv_goes_on_where_a_training_is_resumed(tsdtp):
     assert pd.read_csv(RUN / "csv" / "metrics.csv")["val/accuracy"].count() == 1, "a fresh start"
 
 
+@pytest.mark.parametrize("left", [0, 40])
+def test_torn_curves_do_not_hinder_a_training_from_going_on(tsdtp, left):
+    settings = [*SETTINGS, "max_steps=-1"]
+    assert tsdtp("train", *settings, "epochs=1").code == 0
+    curves = RUN / "csv" / "metrics.csv"
+    curves.write_bytes(curves.read_bytes()[:left])
+    again = tsdtp("train", *settings, "epochs=2", "ckpt_path=last", "overwrite=true")
+    assert again.code == 0 and f"{curves}: cannot be read" in again.out
+    assert pd.read_csv(curves)["val/accuracy"].count() == 1, "of the second epoch"
+
+
 def test_rows_of_other_callbacks_stay_where_a_training_is_resumed(tsdtp):
     watched = "+callbacks.rate._target_=pytorch_lightning.callbacks.LearningRateMonitor"
     settings = [*SETTINGS, "max_steps=-1", "log_every_n_steps=1", watched]
     assert tsdtp("train", *settings, "epochs=1").code == 0
-    before = pd.read_csv(RUN / "csv" / "metrics.csv")["lr-AdamW/pg1"].dropna().tolist()
-    assert tsdtp("train", *settings, "epochs=2", "ckpt_path=last", "overwrite=true").code == 0
-    after = pd.read_csv(RUN / "csv" / "metrics.csv")["lr-AdamW/pg1"].dropna().tolist()
+    rates = [_rates()]
+    for resumed in (["ckpt_path=last"], []):
+        assert tsdtp("train", *settings, "epochs=2", "overwrite=true", *resumed).code == 0
+        rates.append(_rates())
+    before, after, at_once = rates
     assert before and after[: len(before)] == before and len(after) > len(before)
+    assert after[len(before) :] == at_once[len(before) :], "of the training that it is now"
+
+
+def _rates() -> list[float]:
+    return pd.read_csv(RUN / "csv" / "metrics.csv")["lr-AdamW/pg1"].dropna().tolist()
 
 
 def test_checkpoints_of_ones_own_need_none_of_ours(tsdtp):
@@ -146,6 +164,19 @@ def test_a_run_made_again_has_curves_of_its_own(tsdtp):
         assert tsdtp("train", *SETTINGS, *again).code == 0
     events = EventAccumulator(str(RUN / "tensorboard")).Reload()
     assert len(events.Scalars("val/accuracy")) == 1
+
+
+@pytest.mark.slow
+def test_tensorboard_has_one_record_where_a_training_is_resumed(tsdtp):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    settings = [*SETTINGS, "logger=tensorboard", "max_steps=-1"]
+    for epochs, *resumed in (["1"], ["2", "ckpt_path=last", "overwrite=true"]):
+        assert tsdtp("train", *settings, f"epochs={epochs}", *resumed).code == 0
+    events = EventAccumulator(str(RUN / "tensorboard")).Reload()
+    [record] = events.Scalars("record/quality/n")
+    validated = [event.step for event in events.Scalars("val/accuracy")]
+    assert len(validated) == 2 and validated[0] < validated[1] < record.step
 
 
 def test_other_processes_of_a_training_log_nothing(tmp_path, monkeypatch, wandb):

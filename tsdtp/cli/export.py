@@ -43,6 +43,7 @@ def _export(run: str, file: Path, max_length: int | None) -> None:
         raise ValueError(f"{file}: valid suffixes are {', '.join(_SUFFIXES)}")
     import torch
 
+    from tsdtp.cli.launch import terminate_as_interrupt
     from tsdtp.cli.run import quiet_libraries
     from tsdtp.models import from_pretrained
     from tsdtp.models.export import export, export_onnx, program_inputs
@@ -50,7 +51,8 @@ def _export(run: str, file: Path, max_length: int | None) -> None:
     quiet_libraries()
     model = from_pretrained(run, execution="packed")
     file.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=f".{file.name}.", dir=file.parent) as folder:
+    temporary = TemporaryDirectory(prefix=f".{file.name}.", dir=file.parent)
+    with terminate_as_interrupt(), temporary as folder:
         written = Path(folder) / file.name  # large ONNX files name a second one after themselves
         if file.suffix == ".onnx":
             export_onnx(model, written, max_length)

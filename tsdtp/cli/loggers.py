@@ -32,13 +32,14 @@ def open_loggers(config: DictConfig, settings: dict[str, Any]) -> Iterator[list[
         ConfigError: W&B cannot be reached or has no key, and is not offline.
     """
     folder = Path(config.output_dir)
-    loggers = [_build(node, folder, config.ckpt_path) for node in (config.logger or {}).values()]
+    done = _steps_done(config.ckpt_path, folder) if config.logger else None
+    loggers = [_build(node, folder, done) for node in (config.logger or {}).values()]
     status = "failed"
     try:
         for logger in loggers:
-            if config.ckpt_path and isinstance(logger, CSVLogger):
-                _go_on(logger, Path(config.ckpt_path), folder)
-            if not config.ckpt_path and isinstance(logger, TensorBoardLogger):
+            if done is not None and isinstance(logger, CSVLogger):
+                _go_on(logger, done)
+            if done is None and isinstance(logger, TensorBoardLogger):
                 _begin_anew(logger)
             _start(logger, settings, folder)
         yield loggers
@@ -47,27 +48,43 @@ def open_loggers(config: DictConfig, settings: dict[str, Any]) -> Iterator[list[
         _close(loggers, status)
 
 
-def _build(node: DictConfig, folder: Path, resumed: str | None) -> Logger:
+def _steps_done(checkpoint: str | None, folder: Path) -> int | None:
+    """Steps of the training that goes on from a checkpoint of the folder's own; None: none does."""
+    if not (checkpoint and Path(checkpoint).resolve().is_relative_to(folder.resolve())):
+        return None
+    from tsdtp.tasks.checkpoints import load_checkpoint
+
+    return load_checkpoint(checkpoint)["global_step"]
+
+
+def _build(node: DictConfig, folder: Path, done: int | None) -> Logger:
     file = folder / WANDB_ID
-    if resumed and file.is_file() and node["_target_"].endswith(".WandbLogger"):
+    if done is not None and node["_target_"].endswith(".TensorBoardLogger"):
+        return instantiate(node, purge_step=done)  # its readers then forget what comes after
+    if done is not None and file.is_file() and node["_target_"].endswith(".WandbLogger"):
         return instantiate(node, id=file.read_text().strip())
     return instantiate(node)
 
 
 @rank_zero_only
-def _go_on(logger: CSVLogger, checkpoint: Path, folder: Path) -> None:
-    """Keeps the rows up to the run's own checkpoint; Lightning deletes all that it finds."""
+def _go_on(logger: CSVLogger, done: int) -> None:
+    """Keeps the rows up to the checkpoint; Lightning deletes all that it finds.
+
+    It writes the file anew where a column is added: a kill may leave it torn, and no curve is worth
+    a training that cannot go on.
+    """
     import pandas as pd
 
-    from tsdtp.tasks.checkpoints import load_checkpoint
-
     path = Path(logger.log_dir, ExperimentWriter.NAME_METRICS_FILE)
-    if not (path.is_file() and checkpoint.resolve().is_relative_to(folder.resolve())):
+    if not path.is_file():
         return
-    rows: Any = pd.read_csv(path, dtype=str)
-    done = load_checkpoint(checkpoint)["global_step"]
-    old_record = rows.filter(like="record/").notna().any(axis=1)
-    kept = rows[(rows["step"].astype(int) < done) & ~old_record]
+    try:
+        rows: Any = pd.read_csv(path, dtype=str, on_bad_lines="skip")
+        steps: Any = pd.to_numeric(rows["step"], errors="coerce")
+    except (ValueError, KeyError) as error:
+        print(f"{path}: cannot be read ({error}); the curves begin anew", flush=True)
+        return
+    kept = rows[(steps < done) & ~rows.filter(like="record/").notna().any(axis=1)]
     logger.experiment.metrics_keys = list(kept)
     write_atomic(path, kept.to_csv(index=False))
 
@@ -108,13 +125,14 @@ def _close(loggers: list[Logger], status: str) -> None:
 
 
 @rank_zero_only
-def log_record(loggers: list[Logger], record: RunRecord, path: Path) -> None:
+def log_record(loggers: list[Logger], record: RunRecord, path: Path, step: int) -> None:
     """Gives every logger the record's numbers as `record/...`, and W&B the record itself.
 
     Args:
         loggers: as `open_loggers` gives them.
         record: of the run.
         path: where it lies.
+        step: at which the training ended.
     """
     scalars = record_scalars(record)
     for logger in loggers:
@@ -125,7 +143,7 @@ def log_record(loggers: list[Logger], record: RunRecord, path: Path) -> None:
             copy = write_atomic(Path(run.dir).absolute() / "record.json", path.read_bytes())
             run.save(copy, base_path=copy.parent, policy="end")
         else:
-            logger.log_metrics(scalars)
+            logger.log_metrics(scalars, step)
 
 
 def record_scalars(record: RunRecord) -> dict[str, float]:

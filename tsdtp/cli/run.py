@@ -83,7 +83,7 @@ def _run(config: DictConfig, settings: Settings, method: str, overrides: list[st
     command, earlier = shlex.join(["tsdtp", "train", *overrides]), earlier_parts(config.ckpt_path)
     mark = mark_checkpoints(config, cell.data.digests, earlier, measured_by(command, code), begun)
     with open_loggers(config, {**settings, "method": method}) as loggers:
-        model = train(cell, loggers, own_hash, mark)
+        model, steps = train(cell, loggers, own_hash, mark)
         measured = measure_and_save(cell, model)
         record = RunRecord(
             identity=identity(config, method),
@@ -95,7 +95,7 @@ def _run(config: DictConfig, settings: Settings, method: str, overrides: list[st
             },
             **measured,
         )
-        log_record(loggers, record, write_record(config.output_dir, record))
+        log_record(loggers, record, write_record(config.output_dir, record), steps)
     return record
 
 

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
@@ -25,12 +26,14 @@ from tsdtp.cli.teaching import teach_pruner, to_be_taught
 from tsdtp.models import PrunedModel
 from tsdtp.models.budget import check_reachable
 from tsdtp.tasks.callbacks import BudgetSchedule, EpochLine, ReportProgress
-from tsdtp.tasks.checkpoints import RotatingCheckpoints
+from tsdtp.tasks.checkpoints import LAST, RotatingCheckpoints
 from tsdtp.tasks.non_finite import StopAtNonFiniteLoss
 from tsdtp.tasks.pruning_task import PruningTask
 
 
-def train(cell: Cell, loggers: list[Logger], config_hash: str, mark: Callback) -> PrunedModel:
+def train(
+    cell: Cell, loggers: list[Logger], config_hash: str, mark: Callback
+) -> tuple[PrunedModel, int]:
     """Fits the cell's model, from the checkpoint `ckpt_path` on; 0 epochs leave it as it starts.
 
     Of several processes only the first one returns: the rest of a run is not theirs.
@@ -40,6 +43,9 @@ def train(cell: Cell, loggers: list[Logger], config_hash: str, mark: Callback) -
         loggers: of Lightning.
         config_hash: of its settings, for the batch that a loss that is no number leaves.
         mark: writes into checkpoints what they are of.
+
+    Returns:
+        The model, and the steps of its training.
 
     Raises:
         NonFiniteLossError: the loss is no number; its batch is saved in the run's folder.
@@ -63,7 +69,7 @@ def train(cell: Cell, loggers: list[Logger], config_hash: str, mark: Callback) -
         if config.epochs != 0 and config.max_steps != 0:
             model = fit(task, trainer, batches, config.ckpt_path)
     part(trainer)
-    return model
+    return model, trainer.global_step
 
 
 def loaders(cell: Cell, trainer: pl.Trainer) -> tuple[DataLoader, DataLoader]:
@@ -159,10 +165,13 @@ def end_when_told(trainer: pl.Trainer, task: pl.LightningModule) -> None:
     Lightning would end a single process silently, and have several wait for each other.
     """
 
+    last = Path(trainer.default_root_dir, LAST)
+
     def end(number: int, _: object) -> None:
         if trainer.is_global_zero:  # `print` may be at work already
-            name = signal.Signals(number).name.encode()
-            os.write(2, b"ended by %s; ckpt_path=last goes on from the last checkpoint\n" % name)
+            what = "ckpt_path=last goes on from the last checkpoint"
+            hint = what if last.is_file() else "it had no checkpoint yet to go on from"
+            os.write(2, f"ended by {signal.Signals(number).name}; {hint}\n".encode())
         sys.exit(128 + number)
 
     if in_main_thread():

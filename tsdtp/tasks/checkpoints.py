@@ -13,6 +13,8 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from tsdtp.atomic import write_atomic
 
+LAST = Path("checkpoints", "last.ckpt")  # in the folder of a run, as configs/callbacks has it
+
 
 def previous_of(path: Path) -> Path:
     """Where the checkpoint goes that `path` replaces."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import pytorch_lightning as pl
 import torch
@@ -215,6 +215,13 @@ class PruningTask(pl.LightningModule, Generic[Model]):
             whole.clip_grad_norm_(gradient_clip_val)
         else:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), gradient_clip_val)
+
+    def on_train_start(self) -> None:
+        """Sets the rates of this training, where it goes on from one with other steps."""
+        scheduler: Any = self.lr_schedulers()
+        rates = zip(scheduler.base_lrs, scheduler.lr_lambdas, strict=True)
+        for group, (base, share) in zip(scheduler.optimizer.param_groups, rates, strict=True):
+            group["lr"] = base * share(scheduler.last_epoch)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW with a per-step schedule over the whole training."""

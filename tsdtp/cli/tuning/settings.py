@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from tsdtp.cli.checks.command import load_preset
 from tsdtp.cli.checks.keys import unknown_key
-from tsdtp.cli.checks.values import check_whole
+from tsdtp.cli.checks.values import check_whole, is_number
 from tsdtp.cli.config import ConfigError, plain
 
 OWN = (
@@ -76,12 +76,26 @@ def load_settings(own: Sequence[str]) -> dict[str, Any]:
 
 def _check_range(key: str, range_: Any) -> None:
     keys = set(range_) if isinstance(range_, Mapping) else set()
-    if keys == {"choices"} and isinstance(range_["choices"], list) and range_["choices"]:
+    if keys == {"choices"}:
+        _check_choices(key, range_["choices"])
         return
     if not {"low", "high"} <= keys <= {"low", "high", "log"}:
         raise ConfigError(f"{key}: {range_}; valid: choices, or low, high and log")
-    low, high = range_["low"], range_["high"]
-    if not all(isinstance(end, int | float) for end in (low, high)) or not low < high:
+    low, high, log = range_["low"], range_["high"], range_.get("log", False)
+    if not (is_number(low) and is_number(high) and low < high):
         raise ConfigError(f"{key}: {range_}; valid: low below high")
-    if range_.get("log") and low <= 0:
+    if log not in (True, False):
+        raise ConfigError(f"{key}: {range_}; valid for log: true, false")
+    if log and low <= 0:
         raise ConfigError(f"{key}: {range_}; valid with log: low above 0")
+
+
+def _check_choices(key: str, choices: Any) -> None:
+    """Lists among them Optuna only takes until it compares them."""
+    single = bool | int | float | str | None
+    if not isinstance(choices, list) or not choices:
+        raise ConfigError(f"{key}: {choices}; valid for choices: a list of values")
+    if other := [choice for choice in choices if not isinstance(choice, single)]:
+        raise ConfigError(
+            f"{key}: {other[0]} among the choices; valid are numbers and texts: '{other[0]}'"
+        )

@@ -14,7 +14,7 @@ from tiny import SPECIAL, make_batch, make_model, make_seq2seq
 from tsdtp.cli import measure
 from tsdtp.cli.build import device_of
 from tsdtp.cli.config import HYDRA_VERSION_BASE, config_dir
-from tsdtp.cli.measure import fit_budget, forwards
+from tsdtp.cli.measure import fit_budget, forwards, training_batches
 from tsdtp.models import prune
 
 
@@ -51,3 +51,17 @@ def test_what_trains_on_some_gpu_is_measured_on_it(monkeypatch, devices, index):
     with initialize_config_dir(config_dir(), version_base=HYDRA_VERSION_BASE):
         config = compose("train", ["hardware=gpu", f"hardware.devices={devices}"])
     assert device_of(config) == torch.device("cuda", index)
+
+
+def test_thresholds_and_task_attentions_see_training_data_alone():
+    asked = []
+
+    def loader(split, batch_size, **settings):
+        asked.append((split, batch_size, settings["shuffle"], settings["seed"]))
+        return [{"input_ids": torch.zeros(4, 3), "attention_mask": torch.ones(4, 3)}] * 9
+
+    data = SimpleNamespace(loader=loader, reported="validation")
+    config = OmegaConf.create({"eval_batch_size": 4, "seed": 3, "task": {}})
+    cell: Any = SimpleNamespace(data=data, config=config)
+    assert [len(batch["input_ids"]) for batch in training_batches(cell, 10)] == [4, 4, 2]
+    assert asked == [("train", 4, True, 4)]

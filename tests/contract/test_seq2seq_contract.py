@@ -251,3 +251,19 @@ def test_full_keep_learns_as_the_plain_model(family, batch, labels, execution):
     for name, parameter in model.hf_model.named_parameters():
         if name in expected:
             torch.testing.assert_close(parameter.grad, expected[name], atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("family", ["marian", "bart", "mbart"])
+@pytest.mark.parametrize("part", ["", "layers.1", "layers.1.self_attn"])
+def test_an_encoder_drops_out_wherever_the_plain_one_does(family, part, batch):
+    plain, names = make_seq2seq(family), {"dropout", "activation_dropout"}
+    for module in plain.modules():
+        vars(module).update(dict.fromkeys(names & {*vars(module)}, 0.0))
+    model = PrunedSeq2Seq(plain, build_pruner("none"), special_ids=[SPECIAL]).train()
+    expected = model.encode(**batch).hidden.values
+    assert torch.equal(model.encode(**batch).hidden.values, expected)
+    chosen = plain.get_encoder().get_submodule(part)
+    for name in names & {*vars(chosen)}:
+        setattr(chosen, name, 0.5)
+        assert not torch.allclose(model.encode(**batch).hidden.values, expected, atol=1e-3), name
+        setattr(chosen, name, 0.0)

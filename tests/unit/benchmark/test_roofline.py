@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from tsdtp.benchmark import roofline
 from tsdtp.benchmark.activations import activation_bytes
 from tsdtp.benchmark.roofline import Limits, Work, bound, encoder_work, measure_limits
 from tsdtp.models.cost import EncoderShape, encoder_flops
@@ -73,3 +74,12 @@ def test_a_machine_has_limits():
     limits = measure_limits(SHAPE, torch.device("cpu"), torch.float32, threads=1)
     assert limits.flops_per_second > 0
     assert limits.bytes_per_second > 0
+
+
+def test_limits_count_two_flops_a_weight_and_bytes_both_read_and_written(monkeypatch):
+    seconds = iter([2.0, 4.0])
+    monkeypatch.setattr(roofline, "_best", lambda *_: next(seconds))
+    monkeypatch.setattr(roofline, "_COPY", 1000)
+    limits = measure_limits(SHAPE, torch.device("cpu"), torch.float32, threads=1)
+    assert limits.flops_per_second == 2 * 4096 * 8 * 32 / 2
+    assert limits.bytes_per_second == 2 * 1000 / 4

@@ -186,3 +186,23 @@ def test_tokens_as_labels_are_padded_for_the_loss():
     rows.append({"input_ids": [1, 2], "labels": [4], "index": 1})
     batch = collate(rows)
     assert batch["labels"].tolist() == [[4, 5], [4, -100]]
+
+
+@pytest.mark.parametrize("tokens", [None, 30])
+def test_bucketed_batches_depend_on_the_seed(tokens):
+    sizes = [{"length": n, "target_length": n, "label": 0, "index": n} for n in range(1, 9)]
+    rows = Dataset.from_list([{**row, "input_ids": [5] * row["length"]} for row in sizes])
+
+    def drawn(seed: int) -> list[list[int]]:
+        loader = make_loader(rows, 2, bucketed=True, seed=seed, batch_tokens=tokens)
+        return [batch["index"].tolist() for batch in loader]
+
+    assert drawn(0) == drawn(0) != drawn(1)
+
+
+def test_the_tokens_of_a_batch_are_those_of_both_sides():
+    """Sources of one token, targets of nine: three rows have 30 tokens."""
+    row = {"input_ids": [5], "labels": [5] * 9, "length": 1, "target_length": 9}
+    rows = Dataset.from_list([{**row, "index": i} for i in range(6)])
+    loader = make_loader(rows, 8, bucketed=True, batch_tokens=30)
+    assert [len(batch["index"]) for batch in loader] == [3, 3]

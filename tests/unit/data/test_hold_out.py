@@ -79,3 +79,12 @@ def test_the_script_writes_files_that_a_task_reads(tmp_path, capsys):
     assert "-> " in capsys.readouterr().out
     with pytest.raises(SystemExit, match="no column 'text'; valid: sentence, label"):
         main([str(source), str(tmp_path), "--groups", "sentence", "text"])
+
+
+def test_a_phrase_of_several_sentences_leaves_with_any_of_them():
+    texts = ["one dull film to see", "so dull a film it is", "dull", "worth the while"]
+    assert sentences_of(texts)[2] == {0, 1}
+    for seed in range(4):
+        train, dev = hold_out_sentences(pd.DataFrame({"text": texts}), "text", 1, seed=seed)
+        assert len(dev) == 1 and "dull" not in train["text"].tolist()
+        assert "worth the while" in train["text"].tolist()

@@ -189,3 +189,14 @@ def test_no_text_of_further_rows_is_in_a_pair(tmp_path, squad_file):
     one, other = (read_file(tmp_path / f"{name}.tsv.gz") for name in ("all", "fewer"))
     assert {*one["question"]} == {"What faces the gold hall?", "When?"}
     assert {*other["question"]} == {"What faces the gold hall?"}
+
+
+def test_a_sentence_with_the_answer_in_another_case_is_no_negative(tmp_path):
+    context = "The Dome of the hall is gold. A dome is round. The hall is old."
+    answer = {"answer_start": context.index("Dome"), "text": "Dome"}
+    questions = [{"question": "What part of the hall is round or gold?", "answers": [answer]}]
+    content = {"data": [{"paragraphs": [{"context": context, "qas": questions}]}]}
+    (tmp_path / "squad.json").write_text(json.dumps(content))
+    positive, negative = squad_pairs(tmp_path / "squad.json")
+    assert positive.sentence == "The Dome of the hall is gold."
+    assert negative.sentence == "The hall is old."

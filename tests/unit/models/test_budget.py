@@ -202,3 +202,9 @@ def test_the_strictness_survives_a_batch_that_fails():
     with pytest.raises(ValueError, match="needs at least one token"):
         tsdtp.calibrate(model, [*BATCHES, empty], budget=1.0)
     assert torch.equal(model.pruner.strictness, before)
+
+
+def test_a_budget_is_met_to_half_a_percent_unless_told():
+    batches = [make_batch((40, 31, 22, 37), seed=s) for s in range(4)]
+    spent = tsdtp.calibrate(pruned("dtp", budget=0.5), batches)
+    assert spent == pytest.approx(0.5, abs=0.005)

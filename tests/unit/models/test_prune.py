@@ -222,3 +222,12 @@ def test_a_pruner_built_by_hand_is_saved_with_its_arguments(batch, tmp_path):
     model.save_pretrained(tmp_path)
     kept = tsdtp.from_pretrained(tmp_path)(**batch).tokens_kept
     assert torch.equal(kept, model(**batch).tokens_kept) and kept.sum() < 4 * sum(LENGTHS)
+
+
+@pytest.mark.parametrize("execution", ["packed", "masked"])
+def test_attention_is_dropped_out_in_training_alone(execution, batch):
+    plain = make_model("bert", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.5)
+    model = tsdtp.prune(plain, "none", execution=execution)
+    assert torch.equal(model(**batch).logits, model(**batch).logits)
+    model.train()
+    assert not torch.allclose(model(**batch).logits, model(**batch).logits, atol=1e-3)

@@ -9,6 +9,7 @@ from torch import nn
 
 from tsdtp.models import PrunedClassifier, prune, teach
 from tsdtp.models.teaching import attributions
+from tsdtp.packing import pack
 from tsdtp.pruning import Decision, TokenPruner
 
 BATCHES = [make_batch(seed=s) for s in range(4)]
@@ -205,3 +206,30 @@ def test_double_precision_teaches_the_same():
     single = attributions(model, BATCHES[:1], teacher, mask_id=3)
     double = attributions(model.double(), BATCHES[:1], teacher.double(), mask_id=3)
     torch.testing.assert_close(single[0].double(), double[0].double(), atol=1e-4, rtol=1e-3)
+
+
+def test_each_block_learns_from_its_own_attributions_and_the_mean_counts(batch):
+    (model, _), seen, losses = pair(), [], []
+
+    def note(_, states, decision) -> None:
+        seen.append(states[0].target)
+        losses.append(decision.loss)
+
+    model.pruner.train().register_forward_hook(note)
+    target = torch.rand(*batch["input_ids"].shape, 4)
+    out = model(**batch, target=target)
+    expected = pack(target, batch["attention_mask"]).values[:, :3].unbind(1)
+    assert all(torch.equal(*each) for each in zip(seen, expected, strict=True))
+    torch.testing.assert_close(out.auxiliary_loss, sum(losses) / 3)
+
+
+def test_the_rate_of_teaching_falls_linearly(monkeypatch):
+    rates, step = [], torch.optim.AdamW.step
+
+    def noted(self, *args, **kwargs):
+        rates.append(self.param_groups[0]["lr"])
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", noted)
+    teach(pair()[0], BATCHES, mask_id=3, epochs=5, lr=1.0)
+    assert rates == pytest.approx([1 - 0.95 * i / 20 for i in range(20)])

@@ -154,3 +154,12 @@ def test_a_cold_transkimmer_pays_for_what_it_keeps(make, state_of):
     paid = [decision.loss.item() for decision in decisions]
     kept_share = [decision.keep[1:].float().mean().item() for decision in decisions]
     assert paid == pytest.approx(kept_share, abs=0.02) and len(set(kept_share)) > 1
+
+
+def test_power_bert_moves_by_its_rate(make):
+    """The shift is in units of 1 / rate."""
+    slow, fast = (make("power_bert", rate=rate) for rate in (1.0, 10.0))
+    slow.shift.data += 1.0
+    fast.shift.data += 0.1
+    torch.testing.assert_close(slow.retention(), fast.retention())
+    assert (fast.retention() > make("power_bert").retention()).all()

@@ -5,6 +5,7 @@ from functools import partial
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from tsdtp.pruning.task_attention import TaskSpecificAttention
@@ -169,3 +170,15 @@ def test_a_silent_sequence_leaves_the_mean_to_the_others(state_of, taught):
     state = state_of([0.5] * 4, target=torch.tensor([1.0, 0, 0, 0]))
     state.segments, state.cu_seqlens = torch.tensor([0, 0, 1, 1]), torch.tensor([0, 2, 4])
     assert pruner(state).loss.item() == pytest.approx(math.log(2))
+
+
+@pytest.mark.parametrize("embeddings", [True, False])
+def test_the_task_query_reads_features_of_hidden_states_and_of_embeddings(state_of, embeddings):
+    torch.manual_seed(0)
+    attend, state = TaskSpecificAttention(8, 4, embeddings), state_of([0.2] * 5)
+    state.hidden = 3 * state.hidden + 1
+    features = attend.task_specific_weight(F.layer_norm(state.hidden, (8,)))
+    if embeddings:
+        features = features + attend.feature_layer(state.embeddings)
+    expected = F.gelu(features) @ attend.query / 2  # the root of four features
+    torch.testing.assert_close(attend(state), expected)

@@ -70,3 +70,8 @@ def test_difficulty_is_not_judged_on_other_texts():
 def test_runs_without_counts_are_left_out():
     bare = Run({"pruning": "dtp"}, pd.DataFrame({"index": [0], "label": [1], "prediction": [1]}))
     assert adaptivity([bare]).empty
+
+
+def test_correlations_are_of_ranks():
+    (row,) = adaptivity([run("topk", 1.2**TOKENS)]).to_dict("records")
+    assert row["length"] == pytest.approx(1), "a straight line would have less"

@@ -235,3 +235,36 @@ def test_who_answered_other_examples_is_said(tmp_path, make_record):
     runs, (warning,) = read_runs(tmp_path)
     assert len(runs) == 3
     assert f"{runs[2].identity['run_id']}: answered other examples (2) than most" in warning
+
+
+def test_tests_of_another_model_correct_no_p_and_none_is_above_1():
+    runs = [run("ts_dtp", [1] * 9, model=model) for model in "ab"]
+    runs += [run("dtp", [0] * 6 + [1] * 3, model="a"), run("topk", [0] * 7 + [1] * 2, model="b")]
+    table = compare(runs, samples=2)
+    assert table["holm"].tolist() == table["p"].tolist() == [2 / 64, 2 / 128]
+    runs = [run("ts_dtp", [1, 1, 0]), run("dtp", [0, 1, 1]), run("topk", [0, 0, 1])]
+    assert compare(runs, samples=2)["holm"].tolist() == [1, 1], "twice 1"
+
+
+def test_a_label_that_differs_is_another_example():
+    one, other = run("ts_dtp", [1, 0]), run("dtp", [1, 1])
+    assert len(compare([one, other], samples=2)) == 1
+    other.answers.loc[1, "label"] = 0
+    assert compare([one, other], samples=2).empty
+
+
+def test_seeds_that_were_asked_other_texts_have_no_mean():
+    runs = [run(name, [1, 0], seed) for name in ("ts_dtp", "dtp") for seed in (0, 1)]
+    for texts, rows in (("aa", 1), ("ab", 0)):
+        held = [replace(r, data={"validation.csv": texts[r.identity["seed"]]}) for r in runs]
+        assert len(compare(held, samples=2)) == rows
+
+
+def test_answers_of_a_later_measurement_are_of_the_files_that_it_read(tmp_path, make_record):
+    measured = {"measured": {"data": {"validation.csv": "new"}}}
+    for name, made in (("a", measured), ("b", {})):
+        held = {"data": {"validation.csv": "old"}, **made}
+        write_record(tmp_path / name, make_record(identity={"run_id": name}, provenance=held))
+        run("dtp", [1, 0]).answers.to_csv(tmp_path / name / PREDICTIONS)
+    runs, _ = read_runs(tmp_path)
+    assert [each.data["validation.csv"] for each in runs] == ["new", "old"]

@@ -138,3 +138,16 @@ def test_the_trade_off_shows_every_trial_and_the_front(monkeypatch, tmp_path):
     assert axes.collections[0].get_offsets().tolist() == [list(p) for p in points]
     assert axes.lines[0].get_xdata().tolist() == [0.3, 0.6]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("cost", "quality")
+
+
+def test_bars_are_deviations_over_seeds_or_else_standard_errors():
+    (axes,) = figures.frontier(NUMBERS, "accuracy").axes
+    bars = [s[1, 1] - s[0, 1] for c in axes.containers for s in c.lines[2][0].get_segments()]
+    assert bars == pytest.approx([2 * 0.03, 2 * 0.01, 2 * 0.02])
+
+
+def test_twice_as_fast_is_half_the_time(make_record):
+    frame = to_frame([make_record(speed={"vs_packed": 2.0})])
+    (table,) = build_tables(frame)
+    (axes,) = figures.draw(table, frame)["seconds"].axes
+    assert axes.containers[0].lines[0].get_xdata().tolist() == [0.5]

@@ -11,6 +11,7 @@ from learning import examples, loss_of, model_of, stepping, task_of
 from tiny import LENGTHS, SPECIAL, make_model
 
 from tsdtp.models import prune
+from tsdtp.models.attribution import layer_conductance
 from tsdtp.tasks.classification import ClassificationTask
 from tsdtp.tasks.distillation import TRUSTED, altered
 
@@ -155,3 +156,11 @@ def test_which_tokens_are_kept_is_judged_by_those_that_may_go(batch):
     task.count(task.model(**batch), {**batch, "decisive": batch["attention_mask"]})
     words = sum(max(n - 2, 0) for n in LENGTHS)
     assert task.cost.kept == task.cost.decisive == words
+
+
+def test_the_teachers_attributions_are_those_that_the_task_asks_for():
+    batch, teacher, model = examples(1, 4)[0], model_of("none").eval(), model_of(layers=[1, 2])
+    inputs = {k: batch[k] for k in ("input_ids", "attention_mask")}
+    found = task_of(model, teacher, attribution_steps=1)._target(batch)
+    expected = layer_conductance(teacher, **inputs, mask_id=3, layers=[1, 2], steps=1)
+    torch.testing.assert_close(found, expected)

@@ -174,3 +174,22 @@ def test_a_pruner_is_taught_by_attributions():
     batches = [{k: v for k, v in batch_of(s).items() if k != "index"} for s in range(3)]
     history = teach(model_of().eval(), batches, model_of("none").eval(), mask_id=3, epochs=8)
     assert history[-1] < history[0]
+
+
+def test_attributions_do_not_depend_on_the_padding_of_the_target():
+    batch, teacher = batch_of(), model_of("none").eval()
+    given = {**inputs(batch), "mask_id": 3, "layers": [0, 1]}
+    tight = layer_conductance(teacher, **given, labels=batch["labels"][:, :4])
+    wide = F.pad(batch["labels"], (0, 6), value=IGNORED)
+    torch.testing.assert_close(layer_conductance(teacher, **given, labels=wide), tight)
+
+
+def test_the_standard_error_is_the_deviation_of_resampled_scores():
+    ours, theirs = ([f"a b c d {i % n} e f g" for i in range(60)] for n in (7, 5))
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.randint(60, (200, 60), generator=generator).tolist()
+    scores = torch.tensor(
+        [BLEU().corpus_score([ours[i] for i in d], [[theirs[i] for i in d]]).score for d in drawn]
+    )
+    stderr = translation_quality(ours, theirs, bootstrap=400)["stderr"]
+    assert stderr == pytest.approx(scores.std().item(), rel=0.25)

@@ -35,14 +35,12 @@ CELL = ("task", "model", "pruning", "budget", "variant")
 class Run:
     """One run's identity and its answers: columns index, label, prediction, ...
 
-    `data`: what the files held that were asked, where the record says so. `bleu`: what
-    judges predictions that are translations, and labels their references; None: a class is right.
+    `data`: what the files held that were asked, where the record says so.
     """
 
     identity: dict[str, Any]
     answers: pd.DataFrame
     data: Mapping[str, str] = field(default_factory=dict)
-    bleu: BLEU | None = None
 
     @property
     def cell(self) -> tuple:
@@ -67,7 +65,7 @@ class Run:
     @property
     def metric(self) -> str:
         """What its answers are judged by."""
-        return "bleu" if self.bleu else "accuracy"
+        return "bleu" if "counts" in self.answers else "accuracy"
 
     def asked_like(self, other: Run) -> bool:
         """Whether it is judged alike, and no file held other rows for the other run."""
@@ -121,11 +119,23 @@ def _run(path: Path, record: RunRecord) -> Run:
     if path.name == PREDICTIONS:
         answers = pd.read_csv(path).astype({"index": int, "label": int, "prediction": int})
         return Run(record.identity, answers, _asked(record))
-    translations, references = read_translations(path.parent)
-    answers = pd.DataFrame({"label": references, "prediction": translations}).reset_index()
     languages = _settings(record).get("languages") or ("", "")
-    bleu = BLEU(trg_lang=re.split("[-_]", languages[1])[0], effective_order=True)
-    return Run(record.identity, answers, _asked(record), bleu)
+    answers = judged(*read_translations(path.parent), re.split("[-_]", languages[1])[0])
+    return Run(record.identity, answers, _asked(record))
+
+
+def judged(translations: list[str], references: list[str], language: str = "") -> pd.DataFrame:
+    """Translations as answers, whose labels are the references.
+
+    Returns:
+        index, label, prediction and counts, from whose sums BLEU is computed: n-grams of 1 to 4
+        words that match, n-grams written, and two lengths.
+    """
+    bleu = BLEU(trg_lang=language, effective_order=True)  # which alters no count
+    scores = map(bleu.sentence_score, translations, [[right] for right in references])
+    counts = [(*score.counts, *score.totals, score.sys_len, score.ref_len) for score in scores]
+    columns = {"label": references, "prediction": translations, "counts": counts}
+    return pd.DataFrame(columns).reset_index()
 
 
 def _settings(record: RunRecord) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,9 +29,9 @@ def difference(pairs: list[tuple[Run, Run]], samples: int) -> dict[str, Any] | N
     tables = _same_examples(pairs)
     if tables is None:
         return None
-    first, _ = pairs[0]
-    of_metric = partial(_of_bleu, first.bleu) if first.bleu else _of_accuracy
-    return {"metric": first.metric, "seeds": len(pairs), **of_metric(tables, samples)}
+    metric = pairs[0][0].metric
+    found = {"accuracy": _of_accuracy, "bleu": _of_bleu}[metric](tables, samples)
+    return {"metric": metric, "seeds": len(pairs), **found}
 
 
 def _same_examples(pairs: list[tuple[Run, Run]]) -> list[pd.DataFrame] | None:
@@ -65,8 +64,9 @@ def _right(table: pd.DataFrame, whose: str) -> np.ndarray:
     return table[f"prediction{whose}"].eq(table["label"]).to_numpy(int)
 
 
-def _of_bleu(bleu: BLEU, tables: list[pd.DataFrame], samples: int) -> dict[str, Any]:
-    counts = np.stack([_counts(bleu, table) for table in tables])
+def _of_bleu(tables: list[pd.DataFrame], samples: int) -> dict[str, Any]:
+    both = ("counts", "counts_other")
+    counts = np.array([[each[name].tolist() for name in both] for each in tables], float)
     by_seed = _bleu_differences(counts.sum(2))
     drawn = [
         _bleu_differences(np.bincount(rows, minlength=counts.shape[2]) @ counts).mean()
@@ -79,21 +79,12 @@ def _of_bleu(bleu: BLEU, tables: list[pd.DataFrame], samples: int) -> dict[str, 
     }
 
 
-def _counts(bleu: BLEU, table: pd.DataFrame) -> np.ndarray:
-    """[2, n, 10] what BLEU is computed from: n-grams that match, n-grams written, two lengths."""
-    scores = [
-        list(map(bleu.sentence_score, texts, [[right] for right in table["label"]]))
-        for texts in (table["prediction"], table["prediction_other"])
-    ]
-    return np.array([[[*s.counts, *s.totals, s.sys_len, s.ref_len] for s in one] for one in scores])
-
-
 def _bleu_differences(counts: np.ndarray) -> np.ndarray:
-    """[seeds] of the corpora [seeds, 2, 10]."""
+    """[seeds] of the corpora [seeds, 2, counts]."""
     orders = (counts.shape[-1] - 2) // 2
     scores = [
         BLEU.compute_bleu(each[:orders], each[orders:-2], *each[-2:], smooth_method="exp").score
-        for each in counts.reshape(-1, counts.shape[-1]).tolist()
+        for each in counts.reshape(-1, counts.shape[-1]).astype(int).tolist()
     ]
     first, second = np.reshape(scores, (-1, 2)).T
     return first - second

@@ -10,7 +10,7 @@ import pytest
 from sacrebleu.metrics.bleu import BLEU
 
 from tsdtp.cli.report import main
-from tsdtp.report.answers import Run, read_runs
+from tsdtp.report.answers import Run, judged, read_runs
 from tsdtp.report.comparisons import compare
 from tsdtp.results import REFERENCES, TRANSLATIONS, write_record
 from tsdtp.tasks.translation import paired_p_value
@@ -29,8 +29,7 @@ def garbled(every: int, first: int = 0) -> list[str]:
 
 def run(pruning: str, written: list[str], seed: int = 0, right: list[str] = RIGHT) -> Run:
     identity = {"task": "t", "model": "m", "pruning": pruning, "budget": None, "seed": seed}
-    answers = pd.DataFrame({"label": right, "prediction": written}).reset_index()
-    return Run(identity, answers, bleu=BLEU(effective_order=True))
+    return Run(identity, judged(written, right))
 
 
 def score(written: list[str]) -> float:
@@ -81,6 +80,12 @@ def test_other_references_are_not_compared():
     assert compare([run("ts_dtp", RIGHT), classes]).empty, "nor is accuracy"
 
 
+def test_words_are_those_of_the_language():
+    [counts] = judged(["甲乙丙丁"], ["甲乙丙丁"], "zh")["counts"]
+    assert counts == (4, 3, 2, 1, 4, 3, 2, 1, 4, 4)
+    assert judged(["甲乙丙丁"], ["甲乙丙丁"])["counts"][0] == (1, 0, 0, 0, 1, 0, 0, 0, 1, 1)
+
+
 @pytest.fixture
 def folder(tmp_path, make_record):
     """Two translators' records, what they wrote and the references, beside a classifier's."""
@@ -99,9 +104,6 @@ def test_translations_are_read_beside_their_records(folder):
     runs, warnings = read_runs(folder)
     assert not warnings and [run.metric for run in runs] == ["bleu", "bleu"]
     assert runs[0].answers["prediction"].tolist() == garbled(4)
-    assert runs[0].bleu is not None
-    written = runs[0].bleu.sentence_score("甲乙丙丁", ["甲乙丙丁"])
-    assert written.counts[3] == 1, "four words, as it was judged"
     (folder / "none" / REFERENCES).write_text("one\n")
     [found], [warning] = read_runs(folder)
     assert found.identity["pruning"] == "ts_dtp"

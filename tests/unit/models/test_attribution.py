@@ -141,3 +141,10 @@ def test_the_callers_gradient_mode_does_not_matter(batch):
         assert torch.equal(attribute(teacher, batch), expected)
     assert not expected.requires_grad
     assert all(p.grad is None for p in teacher.parameters())
+
+
+def test_certainty_of_several_classes_is_the_log_odds_of_the_goal(batch):
+    model = prune(make_model("bert", num_labels=4), "none", special_ids=[SPECIAL]).eval()
+    goal = torch.arange(len(batch["input_ids"]))[:, None] % 4
+    odds = model(**batch).logits.softmax(-1).gather(-1, goal).squeeze(-1).logit()
+    torch.testing.assert_close(model.certainty(model.encode(**batch), goal), odds)

@@ -52,14 +52,13 @@ def test_the_speed_up_stands_against_what_was_saved_with_the_ideal_drawn():
     assert axes.lines[0].get_xdata().tolist() == pytest.approx([0.9 / 0.6, 0.9 / 0.4])
 
 
-def test_without_the_unpruned_packed_model_no_speed_up_is_drawn_and_fewer_blocks_are_not_it(
-    make_record,
-):
+def test_only_the_plain_unpruned_packed_model_tells_what_was_saved(make_record):
     pruned = make_record(cost={"flops_ratio": 0.4})
     fewer = make_record("none", budget=None, cost={"flops_ratio": 0.6})
     fewer.provenance["config"] = {"model": {"blocks": 4}}
     unpruned = make_record("none", budget=None, variant="", cost={"flops_ratio": 0.9})
-    for records, drawn in (([pruned, fewer], False), ([pruned, unpruned], True)):
+    taught = make_record("none", budget=None, variant="taught", cost={"flops_ratio": 0.8})
+    for records, drawn in (([pruned, fewer, taught], False), ([pruned, taught, unpruned], True)):
         frame = to_frame(records)
         (table,) = build_tables(frame)
         assert ("speedup" in figures.draw(table, frame)) is drawn

@@ -161,12 +161,13 @@ def test_memory_of_other_batches_or_devices_has_no_mean_and_of_other_machines_ha
         assert math.isnan(row["peak_mib_mean"]) and row["memory_vs_packed_count"] == 0
 
 
-def test_writing_of_other_lengths_has_no_mean(make_record):
+@pytest.mark.parametrize("name", ["vs_hf", "vs_packed"])
+def test_writing_of_other_lengths_has_no_mean(make_record, name):
     def mean(*lengths: int) -> float:
         records = [
-            make_record(seed=seed, speed={"generation": {"new_tokens": length, "vs_hf": 1.5}})
+            make_record(seed=seed, speed={"generation": {"new_tokens": length, name: 1.5}})
             for seed, length in enumerate(lengths, 1)
         ]
-        return aggregate(to_frame(records))["writing_vs_hf_mean"].item()
+        return aggregate(to_frame(records))[f"writing_{name}_mean"].item()
 
     assert mean(24, 24) == 1.5 and math.isnan(mean(24, 128))

@@ -176,14 +176,15 @@ def test_a_training_that_is_told_to_end_says_so(tsdtp, monkeypatch, number, epoc
         if self.current_epoch == epoch:
             os.kill(os.getpid(), number)
 
-    before = signal.getsignal(signal.SIGINT)
+    # Of a shell in the foreground, wherever the tests run.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     said, write = [], os.write
     with monkeypatch.context() as patch:
         patch.setattr(ClassificationTask, "on_validation_epoch_end", told)
         patch.setattr(os, "write", lambda to, text: said.append(text) or write(to, text))
         assert tsdtp("train", *TRAINED, "epochs=2").code == 128 + number
     assert f"ended by {number.name}; {hint}\n".encode() in said
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.signal(signal.SIGINT, before) is signal.default_int_handler
     assert not (RUN / "metrics.json").exists()
 
 

@@ -64,6 +64,16 @@ def test_what_files_held_for_a_run_is_read_from_its_record(tmp_path, make_record
     assert warning.startswith("three: validation.csv held other rows than for most runs")
 
 
+def test_rows_held_out_of_training_are_of_its_files(tmp_path, make_record):
+    for split, held in (("holdout", {"train.csv": "a"}), ("validation", {})):
+        record = make_record(provenance={"data": {"train.csv": "a"}})
+        record.provenance["config"] = {"task": {"data": {"evaluate_on": split}}}
+        write_record(tmp_path / split, record)
+        run("dtp", [1, 0]).answers.to_csv(tmp_path / split / PREDICTIONS)
+        [found], _ = read_runs(tmp_path / split)
+        assert found.data == held
+
+
 def test_the_interval_holds_the_mean_of_95_in_100_draws():
     # 100 examples are right with the first alone, 40 with the second alone, 260 with both.
     first, second = [1] * 100 + [0] * 40 + [1] * 260, [0] * 100 + [1] * 300

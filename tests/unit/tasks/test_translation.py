@@ -193,3 +193,16 @@ def test_the_standard_error_is_the_deviation_of_resampled_scores():
     )
     stderr = translation_quality(ours, theirs, bootstrap=400)["stderr"]
     assert stderr == pytest.approx(scores.std().item(), rel=0.25)
+
+
+def test_nothing_is_sampled_though_the_model_was_saved_to_do_so():
+    model, batch = model_of("none").eval(), batch_of()
+    model.hf_model.generation_config.update(do_sample=True, temperature=99.0)
+    task = task_of(model)
+    task.references = [""] * 8
+    written = []
+    for seed in range(2):
+        torch.manual_seed(seed)
+        trainer().validate(task, loader(batch), verbose=False)
+        written.append(task.written)
+    assert written[0] == written[1] and any(written[0].values())

@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -262,6 +263,11 @@ def read_translations(folder: str | Path) -> tuple[list[str], list[str]]:
         found = f"{len(written)} lines, {REFERENCES} {len(references)}"
         raise ValueError(f"{Path(folder) / TRANSLATIONS}: {found}")
     return written, references
+
+
+def target_language(languages: Sequence[str]) -> str:
+    """Of a pair of them, as sacrebleu calls it: `zh` of `zh_CN`."""
+    return re.split("[-_]", languages[1])[0]
 
 
 def config_hash(config: dict[str, Any]) -> str:

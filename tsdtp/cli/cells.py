@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -23,7 +22,7 @@ from tsdtp.models.cost import max_positions
 from tsdtp.models.texts import mask_id_of
 from tsdtp.models.weights import load_weights
 from tsdtp.pruning import TokenPruner
-from tsdtp.results import read_record
+from tsdtp.results import read_record, target_language
 from tsdtp.tasks.classification import ClassificationTask
 from tsdtp.tasks.examples import ExampleLog
 from tsdtp.tasks.optim import AdamW
@@ -95,7 +94,7 @@ class TranslationCell(Cell[TranslationData]):
     @property
     def language(self) -> str:
         """That of the references, without a country."""
-        return re.split("[-_]", self.data.languages[1])[0]
+        return target_language(self.data.languages)
 
     def fit_vocabulary(self, tokenizer: PreTrainedTokenizerBase) -> None:
         """Also tells the decoder where targets begin and end."""

@@ -51,8 +51,10 @@ def _export(run: str, file: Path, max_length: int | None) -> None:
     quiet_libraries()
     model = from_pretrained(run, execution="packed")
     file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = TemporaryDirectory(prefix=f".{file.name}.", dir=file.parent)
-    with terminate_as_interrupt(), temporary as folder:
+    with (
+        terminate_as_interrupt(),
+        TemporaryDirectory(prefix=f".{file.name}.", dir=file.parent) as folder,
+    ):
         written = Path(folder) / file.name  # large ONNX files name a second one after themselves
         if file.suffix == ".onnx":
             export_onnx(model, written, max_length)

@@ -25,7 +25,7 @@ def open_loggers(config: DictConfig, settings: dict[str, Any]) -> Iterator[list[
     """The config's loggers, told the run's settings; closed as failed where the block fails.
 
     Args:
-        config: of the run. With a `ckpt_path` W&B's run and CSV's rows of the same folder go on.
+        config: of the run. With a `ckpt_path` of its folder W&B's run and the curves there go on.
         settings: the whole config as plain values.
 
     Raises:

@@ -14,7 +14,7 @@ from tsdtp.cli.config import ConfigError, plain
 from tsdtp.cli.identity import Settings, changed, lineage, other_rows
 from tsdtp.cli.other_code import versions
 from tsdtp.provenance import code_state, same_code, with_own
-from tsdtp.tasks.checkpoints import LAST, damage, load_checkpoint, previous_of
+from tsdtp.tasks.checkpoints import damage, last_checkpoints, load_checkpoint
 
 _TRAINING = "training"  # of a checkpoint: what it is of
 _PARTS = "parts"  # of a checkpoint: which runs have made it, one after the other
@@ -88,8 +88,7 @@ def resume_path(config: DictConfig) -> str | None:
         )
     named, training = config.ckpt_path, _training(plain(config))
     ends = (config.epochs or -1, config.max_steps or -1)  # -1: no end
-    last = Path(config.output_dir) / LAST
-    candidates = [last, previous_of(last)] if named == "last" else [Path(named)]
+    candidates = last_checkpoints(config.output_dir) if named == "last" else [Path(named)]
     problems = []
     for path in candidates:
         problem = _problem(path, training, *ends, config.changed_code)

@@ -10,7 +10,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
@@ -26,7 +25,7 @@ from tsdtp.cli.teaching import teach_pruner, to_be_taught
 from tsdtp.models import PrunedModel
 from tsdtp.models.budget import check_reachable
 from tsdtp.tasks.callbacks import BudgetSchedule, EpochLine, ReportProgress
-from tsdtp.tasks.checkpoints import LAST, RotatingCheckpoints
+from tsdtp.tasks.checkpoints import RotatingCheckpoints, last_checkpoints
 from tsdtp.tasks.non_finite import StopAtNonFiniteLoss
 from tsdtp.tasks.pruning_task import PruningTask
 
@@ -165,12 +164,13 @@ def end_when_told(trainer: pl.Trainer, task: pl.LightningModule) -> None:
     Lightning would end a single process silently, and have several wait for each other.
     """
 
-    last = Path(trainer.default_root_dir, LAST)
+    checkpoints = last_checkpoints(trainer.default_root_dir)
 
     def end(number: int, _: object) -> None:
         if trainer.is_global_zero:  # `print` may be at work already
-            what = "ckpt_path=last goes on from the last checkpoint"
-            hint = what if last.is_file() else "it had no checkpoint yet to go on from"
+            hint = "it had no checkpoint yet to go on from"
+            if any(path.is_file() for path in checkpoints):
+                hint = "ckpt_path=last goes on from the last checkpoint"
             os.write(2, f"ended by {signal.Signals(number).name}; {hint}\n".encode())
         sys.exit(128 + number)
 

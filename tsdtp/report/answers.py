@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import zlib
 from collections import Counter
 from collections.abc import Container, Iterator, Mapping
@@ -26,6 +25,7 @@ from tsdtp.results import (
     main_metric,
     read_record,
     read_translations,
+    target_language,
 )
 
 CELL = ("task", "model", "pruning", "budget", "variant")
@@ -120,7 +120,7 @@ def _run(path: Path, record: RunRecord) -> Run:
         answers = pd.read_csv(path).astype({"index": int, "label": int, "prediction": int})
         return Run(record.identity, answers, _asked(record))
     languages = _settings(record).get("languages") or ("", "")
-    answers = judged(*read_translations(path.parent), re.split("[-_]", languages[1])[0])
+    answers = judged(*read_translations(path.parent), target_language(languages))
     return Run(record.identity, answers, _asked(record))
 
 

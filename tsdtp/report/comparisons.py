@@ -35,7 +35,7 @@ def references_of(runs: Iterable[Run], asked: Collection[str] = ()) -> Collectio
         if name not in names:
             valid = ", ".join(names) or "none, for no run left its answers"
             raise ValueError(f"no run to compare with is called {name!r}; valid: {valid}")
-    return asked or [name for name in (REFERENCE,) if name in names]
+    return asked or ([REFERENCE] if REFERENCE in names else [])
 
 
 def compare(

@@ -67,14 +67,14 @@ def _right(table: pd.DataFrame, whose: str) -> np.ndarray:
 def _of_bleu(tables: list[pd.DataFrame], samples: int) -> dict[str, Any]:
     both = ("counts", "counts_other")
     counts = np.array([[each[name].tolist() for name in both] for each in tables], float)
-    by_seed = _bleu_differences(counts.sum(2))
+    by_seed, n = _bleu_differences(counts.sum(2)), counts.shape[2]
     drawn = [
-        _bleu_differences(np.bincount(rows, minlength=counts.shape[2]) @ counts).mean()
-        for rows in _resampled(counts.shape[2], samples)
+        _bleu_differences(np.bincount(rows, minlength=n) @ counts).mean()
+        for rows in _resampled(n, samples)
     ]
     beyond = np.abs(np.subtract(drawn, np.mean(drawn))) >= abs(by_seed.mean())
     return {
-        **{"n": counts.shape[2], "difference": by_seed.mean(), **_interval(drawn)},
+        **{"n": n, "difference": by_seed.mean(), **_interval(drawn)},
         **{"p": (beyond.sum() + 1) / (samples + 1), **_over_seeds(by_seed)},
     }
 
@@ -106,8 +106,7 @@ def _over_seeds(differences: np.ndarray) -> dict[str, float]:
         return {"seed_sd": np.nan, "seed_p": np.nan}
     if np.ptp(differences) < _ROUNDING:
         return {"seed_sd": 0.0, "seed_p": np.nan}
-    _, p = stats.ttest_1samp(differences, 0)
-    return {"seed_sd": float(differences.std(ddof=1)), "seed_p": float(np.asarray(p))}
+    return {"seed_sd": float(differences.std(ddof=1)), "seed_p": _t_test(differences)}
 
 
 def _p_value(differences: np.ndarray, seeds: int) -> float:
@@ -116,5 +115,9 @@ def _p_value(differences: np.ndarray, seeds: int) -> float:
         return 1.0
     if seeds == 1:
         return float(stats.binomtest(better, better + worse).pvalue)
+    return _t_test(differences)
+
+
+def _t_test(differences: np.ndarray) -> float:
     _, p = stats.ttest_1samp(differences, 0)
     return float(np.asarray(p))

@@ -13,12 +13,16 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from tsdtp.atomic import write_atomic
 
-LAST = Path("checkpoints", "last.ckpt")  # in the folder of a run, as configs/callbacks has it
-
 
 def previous_of(path: Path) -> Path:
     """Where the checkpoint goes that `path` replaces."""
     return path.with_name(f"{path.stem}.previous{path.suffix}")
+
+
+def last_checkpoints(folder: str | Path) -> list[Path]:
+    """Where a run has its last one, as configs/callbacks says, and the one before it."""
+    last = Path(folder) / "checkpoints" / "last.ckpt"
+    return [last, previous_of(last)]
 
 
 def save_atomic(content: Any, path: str | Path) -> Path:

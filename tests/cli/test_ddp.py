@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 import psutil
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 
 from tsdtp.cli.checks.values import check_one_process
@@ -162,6 +163,18 @@ def test_a_stopped_run_ends_with_all_its_processes(folder, start):
     _, alive = psutil.wait_procs([child], timeout=30)
     assert all(p.status() == psutil.STATUS_ZOMBIE for p in alive)
     assert not list((folder / "stopped").rglob("metrics.json"))
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_no_number_in_one_process_stops_both_and_is_what_is_told(folder, start):
+    added = "+callbacks.nan={_target_: nan_in_second.NanInSecond, step: 3}"
+    process, log = start("nan/none", "hardware=ddp_cpu", added)
+    assert process.wait(240) == 2, log.read_text()
+    said = [line for line in log.read_text().splitlines() if line.startswith("tsdtp train: ")]
+    assert said and all("loss is nan at step 3; its batch lies in nan/none" in s for s in said)
+    assert "Traceback" not in log.read_text()
+    saved = torch.load(folder / "nan/none/nan_batch.pt", weights_only=True)
+    assert saved["step"] == 3 and len(saved["batch"]["input_ids"]) == 8, "its share"
 
 
 @pytest.mark.slow

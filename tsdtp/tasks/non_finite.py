@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytorch_lightning as pl
-import torch
 from torch import Tensor
 
 from tsdtp.tasks.checkpoints import save_atomic
@@ -20,7 +19,8 @@ class NonFiniteLossError(ValueError):
 class StopAtNonFiniteLoss(pl.Callback):
     """Saves the batch behind a loss that is NaN or infinite, before the weights take a step by it.
 
-    It is the batch as it was loaded: what `teacher.noise` altered in it is not kept.
+    It is the batch as it was loaded: what `teacher.noise` altered in it is not kept. Of several
+    processes the one whose loss it is saves its share of the batch, and all of them stop.
 
     The file holds `batch` (its tensors, on the CPU), `loss`, `step`, `epoch` and `config_hash`, and
     loads by `torch.load(path, weights_only=True)`.
@@ -47,13 +47,20 @@ class StopAtNonFiniteLoss(pl.Callback):
         Raises:
             NonFiniteLossError: it is no number; names the file.
         """
-        if torch.isfinite(loss).all():
+        losses = trainer.strategy.all_gather(loss.detach()).flatten()
+        wrong = losses[~losses.isfinite()]
+        if not len(wrong):
             return
+        if not loss.isfinite():
+            self._save(loss.item(), trainer)
+        trainer.strategy.barrier()  # the first process to end ends the others
+        raise NonFiniteLossError(
+            f"the training loss is {wrong[0].item()} at step {trainer.global_step}; its batch lies "
+            f"in {self.path}; a lower optim.lr may help"
+        )
+
+    def _save(self, loss: float, trainer: pl.Trainer) -> None:
         where = {"step": trainer.global_step, "epoch": trainer.current_epoch}
         batch = {k: v.cpu() for k, v in self.batch.items() if isinstance(v, Tensor)}
-        content = {"batch": batch, "loss": loss.item(), **where, "config_hash": self.config_hash}
+        content = {"batch": batch, "loss": loss, **where, "config_hash": self.config_hash}
         save_atomic(content, self.path)
-        raise NonFiniteLossError(
-            f"the training loss is {loss.item()} at step {trainer.global_step}; its batch lies in "
-            f"{self.path}; a lower optim.lr may help"
-        )

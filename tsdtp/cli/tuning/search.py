@@ -24,6 +24,7 @@ from tsdtp.cli.config import (
     plain,
     quoted,
 )
+from tsdtp.cli.folder import check_idle
 from tsdtp.cli.launch import IMPORTS, choose_slots, run_job
 from tsdtp.cli.tuning.start import single, start_overrides
 from tsdtp.cli.tuning.trials import (
@@ -33,6 +34,7 @@ from tsdtp.cli.tuning.trials import (
     OVERRIDES,
     WHY,
     forget_interrupted,
+    interrupted,
     is_hopeless,
     judge,
     suggest,
@@ -109,10 +111,13 @@ class Search:
         """Makes trials until there are as many as were asked for.
 
         Raises:
-            ConfigError: if the start run fails, or the source has changed; trials that came too
-                late for it are tried again.
+            ConfigError: if the start run fails, or a run of an earlier search that was killed is
+                still at work, or the source has changed; trials that came too late for it are
+                tried again.
             KeyboardInterrupt: after the running trials have been ended.
         """
+        left = [str(trial.number) for trial in interrupted(study)]
+        check_idle([self.folder / "start", *(self.folder / "trials" / number for number in left)])
         forget_interrupted(study)
         running: dict[str, tuple[Trial, Job]] = {}
         try:

@@ -151,11 +151,16 @@ def wanted(study: Study, trials: int) -> int:
     return max(trials - len(counted), 0)
 
 
-def forget_interrupted(study: Study) -> None:
-    """Ends trials that no process runs any more, and puts their settings first in the queue."""
+def interrupted(study: Study) -> list[FrozenTrial]:
+    """Trials that a search left unfinished, before it makes any of its own."""
     from optuna.trial import TrialState
 
-    for trial in study.get_trials(states=(TrialState.RUNNING,)):
+    return study.get_trials(states=(TrialState.RUNNING,))
+
+
+def forget_interrupted(study: Study) -> None:
+    """Ends trials that no process runs any more, and puts their settings first in the queue."""
+    for trial in interrupted(study):
         try_again(study, trial)
 
 

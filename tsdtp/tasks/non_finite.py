@@ -47,16 +47,16 @@ class StopAtNonFiniteLoss(pl.Callback):
         Raises:
             NonFiniteLossError: it is no number; names the file.
         """
-        losses = trainer.strategy.all_gather(loss.detach()).flatten()
-        wrong = losses[~losses.isfinite()]
-        if not len(wrong):
+        losses = trainer.strategy.all_gather(loss.detach())
+        finite = losses.isfinite()
+        if finite.all():
             return
         if not loss.isfinite():
             self._save(loss.item(), trainer)
         trainer.strategy.barrier()  # the first process to end ends the others
         raise NonFiniteLossError(
-            f"the training loss is {wrong[0].item()} at step {trainer.global_step}; its batch lies "
-            f"in {self.path}; a lower optim.lr may help"
+            f"the training loss is {losses[~finite][0].item()} at step {trainer.global_step}; its "
+            f"batch lies in {self.path}; a lower optim.lr may help"
         )
 
     def _save(self, loss: float, trainer: pl.Trainer) -> None:

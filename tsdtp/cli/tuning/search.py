@@ -48,6 +48,7 @@ from tsdtp.provenance import code_digest
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
+    from optuna.trial import FrozenTrial
 
 _EDITED = (
     "the source of tsdtp has changed since this search began; the same command goes on with it: "
@@ -116,8 +117,7 @@ class Search:
                 tried again.
             KeyboardInterrupt: after the running trials have been ended.
         """
-        left = [str(trial.number) for trial in interrupted(study)]
-        check_idle([self.folder / "start", *(self.folder / "trials" / number for number in left)])
+        check_idle([self.folder / "start", *map(self._place, interrupted(study))])
         forget_interrupted(study)
         running: dict[str, tuple[Trial, Job]] = {}
         try:
@@ -154,8 +154,11 @@ class Search:
     def _job(self, trial: Trial) -> Job:
         chosen = suggest(trial, self.settings["space"])
         trial.set_user_attr(OVERRIDES, chosen)
-        place = self.folder / "trials" / str(trial.number)
-        return run_job(str(trial.number), place, [*self.trial, *chosen, "overwrite=true"])
+        overrides = [*self.trial, *chosen, "overwrite=true"]
+        return run_job(str(trial.number), self._place(trial), overrides)
+
+    def _place(self, trial: Trial | FrozenTrial) -> Path:
+        return self.folder / "trials" / str(trial.number)
 
     def _stop_hopeless(self, study: Study, pool: Pool, running: dict) -> list[Job]:
         done = [trial for trial in study.trials if trial.state.name == "COMPLETE"]

@@ -152,7 +152,7 @@ def wanted(study: Study, trials: int) -> int:
 
 
 def interrupted(study: Study) -> list[FrozenTrial]:
-    """Trials that a search left unfinished, before it makes any of its own."""
+    """Trials that have begun and not ended, as far as the study knows."""
     from optuna.trial import TrialState
 
     return study.get_trials(states=(TrialState.RUNNING,))

@@ -18,6 +18,19 @@ def test_the_version_is_said_without_torch():
     assert ended.returncode == 0 and ended.stdout == f"tsdtp {__version__}\n"
 
 
+def test_garbage_is_searched_as_usual_from_the_first_run_on():
+    said = """
+import gc
+usual = gc.get_threshold()
+from tsdtp.cli.garbage import search_as_usual, search_seldom
+search_seldom()
+assert gc.get_threshold() > usual and not gc.get_freeze_count()
+search_as_usual()
+assert gc.get_threshold() == usual and gc.get_freeze_count()
+"""
+    subprocess.run([sys.executable, "-c", said], check=True)
+
+
 def test_ctrl_c_ends_any_command_in_one_line(monkeypatch, capsys):
     def interrupted():
         raise KeyboardInterrupt
@@ -25,6 +38,7 @@ def test_ctrl_c_ends_any_command_in_one_line(monkeypatch, capsys):
     module = sys.modules["__main__"]
     monkeypatch.setattr(module, "__spec__", module.__spec__)
     monkeypatch.setattr("tsdtp.cli.predict.main", interrupted)
+    monkeypatch.setattr("tsdtp.cli.main.search_seldom", lambda: None)
     monkeypatch.setattr(sys, "argv", ["tsdtp", "predict", "run=none"])
     with pytest.raises(SystemExit) as stop:
         main()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,6 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from tsdtp.cli.build import Cell
 from tsdtp.cli.checks.values import check_choice
 from tsdtp.cli.config import ConfigError, given, plain
+from tsdtp.cli.garbage import search_as_usual
 from tsdtp.cli.identity import held_record, start_path
 from tsdtp.data import TextClassificationData, TranslationData
 from tsdtp.models import PrunedClassifier, PrunedModel, PrunedSeq2Seq
@@ -170,12 +169,6 @@ _CELLS: dict[str, type[Cell]] = {
 }
 
 
-@cache
-def _keep_imports() -> None:
-    """What has been imported stays; looking through it for garbage takes a quarter of a second."""
-    gc.freeze()
-
-
 def build_cell(config: DictConfig) -> Cell:
     """The cell of a complete config; the figure that the task is judged by says which kind.
 
@@ -184,7 +177,7 @@ def build_cell(config: DictConfig) -> Cell:
     """
     metric = config.task.metric
     check_choice("task.metric", metric, [*_CELLS])
-    _keep_imports()
+    search_as_usual()
     return _CELLS[metric](config)
 
 

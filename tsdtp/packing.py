@@ -117,7 +117,7 @@ def pack(values: Tensor, mask: Tensor) -> Packed:
         The packed tokens; positions count from 0 in every sequence, wherever its padding stands.
 
     Raises:
-        ValueError: if the shapes disagree, or a sequence has no token or a hole.
+        ValueError: if the shapes disagree, there is no sequence, or one has no token or a hole.
     """
     if values.dim() < 2 or values.shape[:2] != mask.shape:
         raise ValueError(f"values {tuple(values.shape)} and mask {tuple(mask.shape)} disagree")
@@ -182,7 +182,7 @@ def aligned(packed: Packed) -> Packed:
 def rounded(tokens: int) -> int:
     """The number of rows for so many tokens where every new number of rows costs a set-up.
 
-    Few different numbers (under 150 up to 8,192 tokens), and little waste in small batches.
+    Few different numbers (156 up to 8,192 tokens), and little waste in small batches.
     """
     multiple = 8 if tokens <= 256 else 64
     return -(-tokens // multiple) * multiple

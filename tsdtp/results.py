@@ -1,7 +1,8 @@
 """One run, one folder, one record: ``metrics.json`` is the only link between a run and a report.
 
-Units: accuracy and its standard error are fractions, BLEU and chrF run from 0 to 100. Ratios are
-the unpruned figure over this run's: above 1 is faster, or smaller in memory.
+Units: accuracy and its standard error are fractions, BLEU and chrF run from 0 to 100. Ratios of
+speed and memory are the unpruned figure over this run's: above 1 is faster, or smaller; those of
+FLOPs are this run's over the plain model's, below 1 is less.
 A value that was not measured is null or absent, and reports show it as a gap.
 """
 
@@ -84,13 +85,15 @@ class RunRecord:
             code and seconds).
         quality: accuracy, or bleu, chrf, signature and p_vs_start (of a paired bootstrap against
             the run that it started from); stderr; n; split; keep_precision, keep_recall.
-        cost: flops_per_example, flops_ratio, tokens_kept (a fraction per layer),
-            budget_spent_train, hf_flops_per_example; of a translation, translation_flops_ratio
-            and cross_attention_flops_ratio.
+        cost: flops_per_example, packed_flops_per_example (unpruned), hf_flops_per_example (plain
+            and padded), flops_ratio, tokens_kept (a fraction per layer), budget_spent_train; of a
+            translation, translation_flops_ratio and cross_attention_flops_ratio.
         speed: device, dtype, batch_size, threads, examples_per_second, latency_ms, vs_packed,
-            vs_hf, spread; and of a translation, whose figures these are the encoder's, generation
-            (the same of writing, tokens_per_second, num_beams, new_tokens); None if not measured.
-        memory: peak_mib, vs_packed, hf_peak_mib, and generation likewise; None if not measured.
+            vs_hf, spread, confidence, rounds, examples; and of a translation, whose figures these
+            are the encoder's, generation (the same of writing, tokens_per_second, num_beams,
+            new_tokens); None if not measured.
+        memory: peak_mib, vs_packed, hf_peak_mib, weights_mib, and generation likewise; None if not
+            measured.
 
     Raises:
         ValueError: A section or key is missing or of the wrong kind; all of them are named.

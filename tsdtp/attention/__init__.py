@@ -45,8 +45,9 @@ def attend(
         key: [R, H, D].
         value: [R, H, D].
         layout: where the sequences begin.
-        gate: [T], the weight of each key in the softmax, 0 for a dropped token and 1 for a live
-            one; a straight-through gate passes its gradient on to dropped tokens too.
+        gate: [T], the weight of each key in the softmax: 0 for a dropped token; 1 for a live one,
+            or how many tokens it stands for, or what a soft gate says. A straight-through gate
+            passes its gradient on to dropped tokens too.
         received: also return how much attention each token receives.
         dropout: probability of dropping an attention weight (training).
         bias: [2P - 1, H], or [2P - 1, 1] for all heads alike, added to the score of a key d

@@ -22,7 +22,8 @@ class Scheduled(TokenPruner):
     Args:
         method: whose scoring is done.
         keep_schedule: per block, the fraction of a sequence's tokens that stays after its
-            attention. Protected tokens stay whatever it says.
+            attention. Protected tokens stay whatever it says. Counts are rounded block by block, of
+            what the block before has left: of a few tokens some more, or fewer, may stay.
 
     Raises:
         ValueError: for a schedule that is not one number in (0, 1] a block, that rises, or that

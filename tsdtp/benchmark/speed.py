@@ -57,7 +57,7 @@ def measure(
             a module).
 
     Raises:
-        ValueError: there are no batches.
+        ValueError: there are no batches, or fewer than two rounds.
         RuntimeError: a candidate raised; the message names it.
     """
     if not batches:

@@ -61,7 +61,8 @@ def hold_out_sentences(
         The training rows and the development rows.
 
     Raises:
-        ValueError: if there are fewer sentences, or nothing would be left to train on.
+        ValueError: if there are fewer sentences, none is asked for, or nothing would be left to
+            train on.
     """
     owners = sentences_of(frame[column].tolist())
     lengths = frame[column].str.split().str.len()
@@ -87,14 +88,14 @@ def hold_out_groups(
         The training rows and the development rows.
 
     Raises:
-        ValueError: if there are fewer rows, or nothing would be left to train on.
+        ValueError: if there are fewer rows, none is asked for, or nothing would be left to train
+            on.
     """
+    _check_count(examples, len(frame))
     groups = groups_of(frame, columns)
     sizes = groups.value_counts().sort_index()
     order = _draw(range(len(sizes)), len(sizes), seed)
     count = int(np.searchsorted(sizes.iloc[order].cumsum(), examples)) + 1
-    if examples > len(frame):
-        raise ValueError(f"{examples} examples out of {len(frame)}: too many")
     chosen = groups.isin(sizes.index[order[:count]].tolist())
     return _checked(frame.loc[~chosen], frame.loc[chosen])
 
@@ -120,9 +121,14 @@ def _checked(train: pd.DataFrame, dev: pd.DataFrame) -> tuple[pd.DataFrame, pd.D
 
 
 def _draw(rows: Sequence[int], count: int, seed: int) -> list[int]:
-    if count > len(rows):
-        raise ValueError(f"{count} examples out of {len(rows)}: too many")
+    _check_count(count, len(rows))
     return np.random.default_rng(seed).permutation(np.asarray(rows))[:count].tolist()
+
+
+def _check_count(examples: int, rows: int) -> None:
+    if not 0 < examples <= rows:
+        much = "too many" if examples > rows else "valid is 1 or more"
+        raise ValueError(f"{examples} examples out of {rows}: {much}")
 
 
 def check_rows(frame: pd.DataFrame) -> pd.DataFrame:

@@ -73,8 +73,8 @@ def train_bpe(
 ) -> PreTrainedTokenizerFast:
     """Trains a byte-level BPE tokenizer for both sides of a translation.
 
-    It writes `a </s>`, knows every character, and decodes to the very text up to spaces around it.
-    `<pad>` has id 0, `</s>` 1.
+    It writes `a </s>`, knows every character, and decodes to the text in Unicode's form NFC, up to
+    spaces around it and special tokens in it. `<pad>` has id 0, `</s>` 1.
 
     Args:
         texts: what to train on.

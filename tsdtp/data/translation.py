@@ -187,7 +187,10 @@ class TranslationData(TaskData):
         elif self.source == "hub":
             named = (str(self.hub_path), self.hub_name, split)
             rows = read_hub(*named, lambda found: self.draw(found, self._enough(split)))
-            yield pairs_of(rows["translation"], self.languages, f"{self.name} {split}")
+            where = f"{self.name} {split}"
+            if "translation" not in rows:
+                raise ValueError(f"{where} has no column 'translation'; it has: {', '.join(rows)}")
+            yield pairs_of(rows["translation"], self.languages, where)
         else:
             named = (self.local_files or {}).get(split, split)
             for stem in [named] if isinstance(named, str) else named:

@@ -30,11 +30,12 @@ def layer_conductance(
     What it says is the margin of the class that a classifier predicts, and the log-probability of
     the target that a translator is given.
 
-    Dhamdhere et al., "How Important Is a Neuron?", ICLR 2019, equation 2, summed over the features
-    of a token: integrated gradients (Sundararajan et al., ICML 2017) of the hidden states instead
-    of the input, along the path from the same sequence with every unprotected token masked. The
-    integral over the path is taken by the trapezoidal rule. Attributions to the input say nothing
-    of later blocks, where tokens have passed on what they knew.
+    Dhamdhere et al., "How Important Is a Neuron?", ICLR 2019, the total over inputs as a path
+    integral, summed over the features of a token: integrated gradients (Sundararajan et al., ICML
+    2017) of the hidden states instead of the input, along the path from the same sequence with
+    every unprotected token masked. The integral over the path is taken by the trapezoidal rule.
+    Attributions to the input say nothing of later blocks, where tokens have passed on what they
+    knew.
 
     Args:
         teacher: an unpruned model, in evaluation mode.
@@ -48,8 +49,14 @@ def layer_conductance(
 
     Returns:
         [B, S, L] float32 for all L blocks, absolute conductances that sum to 1 over a sequence;
-        protected tokens, padding and the blocks not asked for hold 0.
+        protected tokens, padding and the blocks not asked for hold 0, and so does the last block
+        where the head reads one token of a sequence alone.
+
+    Raises:
+        ValueError: if steps is below 1.
     """
+    if steps < 1:
+        raise ValueError(f"steps={steps}: valid is 1 or more")
     if attention_mask is None:
         attention_mask = torch.ones_like(input_ids)
     read = teacher.read_mask(input_ids, attention_mask)
@@ -87,7 +94,8 @@ def signed_conductance(
 ) -> Tensor:
     """[T, L] the conductances of packed tokens as they come; arguments as `layer_conductance`.
 
-    Those of all tokens of a sequence sum to the change along the path, in every block.
+    Those of all tokens of a sequence sum to the change along the path, in every block that
+    they are told of: not in the last one where the head reads one token of a sequence alone.
     """
     encoder, protected, seen = teacher.packed_encoder(), teacher.protected(ids), []
     encoder.family = _watched(encoder.family, seen)

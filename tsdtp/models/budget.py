@@ -26,7 +26,8 @@ def spent_ratio(model: PrunedModel, batches: Iterable[Batch]) -> float:
     Totals over all examples: a long sequence counts for more than a short one.
 
     Raises:
-        ValueError: the model answers with what is no number; then its scores are none either.
+        ValueError: there are no batches, or the model answers with what is no number; then its
+            scores are none either.
     """
     spent = full = 0.0
     with packed_evaluation(model) as evaluated:
@@ -37,6 +38,8 @@ def spent_ratio(model: PrunedModel, batches: Iterable[Batch]) -> float:
             lengths = out.lengths
             spent += encoder_flops(model.shape, lengths, model.pruner).sum().item()
             full += unpruned_flops(model.shape, lengths).sum().item()
+    if not full:
+        raise ValueError("no batches to spend FLOPs on")
     return spent / full
 
 
@@ -78,13 +81,20 @@ def calibrate(
         The fraction really spent on the batches.
 
     Raises:
-        ValueError: if the method has no strictness to set, or the budget lies below what is spent
-            when everything that may go goes (says that floor), or the pruner's weights or the
-            model's answers are no numbers, or its scores overflow; the strictness stays as it was.
+        ValueError: if the model is not pruned, the method has no strictness to set or no budget is
+            known; budget, tolerance or max_steps is out of range; there is no data, or there are
+            texts without a tokenizer; or the budget lies below what is spent when everything that
+            may go goes (says that floor), or the pruner's weights or the model's answers are no
+            numbers, or its scores overflow; the strictness stays as it was.
     """
     model = PrunedModel.check(model)
     pruner = model.pruner
     budget = pruner.budget if budget is None else budget
+    if not 0 <= tolerance < 1 or max_steps < 0:
+        raise ValueError(
+            f"tolerance={tolerance!r}, max_steps={max_steps!r}: valid are a fraction in [0, 1) and "
+            "0 or more"
+        )
     if pruner.search is None:
         raise ValueError(f"{type(pruner).__name__} has no budget to calibrate to")
     if budget is None:
@@ -93,9 +103,9 @@ def calibrate(
         )
     if not all(weight.isfinite().all() for weight in pruner.parameters()):
         raise ValueError(f"{type(pruner).__name__} has weights that are no finite numbers")
-    batches = batches_of(data, tokenizer, model)
-    if not (isinstance(budget, Real) and 0 < budget <= 1):
+    if isinstance(budget, bool) or not (isinstance(budget, Real) and 0 < budget <= 1):
         raise ValueError(f"budget={budget!r}: valid is a fraction in (0, 1]")
+    batches = batches_of(data, tokenizer, model)
     with _strictness_restored(pruner):
         if budget >= 1:
             strictness, spent = pruner.keep_all, _spend(model, batches, pruner.keep_all)

@@ -104,8 +104,9 @@ class PrunedClassifier(PrunedModel):
             target: [B, S, L] float or None, a teacher's attributions (training).
 
         Raises:
-            ValueError: for a sequence without a token or beyond the model's positions, and for
-                labels that are not one each.
+            ValueError: for labels that are not one each, and, packed or masked, for a sequence
+                without a token or beyond the model's positions. In `execution="hf"` the plain
+                model is asked and says what it says; it takes no target.
         """
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
@@ -227,7 +228,7 @@ def _mean(hidden: Packed, weights: Tensor | None) -> Tensor:
     """[B, d] weighted mean of each sequence's tokens."""
     grid, _ = unpack(hidden)
     if weights is None:
-        return grid.sum(1) / hidden.layout.lengths[:, None]
+        return (grid.float().sum(1) / hidden.layout.lengths[:, None]).to(grid.dtype)
     total = segment_sum(weights, hidden.layout.cu_seqlens)
     summed = (grid * unpack(hidden.like(weights))[0][..., None]).sum(1)
     return (summed / total[:, None]).to(grid.dtype)

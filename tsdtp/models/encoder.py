@@ -30,8 +30,9 @@ class Encoding:
     Attributes:
         hidden: the tokens after the last block; packed execution holds the kept ones alone, and
             where a head reads one token of each sequence it is there alone.
-        weights: [T] float32, 1 for a live and 0 for a dropped token, with the gates' gradient;
-            under proportional attention how many tokens each one stands for.
+        weights: [T] float32, 1 for a live and 0 for a dropped token, between them where gates are
+            soft, with the gates' gradient; under proportional attention how many tokens each one
+            stands for.
         lengths: [L + 1, B] int64, live tokens entering block 0 and after each block's dropping.
         masked: whether dropped tokens are still there.
         losses: auxiliary losses, one per layer that has one.

@@ -49,7 +49,7 @@ def counts(encoding: Encoding, attention_mask: Tensor) -> dict[str, Tensor]:
 
 def full_counts(attention_mask: Tensor, layers: int) -> dict[str, Tensor]:
     """The same where so many layers keep every token."""
-    lengths = attention_mask.sum(1)
+    lengths = attention_mask.long().sum(1)
     kept = lengths[:, None].expand(-1, layers)
     stays = attention_mask.long() * layers
     return {"tokens_kept": kept, "tokens_entered": lengths, "kept_layers": stays}

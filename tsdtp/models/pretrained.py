@@ -155,6 +155,10 @@ def push_to_hub(
 
     Returns:
         Its address.
+
+    Raises:
+        ValueError, OSError: as `save_pretrained`, before anything is uploaded.
+        huggingface_hub.errors.HfHubHTTPError: what the hub refuses.
     """
     folder, api = save_pretrained(model, folder, tokenizer), api or HfApi()
     if card is not None:

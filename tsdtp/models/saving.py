@@ -39,10 +39,13 @@ def save_pretrained(
 
     Raises:
         OSError: it cannot be written; names the file.
-        ValueError: it has weights that its config does not describe, so that none could load it.
+        ValueError: the model is not pruned, or none could load it: it has weights that its config
+            does not describe, its method would not be found again by its name, or an argument of
+            the method is nothing that json can hold. The folder is as it was.
     """
     folder, model = Path(folder), cast("PrunedModel", WrappedModel.check(model))
     _check_described(model.hf_model)
+    _settings(model)
     folder.mkdir(parents=True, exist_ok=True)
     save_weights(model, folder)
     save_config(model, folder)
@@ -73,17 +76,21 @@ def save_config(model: PrunedModel, folder: Path) -> None:
     config.architectures = [type(plain).__name__]
     config._name_or_path = ""  # a folder of whoever saves it, as like as not
     config.dtype = plain.dtype  # else transformers takes that of some weight, strictness at worst
-    settings = {"version": VERSION, **describe(model)}
-    config.tsdtp = json.loads(json.dumps(settings, default=_of_numpy))
+    config.tsdtp = _settings(model)
     write_atomic(folder / CONFIG, config.to_json_string(use_diff=False))
     if plain.can_generate() and plain.generation_config is not None:
         plain.generation_config.save_pretrained(folder)
 
 
+def _settings(model: PrunedModel) -> dict[str, Any]:
+    """The section `tsdtp`, as it will be read again."""
+    return json.loads(json.dumps({"version": VERSION, **describe(model)}, default=_of_numpy))
+
+
 def _of_numpy(value: Any) -> Any:
     """NumPy's numbers and arrays as Python's, which json knows."""
     if not hasattr(value, "tolist"):
-        raise TypeError(f"{value!r}: an argument of a method that cannot be written to {CONFIG}")
+        raise ValueError(f"{value!r}: an argument of a method that cannot be written to {CONFIG}")
     return value.tolist()
 
 

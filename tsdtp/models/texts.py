@@ -69,10 +69,9 @@ def batches_of(
         batch_size: of texts.
 
     Raises:
-        ValueError: for no data, one batch alone, batches of none, or texts without a tokenizer.
+        ValueError: for no data, one batch alone, batches of none, texts without a tokenizer, or
+            what `tokenised` refuses.
     """
-    if batch_size < 1:
-        raise ValueError(f"batch_size={batch_size}: valid is 1 or more")
     batches = list(several(data))
     if tokenizer is not None and not any(isinstance(each, Mapping) for each in batches):
         texts = cast(list[Text], batches)
@@ -140,8 +139,11 @@ def tokenised(
             512 where neither is known.
 
     Raises:
-        ValueError: for what `check_text` refuses, or a limit that leaves no room for words.
+        ValueError: for what `check_text` refuses, a limit that leaves no room for words, or a
+            batch_size below 1.
     """
+    if batch_size < 1:
+        raise ValueError(f"batch_size={batch_size}: valid is 1 or more")
     source = iter(several(texts))
     limit = length_limit(tokenizer, max_length)
     if limit < (least := tokenizer.num_special_tokens_to_add(pair=True) + 1):

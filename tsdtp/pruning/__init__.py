@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 import pkgutil
 import pydoc
+from inspect import isabstract, isclass
+from typing import TypeGuard
 
 from tsdtp.pruning.base import TokenPruner
 from tsdtp.pruning.state import Decision, TokenState
@@ -27,12 +28,12 @@ def find_method(name: str | type[TokenPruner]) -> type[TokenPruner]:
             in "my_package.mine.Mine".
 
     Raises:
-        ValueError: for an unknown name; lists the valid ones.
+        ValueError: for an unknown name or a class that is no whole method; lists the valid ones.
     """
     found: object = name
     if isinstance(name, str):
-        found = pydoc.locate(name) if "." in name else name in method_names() and _method_in(name)
-    if inspect.isclass(found) and issubclass(found, TokenPruner):
+        found = _located(name) if "." in name else name in method_names() and _method_in(name)
+    if _is_method(found):
         return found
     valid = ", ".join(method_names())
     raise ValueError(f"unknown pruning method {name!r}; valid: {valid}, or package.module.Class")
@@ -44,9 +45,19 @@ def name_of(method: type[TokenPruner]) -> str:
     return module if package == __name__ else f"{method.__module__}.{method.__qualname__}"
 
 
+def _located(name: str) -> object:
+    try:
+        return pydoc.locate(name)
+    except pydoc.ErrorDuringImport as error:
+        raise ValueError(f"pruning method {name!r}: {error}") from error
+
+
+def _is_method(found: object) -> TypeGuard[type[TokenPruner]]:
+    return isclass(found) and issubclass(found, TokenPruner) and not isabstract(found)
+
+
 def _method_in(module: str) -> type[TokenPruner] | None:
     full_name = f"{__name__}.{module}"
     members = vars(importlib.import_module(full_name)).values()
-    own = [m for m in members if inspect.isclass(m) and m.__module__ == full_name]
-    methods = [m for m in own if issubclass(m, TokenPruner) and not inspect.isabstract(m)]
+    methods = [m for m in members if _is_method(m) and m.__module__ == full_name]
     return methods[0] if methods else None

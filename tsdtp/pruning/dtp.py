@@ -26,6 +26,9 @@ class GeneralDTP(TokenPruner):
         fuse: see `TokenPruner`.
         layers: see `TokenPruner`.
         budget: see `TokenPruner`.
+
+    Raises:
+        ValueError: for a k that is not finite.
     """
 
     needs_attention = True

@@ -20,6 +20,9 @@ class FractionPruner(TokenPruner):
             budget sets it.
         layers: see `TokenPruner`.
         budget: see `TokenPruner`.
+
+    Raises:
+        ValueError: for a fraction outside [0, 1].
     """
 
     keep_all = 0.0

@@ -42,8 +42,8 @@ class HybridPruner(TokenPruner):
         budget: see `TokenPruner`.
 
     Raises:
-        ValueError: for a gamma or temperature that is not positive, a gamma to be learned with
-            nothing to weigh against, or a decay that is none.
+        ValueError: for a gamma or temperature that is not positive, a k that is not finite, a
+            gamma to be learned with nothing to weigh against, or a decay that is none.
     """
 
     needs_target = True
@@ -134,7 +134,7 @@ class HybridPruner(TokenPruner):
     @staticmethod
     def _auxiliary_loss(task: Tensor, state: TokenState) -> Tensor:
         """Mean over sequences of the cross-entropy (or entropy) of the task attention."""
-        logs = task.clamp(min=1e-9).log()
+        logs = task.clamp(min=torch.finfo(task.dtype).tiny).log()
         goal = task if state.target is None else state.target.masked_fill(~state.alive, 0)
         total = segment_sum(goal, state.cu_seqlens)
         part = goal / total.clamp(min=1e-9)[state.segments]

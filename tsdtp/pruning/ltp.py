@@ -35,7 +35,7 @@ class LearnedThreshold(TokenPruner):
         budget: see `TokenPruner`.
 
     Raises:
-        ValueError: for a threshold or temperature that is not positive.
+        ValueError: for a threshold, temperature or rate that is not positive.
     """
 
     needs_attention = True

@@ -9,8 +9,6 @@ from torch.nn.functional import normalize
 from tsdtp.packing import unpack
 from tsdtp.pruning.rules import compact, ordered, rank_among, segment_sum
 
-_TINY = 1e-9  # keeps the average of tokens without any mass finite
-
 
 def merge(hidden: Tensor, mass: Tensor, into: Tensor) -> tuple[Tensor, Tensor]:
     """Averages tokens into those that stand for them, weighted by mass.
@@ -30,7 +28,8 @@ def merge(hidden: Tensor, mass: Tensor, into: Tensor) -> tuple[Tensor, Tensor]:
     total = torch.zeros_like(mass).index_add(0, into, mass)
     sums = torch.zeros_like(hidden, dtype=torch.float32)
     sums = sums.index_add(0, into, hidden.float() * mass.float()[:, None])
-    average = (sums / total.clamp(min=_TINY)[:, None]).to(hidden.dtype)
+    known = total.clamp(min=torch.finfo(total.dtype).tiny)  # zero: without any mass
+    average = (sums / known[:, None]).to(hidden.dtype)
     return torch.where(receives[:, None], average, hidden), total
 
 

@@ -11,6 +11,9 @@ class NoPruning(TokenPruner):
         num_layers: blocks of the encoder.
         hidden_size: not used; every method is built with the same two sizes.
         budget: must be None; the argument is there so that a sweep over methods can name it.
+
+    Raises:
+        ValueError: for a budget.
     """
 
     def __init__(self, num_layers: int, hidden_size: int, budget: float | None = None) -> None:

@@ -20,6 +20,9 @@ class RandomPruning(FractionPruner):
         fraction: see `FractionPruner`.
         layers: see `TokenPruner`.
         budget: see `TokenPruner`.
+
+    Raises:
+        ValueError: for a seed that is no whole number of 31 bits, and see `FractionPruner`.
     """
 
     def __init__(

@@ -18,7 +18,7 @@ _FEW = 4  # columns that are better summed one after the other on CUDA
 
 
 def segment_sum(values: Tensor, cu_seqlens: Tensor) -> Tensor:
-    """Sums values [T, ...] over each sequence: [B, ...]. An empty sequence sums to 0."""
+    """Sums floating-point values [T, ...] over each sequence: [B, ...]; an empty one sums to 0."""
     if len(cu_seqlens) == 2:
         return values.sum(0, keepdim=True)
     if values.is_cuda and values.ndim == 2 and values.shape[1] <= _FEW:

@@ -24,7 +24,8 @@ class TsDtp(HybridPruner):
 
     - Task attention T: `TaskSpecificAttention`, softmaxed over a sequence's live tokens.
     - Hybrid attention: A + gamma * T, A the attention received; both sum to 1 over a sequence
-      (A to a little more in blocks that hide keys, as causal and local ones do).
+      (but A where blocks hide keys, as causal and local ones do: to 0.5 with a sink in the
+      beginning, to more than 1 where tokens look at themselves).
       By default (own_attention = False) it is T alone: the taught task attention was no worse
       without the model's own, and needs no attention probabilities.
     - Importance: cumulative over the layers that prune, each earlier layer weighted by `decay`.
@@ -53,6 +54,9 @@ class TsDtp(HybridPruner):
         fuse: see `TokenPruner`.
         layers: see `TokenPruner`.
         budget: see `TokenPruner`.
+
+    Raises:
+        ValueError: see `HybridPruner`; and for a task_feature_dim below 1.
     """
 
     def __init__(

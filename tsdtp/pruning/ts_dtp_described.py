@@ -62,6 +62,9 @@ class TsDtpDescribed(HybridPruner):
         temperature: of the gates in training.
         layers: see `TokenPruner`.
         budget: see `TokenPruner`.
+
+    Raises:
+        ValueError: see `HybridPruner`; and for a task_feature_dim below 1.
     """
 
     needs_embeddings = True

@@ -25,6 +25,9 @@ class TsDtpNotebook(TokenPruner):
         task_feature_dim: 128 in the notebook.
         layers: see `TokenPruner`.
         budget: must be None; no threshold of this formula prunes anything.
+
+    Raises:
+        ValueError: for a budget, a k or gamma that is not finite, or a task_feature_dim below 1.
     """
 
     needs_embeddings = True

@@ -20,8 +20,8 @@ from tsdtp.pruning import TokenPruner
 class BudgetSchedule(pl.Callback):
     """Brings the FLOPs spent from everything down to the pruner's budget while it trains.
 
-    The threshold is calibrated on training batches: `updates` times during training, to a budget
-    that stays at 1 for the first `warmup` of the steps (while a task attention learns what
+    The threshold is calibrated on training batches: up to `updates` times during training, to a
+    budget that stays at 1 for the first `warmup` of the steps (while a task attention learns what
     matters) and falls linearly to the pruner's within the next `ramp`; at the steps where that
     fall begins and ends, and where gates become hard; and once more when training has ended. What
     is calibrated is the decision without gates: those that draw keep other tokens.
@@ -30,8 +30,8 @@ class BudgetSchedule(pl.Callback):
         batches: training batches that every update sees.
         warmup: fraction of the steps without pruning.
         ramp: fraction of the steps over which the budget falls.
-        updates: calibrations during training, evenly spaced. Few will do for what needs no ramp;
-            what learns through gates learns at the budget that the last one has set.
+        updates: calibrations during training at most, evenly spaced. Few will do for what needs no
+            ramp; what learns through gates learns at the budget that the last one has set.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class BudgetSchedule(pl.Callback):
 
     def _due(self, step: int, total: int, pruner: TokenPruner) -> bool:
         turns = (self.warmup, self.warmup + self.ramp, pruner.soft_until) if pruner.ramps else ()
-        every = max(total // self.updates, 1)
+        every = math.ceil(total / self.updates)
         return step % every == 0 or step in [_step(progress, total) for progress in turns]
 
     def on_train_end(self, trainer, pl_module) -> None:

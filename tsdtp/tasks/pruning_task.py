@@ -28,9 +28,9 @@ class PruningTask(pl.LightningModule, Generic[Model]):
     """Trains; what it is judged by, a subclass measures.
 
     The loss is (1 - w) * cross-entropy + w * KL to the teachers' logits, plus the pruner's
-    auxiliary loss; w = distillation where there is a teacher, 0 otherwise. What teachers say of a
-    text is remembered under the batch's `index` [B], so that names one and the same text in every
-    epoch; a batch without has them asked each time.
+    auxiliary loss times the model's `auxiliary_weight`; w = distillation where there is a teacher,
+    0 otherwise. What teachers say of a text is remembered under the batch's `index` [B], so that
+    names one and the same text in every epoch; a batch without has them asked each time.
 
     Args:
         model: the pruned model.

@@ -34,6 +34,8 @@ def test_no_phrase_of_a_sentence_held_out_is_trained_on():
         [sentence] = dev["text"]
         assert sentence in (TEXTS[1], TEXTS[4]), "whole ones of five words or more"
         assert not any(f" {text} " in f" {sentence} " for text in train["text"])
+    with pytest.raises(ValueError, match="-3 examples out of 2: valid is 1 or more"):
+        hold_out_sentences(frame, "text", -3)
     with pytest.raises(ValueError, match="3 examples out of 2: too many"):
         hold_out_sentences(frame, "text", 3)
 
@@ -43,6 +45,8 @@ def test_all_rows_of_a_question_go_together():
     train, dev = hold_out_groups(frame, ["question"], 3)
     assert len(dev) >= 3 and len(train) + len(dev) == 7
     assert not {*train["question"]} & {*dev["question"]}
+    with pytest.raises(ValueError, match="0 examples out of 7: valid is 1 or more"):
+        hold_out_groups(frame, ["question"], 0)
     with pytest.raises(ValueError, match="7 examples held out leave none"):
         hold_out_groups(frame, ["question"], 7)
     with pytest.raises(ValueError, match="8 examples out of 7"):

@@ -140,6 +140,13 @@ def test_of_the_hubs_millions_no_more_are_read_than_a_limit_needs(make, monkeypa
     assert read["pairs train"] == 1000, "documents are lines that follow one another"
 
 
+def test_a_set_of_the_hub_without_pairs_says_what_it_has(make, monkeypatch):
+    monkeypatch.setattr(translation, "read_hub", lambda *_: {"en": ["a"], "de": ["b"]})
+    message = r"pairs \w+ has no column 'translation'; it has: en, de"
+    with pytest.raises(ValueError, match=message):
+        make(source="hub", hub_path="org/pairs").load()
+
+
 def test_an_empty_line_of_a_measured_split_is_an_error(files, make):
     (files / "test.de").write_text("ein Pferd\n\n", encoding="utf-8")
     with pytest.raises(ValueError, match="pairs test: line 2 of the target is empty"):

@@ -39,6 +39,11 @@ def one(ids: list[int]) -> dict:
     return {"input_ids": torch.tensor([ids]), "attention_mask": torch.ones(1, len(ids)).long()}
 
 
+def test_a_path_has_parts(batch):
+    with pytest.raises(ValueError, match="steps=0: valid is 1 or more"):
+        attribute(random_teacher(), batch, steps=0)
+
+
 def test_all_of_it_falls_on_the_one_word_that_decides():
     teacher = teacher_that_reads_one_word()
     shares = attribute(teacher, one([0, 10, 11, DECISIVE, 12, SPECIAL]))

@@ -79,6 +79,27 @@ def test_of_all_that_was_tried_the_nearest_to_the_budget_is_taken(method, monkey
     assert len(set(tried)) > 3 and abs(spent - 0.6) == min(abs(each - 0.6) for each in tried)
 
 
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"tolerance": float("nan")}, "tolerance=nan, .*: valid are a fraction"),
+        ({"tolerance": -1}, "tolerance=-1, .*: valid are a fraction"),
+        ({"max_steps": -3}, "max_steps=-3: valid are .* and 0 or more"),
+        ({"budget": True}, "budget=True: valid is a fraction"),
+    ],
+)
+def test_nonsense_is_refused_before_anything_is_searched(said, message):
+    model = pruned(budget=0.6)
+    with pytest.raises(ValueError, match=message):
+        tsdtp.calibrate(model, BATCHES, **said)
+    assert not model.pruner.calibrated
+
+
+def test_no_batches_spend_nothing_that_could_be_told():
+    with pytest.raises(ValueError, match="no batches"):
+        spent_ratio(pruned(), [])
+
+
 def test_an_unreachable_budget_names_the_floor():
     model = pruned(budget=0.1, layers=[2])
     with pytest.raises(ValueError, match=r"pruning.budget=0.1: below .* TopK .* \[2\]") as error:

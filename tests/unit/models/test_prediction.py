@@ -169,6 +169,8 @@ def test_what_writes_is_no_classifier(tokenizer):
 
 def test_calibration_on_texts_meets_the_budget_as_on_batches(model, tokenizer):
     model = copy.deepcopy(model)
+    with pytest.raises(ValueError, match="batch_size=0: valid is 1 or more"):
+        next(tokenised(TEXTS, tokenizer, batch_size=0))
     batches = list(tokenised(TEXTS * 8, tokenizer))
     on_batches = tsdtp.calibrate(model, batches, 0.6)
     assert tsdtp.calibrate(model, TEXTS * 8, 0.6, tokenizer=tokenizer) == on_batches

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -64,8 +65,26 @@ def test_a_method_that_would_not_be_found_again_is_not_saved(tmp_path):
         """A method of this function's own."""
 
     model = tsdtp.prune(make_model("bert"), Mine, special_ids=[SPECIAL])
-    with pytest.raises(ValueError, match=r"Mine of .* not be found again .*top level of a module"):
+    with unchanged(tmp_path):
+        message = r"Mine of .* not be found again .*top level of a module"
+        with pytest.raises(ValueError, match=message):
+            model.save_pretrained(tmp_path)
+
+
+def test_a_method_with_an_argument_that_no_file_holds_is_not_saved(tmp_path):
+    model = tsdtp.prune(make_model("bert"), EveryOther, special_ids=[SPECIAL], start=frozenset({1}))
+    message = r"frozenset.*an argument of a method that cannot be written to config.json"
+    with unchanged(tmp_path), pytest.raises(ValueError, match=message):
         model.save_pretrained(tmp_path)
+
+
+@contextmanager
+def unchanged(folder):
+    """A model lies there and still does, every byte."""
+    tsdtp.prune(make_model("bert"), "ts_dtp", special_ids=[SPECIAL]).save_pretrained(folder)
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    yield
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
 
 class EveryOther(TokenPruner):

@@ -16,7 +16,8 @@ from tiny import (
 
 import tsdtp
 from tsdtp.data.tokenizer import train_tokenizer
-from tsdtp.models.classifier import PrunedClassifier
+from tsdtp.models.classifier import PrunedClassifier, _mean
+from tsdtp.packing import pack
 from tsdtp.pruning.none import NoPruning
 from tsdtp.pruning.ts_dtp import TsDtp
 
@@ -200,6 +201,13 @@ def test_a_half_precision_model_gets_a_pruner_of_its_type(method, batch, tmp_pat
     logits = model.eval()(**batch).logits
     model.save_pretrained(tmp_path)
     torch.testing.assert_close(tsdtp.from_pretrained(tmp_path)(**batch).logits, logits)
+
+
+def test_a_mean_of_many_large_tokens_is_a_number_in_half_precision():
+    lengths = [512, 3]
+    hidden = torch.full((2, 512, 4), 200.0, dtype=torch.float16)
+    packed = pack(hidden, torch.arange(512) < torch.tensor(lengths)[:, None])
+    assert _mean(packed, None).tolist() == [[200.0] * 4] * 2
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -30,6 +30,12 @@ def test_a_token_without_mass_does_not_count():
     assert merge(hidden, mass, torch.tensor([0, 0]))[0][0].item() == 1
 
 
+@pytest.mark.parametrize("size", [1e-3, 1e-12, 1e-30])
+def test_an_average_does_not_depend_on_how_small_all_masses_are(size):
+    hidden, mass = torch.tensor([[1.0], [3.0]]), torch.tensor([3.0, 1.0]) * size
+    assert merge(hidden, mass, torch.tensor([0, 0]))[0][0].item() == pytest.approx(1.5)
+
+
 def test_every_second_token_points_to_the_most_similar_of_the_others():
     angle = torch.tensor([0.0, 1.0, 0.9, 0.1, 2.0, 3.0]) * 0.5
     features = torch.stack([angle.cos(), angle.sin()], 1) * torch.arange(1, 7)[:, None]

@@ -28,6 +28,19 @@ def test_an_unknown_method_lists_the_valid_ones(name):
         find_method(name)
 
 
+def test_a_class_that_is_no_whole_method_is_none():
+    with pytest.raises(ValueError, match=r"unknown pruning method 'tsdtp.pruning.hybrid.HybridPr"):
+        find_method("tsdtp.pruning.hybrid.HybridPruner")
+
+
+def test_a_method_whose_module_cannot_be_imported_says_why(tmp_path, monkeypatch):
+    (tmp_path / "broken_method.py").write_text("import nothing_of_that_name\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    message = r"pruning method 'broken_method.Mine': .*No module named 'nothing_of_that_name'"
+    with pytest.raises(ValueError, match=message):
+        find_method("broken_method.Mine")
+
+
 @pytest.mark.parametrize("budget", [0, -0.5, 1.01, 40])
 @pytest.mark.parametrize("method", METHODS)
 def test_a_budget_is_a_fraction(make, method, budget):

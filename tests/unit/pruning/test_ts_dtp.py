@@ -165,6 +165,18 @@ def test_auxiliary_loss_with_a_teacher_is_the_cross_entropy(state_of, taught):
     assert loss([1.0, 0, 0, 9], alive=[1, 1, 1, 0]) == pytest.approx(math.log(7 / 4))
 
 
+def test_a_task_attention_that_is_sure_and_wrong_still_learns(state_of, taught):
+    """Thirty apart, its share where the teacher points is 1e-13."""
+    pruner = taught([0.25] * 4)
+    logits = pruner.task_attention["0"].logits
+    with torch.no_grad():
+        logits.copy_(torch.tensor([30.0, 0, 0, 0]))
+    loss = pruner(state_of([0.25] * 4, target=torch.tensor([0.0, 1, 0, 0]))).loss
+    assert loss.item() == pytest.approx(30)
+    gradient = torch.autograd.grad(loss, logits)[0]
+    torch.testing.assert_close(gradient, torch.tensor([1.0, -1, 0, 0]))
+
+
 def test_a_silent_sequence_leaves_the_mean_to_the_others(state_of, taught):
     pruner = taught([0.5, 0.5, 0.5, 0.5])
     state = state_of([0.5] * 4, target=torch.tensor([1.0, 0, 0, 0]))

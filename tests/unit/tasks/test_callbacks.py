@@ -74,6 +74,12 @@ def test_few_updates_do_not_miss_where_the_budget_turns():
     assert train(schedule, 0.4, soft_until=0.3) == [1, 1, 0.7, 0.4, 0.4]
 
 
+@pytest.mark.parametrize(("steps", "updates"), [(39, 20), (59, 20), (399, 20), (7, 4)])
+def test_there_are_never_more_updates_than_told(steps, updates):
+    calls = train(Recorded([], updates=updates), 0.4, steps=steps, ramps=False)
+    assert updates / 2 < len(calls) - 1 <= updates
+
+
 def test_more_updates_than_steps():
     assert len(train(Recorded([], updates=100), 0.4, steps=3)) == 3 + 1
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -62,6 +64,29 @@ def test_an_export_that_is_told_to_end_leaves_nothing(tsdtp, run, monkeypatch, t
         tsdtp("export", f"run={run}", "new/model.onnx", "--max-length", "32")
     assert not list(tmp_path.glob("new/*")) and not list(tmp_path.glob("new/.*"))
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_one_line_and_leaves_nothing(tsdtp, run, small_files, tmp_path):
+    with small_files():
+        outcome = tsdtp("export", f"run={run}", "new/model.pt2", "--max-length", "32")
+    assert outcome.code == 2 and outcome.err.startswith("tsdtp export: ")
+    assert "File too large" in outcome.err and outcome.err.count("\n") == 1
+    assert not list(tmp_path.glob("new/*"))
+
+
+@pytest.fixture
+def small_files():
+    """`with small_files():` no file may have more than a few bytes."""
+
+    @contextmanager
+    def limited():
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+        yield
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    return limited
 
 
 @pytest.mark.parametrize(

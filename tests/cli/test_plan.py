@@ -18,6 +18,7 @@ from tsdtp.cli.identity import Status
 from tsdtp.cli.launch import launch
 from tsdtp.cli.plan import make_plan
 from tsdtp.cli.planned import expected_seconds
+from tsdtp.jobs.job import State
 
 pytestmark = pytest.mark.usefixtures("empty_folder")
 
@@ -193,6 +194,15 @@ def test_nothing_is_asked_of_the_machine_where_nothing_is_left_to_run(capsys):
         assert not launch([done], Path("sweep.log"), slots=["gpu of another machine"])
         said = capsys.readouterr().out.splitlines()[-1]
         assert said == ("1 cells, 0 to run" if dry == "true" else "1 of 1 cells are done")
+
+
+def test_what_another_process_ends_while_a_sweep_is_planned_is_done():
+    """Its record is of this very run, or the cell itself would have refused."""
+    cell = plan(NONE, more=("dry_run=true",))["none"]
+    finish(cell)
+    [job] = launch([cell], Path("sweep.log"))
+    job.settle(0)
+    assert job.state is State.DONE
 
 
 def test_a_dry_run_submits_nothing_whatever_the_launcher(capsys):

@@ -16,7 +16,7 @@ import psutil
 import pytest
 from tiny import FAST, REPOSITORY, TIMED
 
-from tsdtp.cli.launch import terminate_as_interrupt
+from tsdtp.cli.signals import terminate_as_interrupt
 from tsdtp.cli.sweep import sweep_lock
 from tsdtp.jobs.job import LOG_NAME
 from tsdtp.results import read_record

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+from types import SimpleNamespace
+
 import pytest
 import pytorch_lightning as pl
 from tiny import FAST
@@ -45,3 +50,61 @@ def test_a_pretrained_model_trains_with_dropout(begun, own):
     columns = ("task.data.text_columns=[text]", "task.data.label_names=[no,yes]")
     _, task = begun(*data, *columns, "model=own", "model.path=my_classifier")
     assert all(module.training for module in task.model.modules())
+
+
+@pytest.fixture
+def beside():
+    """A process that trains beside this one, as far as Lightning knows."""
+    with subprocess.Popen(["sleep", "60"]) as process:
+        yield process
+        process.kill()
+
+
+def test_told_to_end_before_it_trains_it_ends_those_beside_it(tsdtp, monkeypatch, beside):
+    """They would wait for it half an hour."""
+
+    def fit(trainer, *_, **__):
+        trainer.strategy._launcher = SimpleNamespace(procs=[beside])
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(pl.Trainer, "fit", fit)
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert tsdtp("train", *FAST).code == 128 + signal.SIGTERM
+    assert beside.wait(10) == -signal.SIGKILL
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_a_process_that_ended_beside_it_is_what_is_told(tsdtp, monkeypatch, beside):
+    def fit(trainer, *_, **__):
+        trainer.strategy._launcher = SimpleNamespace(procs=[beside])
+        beside.kill()
+        beside.wait()
+        raise RuntimeError("Connection closed by peer")
+
+    monkeypatch.setattr(pl.Trainer, "fit", fit)
+    outcome = tsdtp("train", *FAST)
+    assert outcome.code == 2
+    [line] = [line for line in outcome.err.splitlines() if line.startswith("tsdtp train: ")]
+    assert "process 1 of this training ended by SIGKILL" in line
+    assert "train_ddp_process_1.log" in line and "ckpt_path=last" in line
+
+
+def test_an_error_while_those_beside_it_run_is_told_as_it_is(tsdtp, monkeypatch, beside):
+    def fit(trainer, *_, **__):
+        trainer.strategy._launcher = SimpleNamespace(procs=[beside])
+        raise RuntimeError("another fault")
+
+    monkeypatch.setattr(pl.Trainer, "fit", fit)
+    outcome = tsdtp("train", *FAST)
+    assert outcome.code == 1 and "another fault" in outcome.err
+    assert beside.wait(10) == -signal.SIGKILL
+
+
+def test_a_training_that_goes_on_is_not_taught_again(tsdtp, trained, monkeypatch):
+    trained()
+    pruned = ("pruning=ts_dtp", "pruning.budget=0.6", "model.init_from=unpruned")
+    settings = (*FAST, *pruned, "teaching.freeze=false", "callbacks=default", "max_steps=-1")
+    assert "teaching:" in tsdtp("train", *settings).out
+    longer = tsdtp("train", *settings, "epochs=2", "ckpt_path=last", "overwrite=true")
+    assert longer.code == 0, longer.err
+    assert "epoch 2/2" in longer.out and "teaching:" not in longer.out

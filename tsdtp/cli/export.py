@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tsdtp.cli.config import missing_extra
+from tsdtp.cli.signals import terminate_as_interrupt
 
 _SUFFIXES = (".pt2", ".onnx")
 
@@ -43,7 +45,6 @@ def _export(run: str, file: Path, max_length: int | None) -> None:
         raise ValueError(f"{file}: valid suffixes are {', '.join(_SUFFIXES)}")
     import torch
 
-    from tsdtp.cli.launch import terminate_as_interrupt
     from tsdtp.cli.run import quiet_libraries
     from tsdtp.models import from_pretrained
     from tsdtp.models.export import export, export_onnx, program_inputs
@@ -59,7 +60,9 @@ def _export(run: str, file: Path, max_length: int | None) -> None:
         if file.suffix == ".onnx":
             export_onnx(model, written, max_length)
         else:
-            torch.export.save(export(model, max_length), written)
+            content = BytesIO()  # torch's own writer aborts where the disk is full
+            torch.export.save(export(model, max_length), content)
+            written.write_bytes(content.getbuffer())
         for part in sorted(written.parent.iterdir(), key=written.__eq__):  # the named one last
             part.replace(file.with_name(part.name))
     print(f"{file}: {' and '.join(program_inputs(model))} [1, tokens] -> logits, kept_layers")

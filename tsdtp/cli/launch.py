@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -15,6 +13,7 @@ from tsdtp.cli.config import BEGUN_WITH, ConfigError, device_count, quoted
 from tsdtp.cli.folder import check_idle
 from tsdtp.cli.identity import Status
 from tsdtp.cli.planned import Planned, check_agreed, expected_seconds, is_dry, to_run
+from tsdtp.cli.signals import terminate_as_interrupt
 from tsdtp.jobs.board import Board, clock
 from tsdtp.jobs.job import Job, State
 from tsdtp.jobs.pool import Pool, run_all
@@ -67,6 +66,7 @@ def launch(
             command,
             after=cell.after,
             expected=expected_seconds(cell, cells),
+            missing=cell.status is Status.MISSING,
         )
         for cell in chosen
     ]
@@ -113,24 +113,6 @@ def _overhead(jobs: Sequence[Job]) -> str:
         f"{len(done)} cells, median {took:.1f} s each, "
         f"of which {starting:.1f} s starting and {ending:.1f} s ending"
     )
-
-
-@contextmanager
-def terminate_as_interrupt() -> Iterator[None]:
-    """Takes SIGTERM, which batch systems send, like Ctrl-C, so that no process is left behind.
-
-    So it does the end of a terminal, but under `nohup`. Ctrl-C itself is heard, too: a shell has
-    what it starts in the background ignore it, and processes that we start would inherit that.
-    """
-    numbers = [signal.SIGTERM, signal.SIGINT]
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        numbers.append(signal.SIGHUP)
-    before = [signal.signal(number, signal.default_int_handler) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
 
 
 def run_job(

@@ -34,14 +34,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         page = save_page(report, options.folder, out, runs, pairs, references)
         paths = [*save_report(report, out), save_comparisons(pairs, out)]
         paths += [*save_figures(report, out), page, *save_speed(report.records, out)]
+        for warning in [*report.warnings, *unread, *_untested(runs, references)]:
+            print(f"warning: {warning}", file=sys.stderr)
+        if not options.quiet:
+            print_report(report)
+            print("wrote " + ", ".join(map(str, paths)), flush=True)
     except (OSError, ValueError) as error:
         print(f"tsdtp report: {error}", file=sys.stderr)
         return 2
-    for warning in [*report.warnings, *unread, *_untested(runs, references)]:
-        print(f"warning: {warning}", file=sys.stderr)
-    if not options.quiet:
-        print_report(report)
-        print("wrote " + ", ".join(map(str, paths)))
     return 0
 
 

@@ -8,7 +8,8 @@ from typing import NoReturn
 
 from tsdtp.cli.checks.command import exit_with
 from tsdtp.cli.config import ConfigError
-from tsdtp.cli.launch import INTERRUPTED, terminate_as_interrupt
+from tsdtp.cli.launch import INTERRUPTED
+from tsdtp.cli.signals import terminate_as_interrupt
 from tsdtp.cli.sweep import sweep_lock
 from tsdtp.cli.tuning.outcome import save_search
 from tsdtp.cli.tuning.search import Search

@@ -38,6 +38,8 @@ class Job:
         result: the file that proves that it has finished.
         after: names of jobs that must be done before it starts.
         expected: seconds that it may take, None if nobody knows.
+        missing: there was no result when it was planned: one that is there by now is of this very
+            run, whoever made it in the meantime.
         state: where it stands.
         note: why it failed or did not run; one line.
         seconds: that it took, once it has ended.
@@ -49,6 +51,7 @@ class Job:
     result: Path
     after: tuple[str, ...] = ()
     expected: float | None = None
+    missing: bool = False
     state: State = State.WAITING
     note: str = ""
     seconds: float | None = None
@@ -57,7 +60,7 @@ class Job:
 
     def __post_init__(self) -> None:
         """Remembers the result that an earlier run has left: it proves nothing of this one."""
-        self._before = self._written()
+        self._before = None if self.missing else self._written()
 
     @property
     def log(self) -> Path:

@@ -45,6 +45,15 @@ def run(jobs: list[Job], slots=TWO, **settings) -> dict[str, Job]:
     return {job.name: job for job in jobs}
 
 
+@pytest.mark.parametrize(("missing", "state"), [(True, State.DONE), (False, State.FAILED)])
+def test_a_result_that_another_process_has_made_since_the_plan_counts(tmp_path, missing, state):
+    one = job(tmp_path, "one", "raise SystemExit(0)")
+    one.folder.mkdir()
+    one.result.touch()  # while the sweep was planned
+    again = Job(one.name, one.folder, one.command, one.result, missing=missing)
+    assert run([again])["one"].state is state
+
+
 def test_a_failure_blocks_those_that_need_it_and_no_others(tmp_path):
     ended = run(
         [

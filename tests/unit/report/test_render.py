@@ -114,6 +114,15 @@ def test_command_prints_and_writes(folder, tmp_path, capsys):
     assert not list(folder.glob("tables.*"))
 
 
+def test_tables_that_cannot_be_printed_are_one_line(folder, tmp_path, capsys, monkeypatch):
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tsdtp.cli.report.print_report", full)
+    assert main([str(folder), "--out", str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err.endswith("tsdtp report: [Errno 28] No space left on device\n")
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

@@ -33,20 +33,27 @@ def make_study(folder: Path, settings: Mapping[str, Any], searched: Mapping[str,
             on with.
 
     Raises:
-        ConfigError: without Optuna, or if another search lies in the folder, or one by other code.
+        ConfigError: without Optuna, if its database cannot be written, or if another search lies in
+            the folder, or one by other code.
     """
     try:
         import optuna
+        from sqlalchemy.exc import SQLAlchemyError
     except ImportError:
         raise ConfigError(missing_extra("optuna", "tune")) from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     samplers = {"tpe": optuna.samplers.TPESampler, "nsga2": optuna.samplers.NSGAIISampler}
-    study = optuna.create_study(
-        study_name="tsdtp",
-        storage=f"sqlite:///{(folder / 'study.db').absolute()}",
-        directions=["maximize", "minimize"],
-        load_if_exists=True,
-    )
+    database = (folder / "study.db").absolute()
+    try:
+        study = optuna.create_study(
+            study_name="tsdtp",
+            storage=f"sqlite:///{database}",
+            directions=["maximize", "minimize"],
+            load_if_exists=True,
+        )
+    except (optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise ConfigError(f"cannot open {database}: {reason}") from error
     if other := _others(study.user_attrs.get(SEARCHED, {}), searched):
         raise ConfigError(
             f"{folder} holds a search with another {', '.join(other)}; dir=FOLDER keeps both"

@@ -126,7 +126,7 @@ def frontier(
         deviation = line[f"{metric}_std"].fillna(line["stderr_mean"]).fillna(0)
         x, y = line[f"{cost}_mean"], line[f"{metric}_mean"]
         axes.errorbar(x, y, yerr=deviation, capsize=2, label=name, **style(number))
-    axes.legend(fontsize="x-small")
+    explain(figure, axes)
     return figure
 
 
@@ -143,7 +143,7 @@ def speed_up(timed: pd.DataFrame, packed: float) -> Figure:
         axes.plot(x, y, label=name, **{**style(number), "linestyle": ""})
     most = max(1.2, *(packed / timed["flops_ratio_mean"]), *timed["speed_vs_packed_mean"])
     axes.plot([1, most], [1, most], color="0.6", linewidth=1)
-    axes.legend(fontsize="x-small")
+    explain(figure, axes)
     return figure
 
 
@@ -153,8 +153,17 @@ def kept_tokens(kept: dict[str, list[float]]) -> Figure:
     for number, (name, fractions) in enumerate(kept.items()):
         axes.plot(range(1, len(fractions) + 1), fractions, label=name, **style(number))
     axes.set_ylim(0, 1.05)
-    axes.legend(fontsize="x-small")
+    explain(figure, axes)
     return figure
+
+
+def explain(figure: Figure, axes: Axes) -> None:
+    """The legend: within the axes, or beside them where it would hide what it explains."""
+    if len(axes.get_legend_handles_labels()[1]) <= 8:
+        axes.legend(fontsize="x-small")
+        return
+    figure.set_figwidth(7)
+    figure.legend(loc="outside right upper", fontsize="x-small")
 
 
 def blank(labels: tuple[str, str]) -> tuple[Figure, Axes]:

@@ -116,7 +116,7 @@ def _ended_elsewhere(processes: Sequence[subprocess.Popen]) -> str | None:
         if code := process.poll():
             how = f"with code {code}" if code > 0 else f"by {signal.Signals(-code).name}"
             return (
-                f"process {rank} of this training ended {how}; its own words are in "
-                f"train_ddp_process_{rank}.log, and ckpt_path=last goes on from the last checkpoint"
+                f"process {rank} of this training ended {how}, see train_ddp_process_{rank}.log; "
+                "ckpt_path=last goes on from a checkpoint, if there is one"
             )
     return None

@@ -213,7 +213,7 @@ def test_multirun_with_budgets_and_methods(tsdtp):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["save_weights", "write_record"])
+@pytest.mark.parametrize("name", ["save_model", "write_record"])
 def test_a_killed_run_leaves_no_half_record(tsdtp, forked, name):
     """Nor a record of before, which is not of the weights that lie there now."""
     arguments = [*FAST, "hydra.run.dir=run"]

@@ -100,7 +100,7 @@ def test_an_error_while_those_beside_it_run_is_told_as_it_is(tsdtp, monkeypatch,
     assert beside.wait(10) == -signal.SIGKILL
 
 
-def test_a_training_that_goes_on_is_not_taught_again(tsdtp, trained, monkeypatch):
+def test_a_training_that_goes_on_is_not_taught_again(tsdtp, trained):
     trained()
     pruned = ("pruning=ts_dtp", "pruning.budget=0.6", "model.init_from=unpruned")
     settings = (*FAST, *pruned, "teaching.freeze=false", "callbacks=default", "max_steps=-1")

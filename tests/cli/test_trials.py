@@ -52,6 +52,12 @@ def test_other_code_is_named_and_asked_for(study, tmp_path):
     trials.make_study(tmp_path, {**SETTINGS, "changed_code": "keep"}, SEARCHED)
 
 
+def test_a_database_that_cannot_be_opened_is_named(tmp_path):
+    (tmp_path / "study.db").mkdir()
+    with pytest.raises(ConfigError, match=r"cannot open .*study\.db: .*unable to open database"):
+        trials.make_study(tmp_path, SETTINGS, SEARCHED)
+
+
 def finish(folder: Path, accuracy: float, speed: dict | None = None) -> None:
     identity = {"task": "t", "pruning": "p", "model": "m", "seed": 0, "budget": None}
     identity |= {"run_id": "r", "execution": "packed"}

@@ -32,8 +32,7 @@ from tsdtp.cli.start import check_not_itself, tell_of_other_rows
 from tsdtp.cli.training import train
 from tsdtp.jobs.progress import enter_stage
 from tsdtp.models import PrunedModel
-from tsdtp.models.saving import TOKENIZER, save_config
-from tsdtp.models.weights import save_weights
+from tsdtp.models.saving import TOKENIZER, save_model
 from tsdtp.provenance import code_state, now, with_own
 from tsdtp.results import RunRecord, write_record
 
@@ -155,8 +154,7 @@ def measure_and_save(cell: Cell, model: PrunedModel) -> dict:
     spent = measure.fit_budget(evaluated, cell)
     model.pruner.strictness.copy_(evaluated.pruner.strictness)
     put_aside(folder)
-    save_weights(model, folder)
-    save_config(model, folder)
+    save_model(model, folder)
     cell.tokenizer.save_pretrained(folder / TOKENIZER)
     summary = measure.evaluate(evaluated, cell, folder)
     summary["cost"]["budget_spent_train"] = spent

@@ -17,6 +17,7 @@ from tsdtp.cli import measure
 from tsdtp.cli.build import Cell, build_each
 from tsdtp.cli.config import instantiate
 from tsdtp.cli.signals import ended_by_signal, in_main_thread
+from tsdtp.jobs.job import signal_name
 from tsdtp.tasks.callbacks import BudgetSchedule, EpochLine, ReportProgress
 from tsdtp.tasks.checkpoints import RotatingCheckpoints, last_checkpoints
 from tsdtp.tasks.non_finite import StopAtNonFiniteLoss
@@ -114,7 +115,7 @@ def _ended_elsewhere(processes: Sequence[subprocess.Popen]) -> str | None:
     """How the first of them ended that failed."""
     for rank, process in enumerate(processes, 1):
         if code := process.poll():
-            how = f"with code {code}" if code > 0 else f"by {signal.Signals(-code).name}"
+            how = f"with code {code}" if code > 0 else f"by {signal_name(-code)}"
             return (
                 f"process {rank} of this training ended {how}, see train_ddp_process_{rank}.log; "
                 "ckpt_path=last goes on from a checkpoint, if there is one"

@@ -101,8 +101,7 @@ class Job:
 
     def _reason(self, code: int) -> str:
         if code < 0:
-            names = {number.value: number.name for number in signal.Signals}
-            name = names.get(-code, f"signal {-code}")  # of the real-time ones few have a name
+            name = signal_name(-code)
             why = " (out of memory?)" if name == "SIGKILL" else ""
             return f"killed by {name}{why}; its log ends: {self._last_words(1)}"
         last = self._last_words(code)
@@ -115,3 +114,9 @@ class Job:
             return errors[-1]
         lines = reversed(text.split("\n"))
         return next((line.strip() for line in lines if line.strip()), "no output")
+
+
+def signal_name(number: int) -> str:
+    """`SIGKILL` for 9; of the real-time ones few have a name."""
+    names = {each.value: each.name for each in signal.Signals}
+    return names.get(number, f"signal {number}")

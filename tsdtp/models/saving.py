@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from tsdtp.atomic import write_atomic
 from tsdtp.models.weights import holds_pruner, save_weights
@@ -45,10 +45,7 @@ def save_pretrained(
     """
     folder, model = Path(folder), cast("PrunedModel", WrappedModel.check(model))
     _check_described(model.hf_model)
-    _settings(model)
-    folder.mkdir(parents=True, exist_ok=True)
-    save_weights(model, folder)
-    save_config(model, folder)
+    save_model(model, folder)
     if tokenizer is not None:
         tokenizer.save_pretrained(folder)
     return folder
@@ -69,22 +66,31 @@ def _check_described(model: PreTrainedModel) -> None:
             )
 
 
-def save_config(model: PrunedModel, folder: Path) -> None:
-    """Writes `config.json`, and how a translator writes."""
-    plain = model.hf_model
-    config = type(plain.config).from_dict(plain.config.to_dict())
-    config.architectures = [type(plain).__name__]
-    config._name_or_path = ""  # a folder of whoever saves it, as like as not
-    config.dtype = plain.dtype  # else transformers takes that of some weight, strictness at worst
-    config.tsdtp = _settings(model)
+def save_model(model: PrunedModel, folder: Path) -> None:
+    """Writes the weights, `config.json`, and how a translator writes.
+
+    Raises:
+        OSError: they cannot be written; names the file.
+        ValueError: its method could not be loaded again; nothing has been written.
+    """
+    config, plain = _config(model), model.hf_model
+    folder.mkdir(parents=True, exist_ok=True)
+    save_weights(model, folder)
     write_atomic(folder / CONFIG, config.to_json_string(use_diff=False))
     if plain.can_generate() and plain.generation_config is not None:
         plain.generation_config.save_pretrained(folder)
 
 
-def _settings(model: PrunedModel) -> dict[str, Any]:
-    """The section `tsdtp`, as it will be read again."""
-    return json.loads(json.dumps({"version": VERSION, **describe(model)}, default=_of_numpy))
+def _config(model: PrunedModel) -> PreTrainedConfig:
+    """The plain model's, with a section `tsdtp` as it will be read again."""
+    plain = model.hf_model
+    config = type(plain.config).from_dict(plain.config.to_dict())
+    config.architectures = [type(plain).__name__]
+    config._name_or_path = ""  # a folder of whoever saves it, as like as not
+    config.dtype = plain.dtype  # else transformers takes that of some weight, strictness at worst
+    settings = {"version": VERSION, **describe(model)}
+    config.tsdtp = json.loads(json.dumps(settings, default=_of_numpy))
+    return config
 
 
 def _of_numpy(value: Any) -> Any:

@@ -8,7 +8,7 @@ unpruned and the pruned model of this library, each packed and in ONNX Runtime. 
 computes in float32 and dynamically quantised to 8 bits, the plain model in padded batches as well.
 Tokenising is not measured. Of each the share of texts whose class is that of the same model in
 torch is told, and with labels its accuracy: of all texts, however many of them are timed. Needs the
-extra `onnx`, onnxruntime and a C++ compiler.
+extra `onnx`, onnxruntime of at least 1.32 and a C++ compiler.
 """
 
 import argparse

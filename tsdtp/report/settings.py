@@ -70,7 +70,7 @@ def _settings(record: RunRecord) -> dict[str, str]:
 
     Which run it starts from and which ones teach it may; whether there is one and how many, not.
     """
-    (row,) = pd.json_normalize(record.provenance["config"]).astype(object).to_dict("records")
+    row = pd.json_normalize(record.provenance["config"]).astype(object).iloc[0].to_dict()
     untaught = ["teaching"] if record.identity["pruning"] == "none" else []
     free = tuple(f"{key}." for key in [*_FREE, *untaught])
     kept = {key: value for key, value in row.items() if not f"{key}.".startswith(free)}

@@ -27,7 +27,7 @@ def folder(tmp_path, make_record):
 
 
 def _numbers(folder):
-    return pd.read_csv(folder / "tables.csv")
+    return pd.read_csv(folder / "tables.csv", float_precision="round_trip")
 
 
 def test_files_are_written_where_asked(folder, tmp_path):

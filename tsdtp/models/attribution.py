@@ -99,29 +99,25 @@ def signed_conductance(
     """
     encoder, protected, seen = teacher.packed_encoder(), teacher.protected(ids), []
     encoder.family = _watched(encoder.family, seen)
-
-    def states_and_gradients(point: Tensor) -> list[tuple[Tensor, Tensor]]:
-        seen.clear()
-        with torch.enable_grad():
-            encoding = encoder(ids.like(point.requires_grad_()), ids.values, protected, False)
-            states = [seen[layer] for layer in layers]
-            certain = teacher.certainty(encoding, goal).sum()
-            gradients = torch.autograd.grad(certain, states)
-        return [(x.detach(), g) for x, g in zip(states, gradients, strict=True)]
-
     with torch.no_grad():
         inputs = encoder.embed(ids, types)
         masked_ids = ids.values.masked_fill(~protected, mask_id)
         baseline = encoder.embed(ids.like(masked_ids), types)
-        goal = teacher.goal(encoder(ids.like(inputs), ids.values, protected, False), labels)
     total = torch.zeros(ids.layout.size, teacher.shape.num_layers, device=inputs.device)
-    before = states_and_gradients(baseline)
-    for step in range(1, steps + 1):
-        after = states_and_gradients(torch.lerp(baseline.detach(), inputs, step / steps))
-        for layer, (x, g), (y, h) in zip(layers, before, after, strict=True):
+    goal, after = None, []
+    for step in range(steps, -1, -1):  # from the text, whose answer it is that is explained
+        seen.clear()
+        with torch.enable_grad():
+            point = torch.lerp(baseline, inputs, step / steps).requires_grad_()
+            encoding = encoder(ids.like(point), ids.values, protected, False)
+            goal = teacher.goal(encoding, labels) if goal is None else goal
+            states = [seen[layer] for layer in layers]
+            gradients = torch.autograd.grad(teacher.certainty(encoding, goal).sum(), states)
+        before = [(x.detach(), g) for x, g in zip(states, gradients, strict=True)]
+        for layer, (x, g), (y, h) in zip(layers, before, after):  # the first has none after it
             if len(x) >= ids.layout.size:  # in the last block a head may read one token alone
                 total[:, layer] += ((g + h) / 2 * (y - x)).sum(-1).float()[: ids.layout.size]
-        before = after
+        after = before
     return total
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -137,6 +138,12 @@ def _check(model: PrunedModel, teacher: PrunedModel | None) -> None:
     here, there = model.shape.num_layers, (teacher or model).shape.num_layers
     if there != here:
         raise ValueError(f"a teacher of {there} blocks; valid: one of {here}, as the model has")
+    if model.dtype == torch.float16 and model.device.type == "cpu":
+        warnings.warn(
+            "teaching in float16 takes a CPU many times as long as in float32; valid: "
+            "from_pretrained(..., dtype='float32'), or a GPU",
+            stacklevel=5,  # two decorators lie between
+        )
 
 
 def attributions(

@@ -22,6 +22,13 @@ def pair(**arguments) -> tuple[PrunedClassifier, PrunedClassifier]:
     return model, teacher.eval()
 
 
+def test_a_type_that_is_slow_here_is_told_to_who_asked():
+    model = prune(make_model("bert").half(), "ts_dtp", special_ids=[SPECIAL])
+    with pytest.warns(UserWarning, match="dtype='float32'") as told:
+        teach(model, BATCHES[:1], mask_id=3, epochs=1)
+    assert [w.filename for w in told if "float16" in str(w.message)] == [__file__]
+
+
 def test_the_loss_falls_and_the_model_stays_as_it_is():
     model, teacher = pair()
     before = {name: p.clone() for name, p in model.state_dict().items()}

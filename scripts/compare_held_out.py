@@ -18,7 +18,6 @@ import pandas as pd
 
 from tsdtp.report.answers import Run, read_runs
 from tsdtp.report.comparisons import compare
-from tsdtp.report.frame import marks
 from tsdtp.report.render import load_report
 
 HELD_OUT = "held_out_correct.csv.gz"
@@ -31,7 +30,7 @@ def sets_of_rows(folder: Path) -> dict[str, list[Run]]:
         raise ValueError(f"{HELD_OUT} lacks answers in {', '.join(missing)}; valid are 0 and 1")
     sets: dict[str, list[Run]] = {"held out": [], "validation": [], "both": []}
     report = load_report(folder)
-    runs, unread = read_runs(folder, marks(report.runs))  # those that the tables show
+    runs, unread = read_runs(report.records, folder)
     for warning in [*report.warnings, *unread]:
         print(f"warning: {warning}", file=sys.stderr)
     for run in runs:

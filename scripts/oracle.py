@@ -51,7 +51,7 @@ class Oracle(TsDtp):
         """[T] the attributions of the live tokens, summing to 1 over a sequence."""
         assert state.target is not None
         named = (state.target + _TINY).masked_fill(~state.alive, 0)
-        return named / segment_sum(named, state.cu_seqlens)[state.segments]
+        return named / segment_sum(named, state.layout)[state.layout.segments]
 
 
 def load(folder: str) -> tuple[Cell, PrunedModel]:

@@ -28,7 +28,7 @@ from torch.export import Dim
 
 import tsdtp
 from tsdtp.atomic import write_atomic
-from tsdtp.benchmark import Timing, interleaved, ratio
+from tsdtp.benchmark.latency import Timing, interleaved, ratio
 from tsdtp.cli.predict import read_texts
 from tsdtp.cli.run import measured_by, quiet_libraries
 from tsdtp.models.budget import spent_ratio

@@ -17,6 +17,8 @@ from transformers import (
     AutoModelForSequenceClassification,
 )
 
+from tsdtp.packing import Layout
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 FAMILIES = ("bert", "roberta", "electra", "distilbert", "modernbert", "gpt2", "llama", "qwen2")
 CAUSAL_FAMILIES = ("gpt2", "llama", "qwen2")
@@ -28,6 +30,12 @@ LENGTHS = (24, 3, 17, 1, 9, 15)
 # and memory are in it where it is timed.
 TIMED = ("debug=fast", "callbacks=none", "logger=none", "hardware.threads=1")
 FAST = (*TIMED, "benchmark.enabled=false")
+
+
+def layout_of(*lengths: int) -> Layout:
+    """Of sequences of these lengths that nothing has left."""
+    offsets = torch.tensor([0, *lengths]).cumsum(0)
+    return Layout(offsets, max(lengths), torch.cat([torch.arange(n) for n in lengths]))
 
 
 def shape_of(family: str) -> dict:

@@ -223,30 +223,20 @@ def read_record(path: str | Path) -> RunRecord:
     return RunRecord.from_dict(data, source=path)
 
 
-def read_records(folder: str | Path, strict: bool = True) -> tuple[list[RunRecord], list[str]]:
-    """Reads every ``metrics.json`` under a folder, sorted by path.
-
-    Args:
-        folder: Where to look, at any depth.
-        strict: Whether the first damaged record is an error; if not, it becomes a warning.
-
-    Returns:
-        The records, and one line for each damaged file (none when strict).
+def read_records(folder: str | Path) -> tuple[dict[Path, RunRecord], list[str]]:
+    """Every ``metrics.json`` under a folder by its path, sorted, and a line for each damaged one.
 
     Raises:
         FileNotFoundError: There is no such folder.
-        ValueError: A record is damaged and ``strict`` is set.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder (looked for {RECORD_NAME} files in it)")
-    records, warnings = [], []
+    records, warnings = {}, []
     for path in sorted(folder.rglob(RECORD_NAME)):
         try:
-            records.append(read_record(path))
+            records[path] = read_record(path)
         except ValueError as error:
-            if strict:
-                raise
             warnings.append(str(error))
     return records, warnings
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import CompactHydraException
@@ -14,11 +13,12 @@ from omegaconf import DictConfig
 
 from tsdtp.cli.checks.command import exit_with
 from tsdtp.cli.config import ConfigError
+from tsdtp.cli.identity import held_record
 from tsdtp.cli.launch import launch, places_for
 from tsdtp.cli.plan import make_plan
 from tsdtp.cli.planned import Planned, to_run
 from tsdtp.jobs.job import Job, State
-from tsdtp.results import main_metric, read_record
+from tsdtp.results import main_metric
 
 LOG_NAME = "sweep.log"
 
@@ -86,12 +86,6 @@ def _returned(cell: Planned, job: Job | None) -> JobReturn:
         returned.return_value = CellFailed(f"{job.name}: {job.note} (see {job.log})")
         return returned
     returned.status = JobStatus.COMPLETED
-    returned.return_value = _metric(cell)
+    record = held_record(cell.folder)  # none of a dry run
+    returned.return_value = record and main_metric(record)
     return returned
-
-
-def _metric(cell: Planned) -> Any:
-    try:
-        return main_metric(read_record(cell.folder))
-    except (OSError, ValueError):
-        return None  # of a dry run

@@ -27,7 +27,7 @@ SCHEDULE = "keep_schedule=[1,0.5,0.5,0.5]"
 
 
 def only_record():
-    (record,), _ = read_records("outputs/bench")
+    (record,) = read_records("outputs/bench")[0].values()
     return record
 
 

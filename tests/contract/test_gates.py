@@ -22,7 +22,7 @@ class DropsOnce(TokenPruner):
     def decide(self, state: TokenState) -> Decision:
         """By position."""
         first = state.layer == self.layers[0]
-        keep = state.positions % 3 != 1 if first else state.alive
+        keep = state.layout.positions % 3 != 1 if first else state.alive
         self.gates.append(keep.float().requires_grad_())
         return Decision(keep=keep, gate=self.gates[-1])
 

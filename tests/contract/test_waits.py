@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from tsdtp.models import PrunedClassifier
 
 # In a block, beside how many tokens stay: the sizes of the parts that a method compares.
-OWN = {"tome": 2, "ts_dtp:fuse=similar": 2, "ts_dtp_described": 1, "ts_dtp_notebook": 1}
+OWN = {"tome": 2, "ts_dtp:fuse=similar": 2, "ts_dtp_described": 1}
 WAITING = ("_local_scalar_dense", "nonzero", "masked_select")
 
 

@@ -5,11 +5,20 @@ from __future__ import annotations
 import copy
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
 from methods import METHODS, calibrated
-from tiny import FAMILIES, SEQ2SEQ_FAMILIES, SPECIAL, make_batch, make_model, make_seq2seq
+from tiny import (
+    FAMILIES,
+    SEQ2SEQ_FAMILIES,
+    SPECIAL,
+    layout_of,
+    make_batch,
+    make_model,
+    make_seq2seq,
+)
 
 from tsdtp.attention import attend, fastest, varlen
 from tsdtp.models import PrunedClassifier, PrunedSeq2Seq, calibrate, prune, teach
@@ -46,7 +55,7 @@ def qkv(dtype: torch.dtype) -> tuple:
 @pytest.mark.parametrize("causal", [False, True])
 def test_flash_attention_is_the_reference(dtype, causal):
     *tensors, layout = qkv(dtype)
-    assert varlen.obstacle(tensors[0], None, False, 0.0, None, causal) is None
+    assert varlen.serves(tensors[0], None, False, 0.0, None, causal)
     assert fastest(tensors[0], None, False, 0.0, None, causal) == "varlen"
     context, _ = attend(*tensors, layout, causal=causal)
     single = (t.float() for t in tensors)
@@ -112,9 +121,9 @@ def test_a_method_trains_in_mixed_precision(method, batch, execution):
 @pytest.mark.parametrize("columns", [1, 3, 40])
 def test_sums_over_sequences_are_those_of_the_cpu(columns):
     values = torch.randn(70, columns, dtype=torch.float64)
-    bounds = torch.tensor([0, 24, 27, 27, 44, 70])
-    there = segment_sum(values.cuda(), bounds.cuda())
-    torch.testing.assert_close(there.cpu(), segment_sum(values, bounds))
+    layout = layout_of(24, 3, 0, 17, 26)
+    there = segment_sum(values.cuda(), replace(layout, cu_seqlens=layout.cu_seqlens.cuda()))
+    torch.testing.assert_close(there.cpu(), segment_sum(values, layout))
 
 
 def test_a_benchmark_runs_there(tmp_path):

@@ -59,7 +59,7 @@ def test_every_run_is_a_job_of_its_own(tmp_path):
     done = multirun(tmp_path, "seed=0,1")
     assert done.returncode == 0, done.stderr
     records, _ = read_records(tmp_path)
-    assert [record.identity["seed"] for record in records] == [0, 1]
+    assert [record.identity["seed"] for record in records.values()] == [0, 1]
     runs = tmp_path / "outputs" / "runs"
     ids = job_ids(runs)
     assert len(ids) == 2
@@ -74,5 +74,5 @@ def test_a_failing_job_leaves_the_other_and_a_code_that_says_so(tmp_path):
     assert done.returncode != 0
     assert "pruning.budget" in done.stderr and "0.01" in done.stderr
     records, _ = read_records(tmp_path)
-    assert [record.identity["budget"] for record in records] == [0.6]
+    assert [record.identity["budget"] for record in records.values()] == [0.6]
     assert len(job_ids(tmp_path)) == 2

@@ -80,7 +80,7 @@ def fastest(
     causal: bool = False,
 ) -> str:
     """The back end that "auto" stands for."""
-    if varlen.obstacle(query, gate, received, dropout, bias, causal) is None:
+    if varlen.serves(query, gate, received, dropout, bias, causal):
         return "varlen"
     # A gradient through one slice after the other would be as large as all of them, each time.
     return "by_sequence" if query.device.type == "cpu" and not query.requires_grad else "padded"

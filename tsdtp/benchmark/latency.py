@@ -6,16 +6,11 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from statistics import median, quantiles
+from statistics import median
 
 import torch
+from scipy.stats import binomtest, iqr
 from torch.utils.benchmark import Timer
-
-
-def iqr(values: Sequence[float]) -> float:
-    """Interquartile range, in the unit of the (two or more) values."""
-    low, _, high = quantiles(values, n=4, method="inclusive")
-    return high - low
 
 
 @dataclass(frozen=True)
@@ -56,15 +51,14 @@ def ratio(numerator: Timing, denominator: Timing) -> Ratio:
     """
     pairs = zip(numerator.seconds, denominator.seconds, strict=True)
     ratios = [above / below for above, below in pairs]
-    return Ratio(numerator.median / denominator.median, iqr(ratios), _confidence(ratios))
+    spread = float(iqr(ratios))
+    return Ratio(numerator.median / denominator.median, spread, _confidence(ratios))
 
 
 def _confidence(ratios: Sequence[float]) -> float:
     """1 - p of the sign test that ratios lie above and below 1 equally often."""
     above, untied = sum(r > 1 for r in ratios), sum(r != 1 for r in ratios)
-    fewer = min(above, untied - above)
-    p = 2 * sum(math.comb(untied, k) for k in range(fewer + 1)) / 2**untied
-    return 1 - min(p, 1)
+    return 1 - float(binomtest(above, untied).pvalue) if untied else 0.0
 
 
 def interleaved(

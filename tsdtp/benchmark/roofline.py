@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.benchmark import Timer
 
-from tsdtp.models.cost import EncoderShape, block_tokens
+from tsdtp.models.cost import EncoderShape, block_tokens, decision_flops
 from tsdtp.pruning import TokenPruner
 
 _ROWS = 4096  # of the product that shows the rate; more is not faster
@@ -100,8 +100,7 @@ def encoder_work(
         yield _linear(kept, d, inner, itemsize)
         yield _linear(kept, wide, d, itemsize)
         if pruner is not None and pruner.prunes(layer):
-            flops = pruner.flops(layer, entering).sum().item()
-            flops += shape.received_flops(entering).sum().item() if pruner.needs_attention else 0
+            flops = decision_flops(shape, pruner, layer, entering).sum().item()
             yield Work(flops, (tokens + kept) * d * itemsize)
 
 

@@ -51,11 +51,11 @@ class Scheduled(TokenPruner):
     def decide(self, state: TokenState) -> Decision:
         """The method's decision with as many other tokens as the schedule says."""
         decision = self.method.decide(state)  # what goes is fused after it, by the schedule
-        present = segment_sum(state.alive.double(), state.cu_seqlens)
-        bound = segment_sum((state.alive & state.protected).double(), state.cu_seqlens)
+        present = segment_sum(state.alive.double(), state.layout)
+        bound = segment_sum((state.alive & state.protected).double(), state.layout)
         count = (present * self.ratios[state.layer]).round() - bound
-        rank = rank_among(state.eligible, state.segments, state.cu_seqlens)
-        decision.keep = state.protected | (state.eligible & (rank < count[state.segments]))
+        rank = rank_among(state.eligible, state.layout)
+        decision.keep = state.protected | (state.eligible & (rank < count[state.layout.segments]))
         decision.gate = None
         if decision.into is not None:
             rows = torch.arange(len(rank), device=rank.device)

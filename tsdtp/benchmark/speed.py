@@ -8,9 +8,10 @@ from functools import partial
 from typing import Any
 
 import torch
+from scipy.stats import iqr
 from torch import Tensor, nn
 
-from tsdtp.benchmark.latency import Timing, interleaved, iqr, ratio
+from tsdtp.benchmark.latency import Timing, interleaved, ratio
 from tsdtp.benchmark.memory import model_mib, peak_mib
 
 Batch = dict[str, Tensor]
@@ -134,7 +135,7 @@ def _speed(timings: dict[str, Timing], batches: Sequence[Mapping[str, Sized]]) -
         "vs_packed": vs_packed.median,
         "vs_hf": vs_hf.median,
         "spread": {
-            "examples_per_second": iqr([examples / seconds for seconds in own.seconds]),
+            "examples_per_second": float(iqr([examples / s for s in own.seconds])),
             "vs_packed": vs_packed.spread,
             "vs_hf": vs_hf.spread,
         },

@@ -210,8 +210,3 @@ class Cell(ABC, Generic[Data]):
             backend=model.attention,
             auxiliary_weight=model.auxiliary_weight,
         )
-
-
-def build_each(nodes: DictConfig | None) -> list[Any]:
-    """Instantiates every entry of a group of named nodes (callbacks, loggers)."""
-    return [instantiate(node) for node in (nodes or {}).values()]

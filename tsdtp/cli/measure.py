@@ -11,8 +11,9 @@ import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
 
-from tsdtp.benchmark import measure
 from tsdtp.benchmark.candidates import candidates, forwards, unpacked
+from tsdtp.benchmark.speed import measure
+from tsdtp.cli.bench_inputs import task_batches
 from tsdtp.cli.build import Cell
 from tsdtp.cli.config import given
 from tsdtp.models import PrunedModel, PrunedSeq2Seq, calibrate
@@ -104,10 +105,7 @@ def benchmark(model: PrunedModel, cell: Cell) -> tuple[dict | None, dict | None]
     settings = cell.config.benchmark
     if not settings.enabled:
         return None, None
-    loader = cell.data.loader(
-        cell.data.reported, settings.batch_size, limit=settings.examples, order=settings.order
-    )
-    batches = [inputs_of(batch, model.device) for batch in loader]
+    batches = [inputs_of(batch, model.device) for batch in task_batches(cell)]
     how = measuring(cell.config, model.device)
     speed, memory = measure(**forwards(model), batches=batches, **how, module=model)
     speed["order"] = settings.order

@@ -10,12 +10,12 @@ import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
 
-from tsdtp.benchmark import compare, forward_each, heaviest, measure
 from tsdtp.benchmark.activations import activation_bytes
 from tsdtp.benchmark.candidates import forwards
 from tsdtp.benchmark.resident import resident_peak_mib
 from tsdtp.benchmark.roofline import bound, encoder_work, measure_limits
 from tsdtp.benchmark.scheduled import Scheduled
+from tsdtp.benchmark.speed import compare, forward_each, heaviest, measure
 from tsdtp.cli.bench_inputs import Batch, from_text, random_batches, task_batches, text_batches
 from tsdtp.cli.cells import build_cell
 from tsdtp.cli.config import ConfigError, plain

@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from itertools import tee
 from pathlib import Path
 from typing import Any
 
@@ -52,21 +53,9 @@ def _predict(options: argparse.Namespace) -> None:
     length = options.max_length or data.get("max_length")
     limits = {"batch_size": options.batch_size, "max_length": length}
     show = _explained if options.explain else _json
-    for text, prediction in _zip(texts, lambda rows: predict(model, tokenizer, rows, **limits)):
+    texts, read = tee(texts)  # of which it holds one batch at most
+    for text, prediction in zip(texts, predict(model, tokenizer, read, **limits), strict=True):
         show(text, prediction)
-
-
-def _zip(texts: Iterator, predict) -> Iterator[tuple]:
-    """Texts with their predictions; reads no further than one batch ahead."""
-    seen: list = []
-
-    def remembered():
-        for text in texts:
-            seen.append(text)
-            yield text
-
-    for prediction in predict(remembered()):
-        yield seen.pop(0), prediction
 
 
 def _data(run: str) -> dict[str, Any]:

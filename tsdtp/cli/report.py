@@ -9,7 +9,6 @@ from collections.abc import Collection, Iterator, Sequence
 from tsdtp.report.answers import Run, read_runs
 from tsdtp.report.comparisons import REFERENCE, compare, references_of, save_comparisons
 from tsdtp.report.figures import save_figures
-from tsdtp.report.frame import marks
 from tsdtp.report.html import save_page
 from tsdtp.report.render import load_report, print_report, save_report
 from tsdtp.report.speed import save_speed
@@ -28,12 +27,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         report = load_report(options.folder)
         out = options.out or options.folder
-        runs, unread = read_runs(options.folder, marks(report.runs))  # those that the tables show
+        runs, unread = read_runs(report.records, options.folder)
         references = references_of(runs, options.reference)
         pairs = compare(runs, references)
         page = save_page(report, options.folder, out, runs, pairs, references)
         paths = [*save_report(report, out), save_comparisons(pairs, out)]
-        paths += [*save_figures(report, out), page, *save_speed(report.records, out)]
+        paths += [*save_figures(report, out), page, *save_speed(report.records.values(), out)]
         for warning in [*report.warnings, *unread, *_untested(runs, references)]:
             print(f"warning: {warning}", file=sys.stderr)
         if not options.quiet:

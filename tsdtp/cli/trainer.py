@@ -14,7 +14,7 @@ from pytorch_lightning.callbacks import Callback, Checkpoint, LambdaCallback
 from pytorch_lightning.loggers import Logger
 
 from tsdtp.cli import measure
-from tsdtp.cli.build import Cell, build_each
+from tsdtp.cli.build import Cell
 from tsdtp.cli.config import instantiate
 from tsdtp.cli.signals import ended_by_signal, in_main_thread
 from tsdtp.jobs.job import signal_name
@@ -30,7 +30,8 @@ def trainer_of(
     """The Lightning trainer; where the run fails, its other processes end."""
     config, hardware = cell.config, cell.config.hardware
     on_terminal = sys.stdout.isatty()
-    named, own = isinstance(hardware.strategy, str), build_each(config.callbacks)
+    named = isinstance(hardware.strategy, str)
+    own = [instantiate(node) for node in (config.callbacks or {}).values()]
     trainer = pl.Trainer(
         accelerator=hardware.accelerator,
         strategy=hardware.strategy if named else instantiate(hardware.strategy),

@@ -80,7 +80,7 @@ def shares(flow: Tensor, ids: Packed, protected: Tensor) -> Tensor:
         [T, L], summing to 1 over a sequence's tokens without the protected ones, which hold 0.
     """
     flow = flow.masked_fill(protected[:, None], 0)
-    return flow / segment_sum(flow, ids.layout.cu_seqlens)[ids.layout.segments].clamp(min=1e-12)
+    return flow / segment_sum(flow, ids.layout)[ids.layout.segments].clamp(min=1e-12)
 
 
 def signed_conductance(
@@ -114,7 +114,8 @@ def signed_conductance(
             states = [seen[layer] for layer in layers]
             gradients = torch.autograd.grad(teacher.certainty(encoding, goal).sum(), states)
         before = [(x.detach(), g) for x, g in zip(states, gradients, strict=True)]
-        for layer, (x, g), (y, h) in zip(layers, before, after):  # the first has none after it
+        # The first point has none after it.
+        for layer, (x, g), (y, h) in zip(layers, before, after, strict=False):
             if len(x) >= ids.layout.size:  # in the last block a head may read one token alone
                 total[:, layer] += ((g + h) / 2 * (y - x)).sum(-1).float()[: ids.layout.size]
         after = before

@@ -229,6 +229,6 @@ def _mean(hidden: Packed, weights: Tensor | None) -> Tensor:
     grid, _ = unpack(hidden)
     if weights is None:
         return (grid.float().sum(1) / hidden.layout.lengths[:, None]).to(grid.dtype)
-    total = segment_sum(weights, hidden.layout.cu_seqlens)
+    total = segment_sum(weights, hidden.layout)
     summed = (grid * unpack(hidden.like(weights))[0][..., None]).sum(1)
     return (summed / total[:, None]).to(grid.dtype)

@@ -116,9 +116,14 @@ def encoder_flops(shape: EncoderShape, lengths: Tensor, pruner: TokenPruner | No
         total += shape.attention_flops(entering) + shape.output_flops(projected)
         total += shape.feed_forward_flops(staying)
         if pruner is not None and pruner.prunes(layer):
-            total += pruner.flops(layer, entering)
-            total += shape.received_flops(entering) if pruner.needs_attention else 0
+            total += decision_flops(shape, pruner, layer, entering)
     return total
+
+
+def decision_flops(shape: EncoderShape, pruner: TokenPruner, layer: int, lengths: Tensor) -> Tensor:
+    """[...] what a pruner's decision takes: scoring, attention received where asked for, fusing."""
+    scoring = pruner.flops(layer, lengths) + pruner.fusing_flops(lengths, shape.hidden_size)
+    return scoring + shape.received_flops(lengths) if pruner.needs_attention else scoring
 
 
 def block_tokens(

@@ -195,4 +195,4 @@ class PackedEncoder:
 
 
 def _live_lengths(tokens: Tokens) -> Tensor:
-    return segment_sum(tokens.alive.double(), tokens.hidden.layout.cu_seqlens).long()
+    return segment_sum(tokens.alive.double(), tokens.hidden.layout).long()

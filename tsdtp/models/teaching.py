@@ -210,7 +210,8 @@ def _states(model: PrunedModel, batch: Batch, target: Tensor) -> list[TokenState
 
 def _nbytes(states: list[TokenState]) -> int:
     """What they hold in memory; the layers share a part of it."""
-    tensors = [v for s in states for v in vars(s).values() if isinstance(v, Tensor)]
+    held = [value for s in states for value in (*vars(s).values(), *vars(s.layout).values())]
+    tensors = [value for value in held if isinstance(value, Tensor)]
     storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}
     return sum(storages.values())
 

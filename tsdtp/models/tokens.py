@@ -66,7 +66,6 @@ class Tokens:
             layer: from 0.
             received: [T] attention received, where it was asked for.
         """
-        layout = self.hidden.layout
         return TokenState(
             layer=layer,
             hidden=self.hidden.values,
@@ -75,9 +74,7 @@ class Tokens:
             memory=self.memory,
             alive=self.alive,
             protected=self.protected,
-            segments=layout.segments,
-            cu_seqlens=layout.cu_seqlens,
-            positions=layout.positions,
+            layout=self.hidden.layout,
             input_ids=self.input_ids,
             target=None if self.target is None else self.target[:, layer],
             query=self.query,

@@ -22,9 +22,7 @@ class ClsAttention(FractionPruner):
     def score(self, state: TokenState) -> Tensor:
         """The first token's attention in this layer alone."""
         assert state.query is not None and state.key is not None
-        return attention_from_first(
-            state.query, state.key, state.alive, state.segments, state.cu_seqlens
-        )
+        return attention_from_first(state.query, state.key, state.alive, state.layout)
 
     def flops(self, layer: int, lengths: Tensor) -> Tensor:
         """One query against all keys."""

@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-from torch import Tensor
-
 from tsdtp.pruning.base import TokenPruner, finite
 from tsdtp.pruning.rules import dynamic_threshold
 from tsdtp.pruning.scores import log_share
@@ -19,7 +17,7 @@ class GeneralDTP(TokenPruner):
 
     Args:
         num_layers: blocks of the encoder.
-        hidden_size: d.
+        hidden_size: not used; every method is built with the same two sizes.
         k: standard deviations below the mean, where no budget sets it; may be negative.
         log_scores: take the threshold on log importance. Raw attention is so skewed that
             mean - std lies below almost every token.
@@ -45,7 +43,7 @@ class GeneralDTP(TokenPruner):
         budget: float | None = None,
     ) -> None:
         super().__init__(num_layers, layers, budget, strictness=-finite("k", k), fuse=fuse)
-        self.log_scores, self.hidden_size = log_scores, hidden_size
+        self.log_scores = log_scores
 
     def decide(self, state: TokenState) -> Decision:
         """Keeps what scores at or above the sequence's own threshold."""
@@ -55,12 +53,6 @@ class GeneralDTP(TokenPruner):
             importance = importance + state.memory
         scores = importance
         if self.log_scores:
-            scores = log_share(importance, state.alive, state.segments, state.cu_seqlens)
-        threshold = dynamic_threshold(
-            scores, state.eligible, state.segments, state.cu_seqlens, self.strictness
-        )
+            scores = log_share(importance, state.alive, state.layout)
+        threshold = dynamic_threshold(scores, state.eligible, state.layout, self.strictness)
         return Decision(keep=scores >= threshold, memory=importance)
-
-    def flops(self, layer: int, lengths: Tensor) -> Tensor:
-        """Of the similarities alone, where dropped tokens go into similar ones."""
-        return self.fusing_flops(lengths, self.hidden_size)

@@ -44,7 +44,7 @@ class FractionPruner(TokenPruner):
         """Keeps a fraction of the eligible tokens by score."""
         scores = self.score(state)
         fraction = 1 - self.strictness
-        keep = top_fraction(scores, state.eligible, state.segments, state.cu_seqlens, fraction)
+        keep = top_fraction(scores, state.eligible, state.layout, fraction)
         return Decision(keep=keep, memory=scores)
 
     @abstractmethod

@@ -21,9 +21,7 @@ def into_summary(decision: Decision, state: TokenState) -> None:
     assert importance is not None
     dropped = state.alive & ~decision.keep
     summary = torch.zeros_like(dropped) if state.summary is None else state.summary
-    decision.into, decision.summary = summary_rows(
-        dropped, importance, summary, state.segments, state.cu_seqlens
-    )
+    decision.into, decision.summary = summary_rows(dropped, importance, summary, state.layout)
     decision.keep = decision.keep | decision.summary
     mass = importance if state.mass is None else torch.where(summary, state.mass, importance)
     decision.mass = mass.masked_fill(~state.alive, 0)
@@ -36,7 +34,7 @@ def into_similar(decision: Decision, state: TokenState) -> None:
     section 3): by the number of tokens. Which tokens go is the method's own choice.
     """
     dropped = state.alive & ~decision.keep
-    _, decision.into = most_similar(state.hidden, dropped, decision.keep, state.cu_seqlens)
+    _, decision.into = most_similar(state.hidden, dropped, decision.keep, state.layout)
     decision.mass = size_of(state)
 
 

@@ -106,7 +106,7 @@ class HybridPruner(TokenPruner):
         if state.memory is not None:
             importance = importance + self.decay * state.memory
         comparable = log_share if self.log_scores else share
-        scores = comparable(importance, state.alive, state.segments, state.cu_seqlens)
+        scores = comparable(importance, state.alive, state.layout)
         threshold = self._threshold(scores.detach(), state)
         keep = scores >= threshold
         if not self.learns:
@@ -127,17 +127,15 @@ class HybridPruner(TokenPruner):
     def _threshold(self, scores: Tensor, state: TokenState) -> Tensor:
         if self.static_threshold:
             return self.strictness.expand(scores.shape[0])
-        return dynamic_threshold(
-            scores, state.eligible, state.segments, state.cu_seqlens, self.strictness
-        )
+        return dynamic_threshold(scores, state.eligible, state.layout, self.strictness)
 
     @staticmethod
     def _auxiliary_loss(task: Tensor, state: TokenState) -> Tensor:
         """Mean over sequences of the cross-entropy (or entropy) of the task attention."""
         logs = task.clamp(min=torch.finfo(task.dtype).tiny).log()
         goal = task if state.target is None else state.target.masked_fill(~state.alive, 0)
-        total = segment_sum(goal, state.cu_seqlens)
-        part = goal / total.clamp(min=1e-9)[state.segments]
-        losses = -segment_sum(part * logs, state.cu_seqlens)
+        total = segment_sum(goal, state.layout)
+        part = goal / total.clamp(min=1e-9)[state.layout.segments]
+        losses = -segment_sum(part * logs, state.layout)
         known = total > 1e-9  # a teacher may have nothing to say about a sequence
         return torch.where(known, losses, 0).sum() / known.sum().clamp(min=1)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from tsdtp.packing import unpack
+from tsdtp.packing import Layout, unpack
 from tsdtp.pruning.rules import compact, ordered, rank_among, segment_sum
 
 
@@ -34,7 +34,7 @@ def merge(hidden: Tensor, mass: Tensor, into: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def summary_rows(
-    dropped: Tensor, importance: Tensor, summary: Tensor, segments: Tensor, cu_seqlens: Tensor
+    dropped: Tensor, importance: Tensor, summary: Tensor, layout: Layout
 ) -> tuple[Tensor, Tensor]:
     """Where each sequence's dropped tokens are gathered.
 
@@ -45,8 +45,7 @@ def summary_rows(
         dropped: [T] bool, tokens that go here.
         importance: [T].
         summary: [T] bool, the summary tokens so far.
-        segments: [T].
-        cu_seqlens: [B + 1].
+        layout: of the T tokens.
 
     Returns:
         into [T] int64 as for `merge`, and the summary tokens from here on, [T] bool.
@@ -54,14 +53,14 @@ def summary_rows(
     rows = torch.arange(dropped.shape[0], device=dropped.device)
     priority = importance.detach().double().masked_fill(~dropped, float("-inf"))
     priority = priority.masked_fill(summary, float("inf"))
-    first = ordered(priority, segments)[cu_seqlens[:-1]][segments]
+    first = ordered(priority, layout)[layout.cu_seqlens[:-1]][layout.segments]
     into = torch.where(dropped, first, rows)
-    loses = segment_sum(dropped.double(), cu_seqlens)[segments] > 0
+    loses = segment_sum(dropped.double(), layout)[layout.segments] > 0
     return into, summary | (loses & (rows == first))
 
 
 def bipartite_match(
-    features: Tensor, alive: Tensor, segments: Tensor, cu_seqlens: Tensor
+    features: Tensor, alive: Tensor, layout: Layout
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The most similar token of the other half, for every second live token of each sequence.
 
@@ -71,21 +70,20 @@ def bipartite_match(
     Args:
         features: [T, f].
         alive: [T] bool.
-        segments: [T].
-        cu_seqlens: [B + 1].
+        layout: of the T tokens.
 
     Returns:
         source [T] bool, the tokens of the first set that have someone to point to; similarity [T]
         float32 and partner [T] int64, both meaningless for the others.
     """
-    odd = rank_among(alive, segments, cu_seqlens) % 2 == 1
+    odd = rank_among(alive, layout) % 2 == 1
     source = alive & ~odd
-    similarity, partner = most_similar(features, source, alive & odd, cu_seqlens)
+    similarity, partner = most_similar(features, source, alive & odd, layout)
     return source & similarity.isfinite(), similarity, partner
 
 
 def most_similar(
-    features: Tensor, source: Tensor, others: Tensor, cu_seqlens: Tensor
+    features: Tensor, source: Tensor, others: Tensor, layout: Layout
 ) -> tuple[Tensor, Tensor]:
     """For each source token the most similar of the other tokens of its sequence, by cosine.
 
@@ -93,24 +91,24 @@ def most_similar(
         features: [T, f].
         source: [T] bool.
         others: [T] bool.
-        cu_seqlens: [B + 1].
+        layout: of the T tokens.
 
     Returns:
         similarity [T] float32, -inf where a sequence has no others and meaningless for tokens that
         are no source, and partner [T] int64, a token's own row where it is no source.
     """
     with torch.autocast(features.device.type, enabled=False):  # it would round similarities
-        return _most_similar(normalize(features.float(), dim=-1), source, others, cu_seqlens)
+        return _most_similar(normalize(features.float(), dim=-1), source, others, layout)
 
 
 def _most_similar(
-    units: Tensor, source: Tensor, others: Tensor, cu_seqlens: Tensor
+    units: Tensor, source: Tensor, others: Tensor, layout: Layout
 ) -> tuple[Tensor, Tensor]:
     rows = torch.arange(source.shape[0], device=source.device)
     if torch.compiler.is_exporting():  # of one text; grids of what is chosen have no fixed shape
         best, partner = (units @ units.T).masked_fill(~others, float("-inf")).max(-1)
         return best, torch.where(source, partner, rows)
-    ours, theirs = (compact(units, chosen, cu_seqlens) for chosen in (source, others))
+    ours, theirs = (compact(units, chosen, layout) for chosen in (source, others))
     grid, there = unpack(theirs)
     scores = (unpack(ours)[0] @ grid.transpose(1, 2)).masked_fill(~there[:, None, :], float("-inf"))
     best, column = scores.max(-1)

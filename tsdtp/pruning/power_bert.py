@@ -76,15 +76,16 @@ class PowerBert(TokenPruner):
             return Decision(state.alive, gate=self._soft(retention[at], state), loss=loss)
         kept = retention.detach().mean(1).cummin(0).values
         fraction = kept[at] / kept[at - 1] if at else kept[at]  # of those that are still there
-        where = (state.eligible, state.segments, state.cu_seqlens)
-        return Decision(keep=top_fraction(state.attention, *where, fraction.nan_to_num()))
+        return Decision(
+            keep=top_fraction(state.attention, state.eligible, state.layout, fraction.nan_to_num())
+        )
 
     @staticmethod
     def _soft(retention: Tensor, state: TokenState) -> Tensor:
         """[T] retention at each token's rank, interpolated."""
         assert state.attention is not None
-        rank = rank_by_score(state.attention, state.eligible, state.segments, state.cu_seqlens)
-        count = segment_sum(state.eligible.double(), state.cu_seqlens)[state.segments]
+        rank = rank_by_score(state.attention, state.eligible, state.layout)
+        count = segment_sum(state.eligible.double(), state.layout)[state.layout.segments]
         place = (rank + 0.5) / count.clamp(min=1) * len(retention) - 0.5
         place = place.clamp(0, len(retention) - 1)
         below = place.floor().long().clamp(max=len(retention) - 2)

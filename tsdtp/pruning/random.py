@@ -43,4 +43,4 @@ class RandomPruning(FractionPruner):
         """One draw per token, in the first pruning layer; later layers cut the same order."""
         if state.memory is not None:
             return state.memory
-        return hashed_uniform(state.input_ids, state.positions, state.segments, self.seed)
+        return hashed_uniform(state.input_ids, state.layout, self.seed)

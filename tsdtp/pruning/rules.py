@@ -17,49 +17,44 @@ from tsdtp.packing import Layout, Packed
 _FEW = 4  # columns that are better summed one after the other on CUDA
 
 
-def segment_sum(values: Tensor, cu_seqlens: Tensor) -> Tensor:
+def segment_sum(values: Tensor, layout: Layout) -> Tensor:
     """Sums floating-point values [T, ...] over each sequence: [B, ...]; an empty one sums to 0."""
-    if len(cu_seqlens) == 2:
+    if layout.batch_size == 1:
         return values.sum(0, keepdim=True)
     if values.is_cuda and values.ndim == 2 and values.shape[1] <= _FEW:
         # Of one column CUDA adds up a sequence's tokens side by side, of several one by one.
-        return torch.stack([segment_sum(column, cu_seqlens) for column in values.unbind(1)], 1)
-    return torch.segment_reduce(values, "sum", offsets=cu_seqlens, axis=0, initial=0)
+        return torch.stack([segment_sum(column, layout) for column in values.unbind(1)], 1)
+    return torch.segment_reduce(values, "sum", offsets=layout.cu_seqlens, axis=0, initial=0)
 
 
-def segment_max(values: Tensor, cu_seqlens: Tensor) -> Tensor:
+def segment_max(values: Tensor, layout: Layout) -> Tensor:
     """Largest of values [T, ...] in each sequence: [B, ...]; none may be empty."""
-    if len(cu_seqlens) == 2:
+    if layout.batch_size == 1:
         return values.amax(0, keepdim=True)
-    return torch.segment_reduce(values, "max", offsets=cu_seqlens, axis=0)
+    return torch.segment_reduce(values, "max", offsets=layout.cu_seqlens, axis=0)
 
 
-def masked_mean_std(
-    scores: Tensor, chosen: Tensor, segments: Tensor, cu_seqlens: Tensor
-) -> tuple[Tensor, Tensor]:
+def masked_mean_std(scores: Tensor, chosen: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
     """Mean and (population) standard deviation of the chosen tokens of each sequence.
 
     Args:
         scores: [T]; what the tokens that are not chosen hold does not matter.
         chosen: [T] bool.
-        segments: [T].
-        cu_seqlens: [B + 1].
+        layout: of the T tokens.
 
     Returns:
         mean [B] and std [B] in float64, both 0 for a sequence without a chosen token.
     """
     weight = chosen.double()
     values = torch.where(chosen, scores, 0).double()
-    total, count = segment_sum(torch.stack([values, weight], 1), cu_seqlens).unbind(1)
+    total, count = segment_sum(torch.stack([values, weight], 1), layout).unbind(1)
     count = count.clamp(min=1)
     mean = total / count
-    spread = (values - mean[segments]).square() * weight
-    return mean, (segment_sum(spread, cu_seqlens) / count).sqrt()
+    spread = (values - mean[layout.segments]).square() * weight
+    return mean, (segment_sum(spread, layout) / count).sqrt()
 
 
-def dynamic_threshold(
-    scores: Tensor, chosen: Tensor, segments: Tensor, cu_seqlens: Tensor, strictness: Tensor
-) -> Tensor:
+def dynamic_threshold(scores: Tensor, chosen: Tensor, layout: Layout, strictness: Tensor) -> Tensor:
     """mean + strictness * std of each sequence's chosen scores, for each of its tokens.
 
     With strictness = -k this is the dynamic threshold mean - k * std of Keith et al. (2024).
@@ -67,71 +62,72 @@ def dynamic_threshold(
     Returns:
         [T] float64.
     """
-    mean, std = masked_mean_std(scores, chosen, segments, cu_seqlens)
+    mean, std = masked_mean_std(scores, chosen, layout)
     # Not by a branch, which would wait for the device; and inf * 0 is not a number.
-    return torch.where(strictness.isinf(), strictness, mean + strictness * std)[segments]
+    return torch.where(strictness.isinf(), strictness, mean + strictness * std)[layout.segments]
 
 
-def ordered(scores: Tensor, segments: Tensor) -> Tensor:
+def ordered(scores: Tensor, layout: Layout) -> Tensor:
     """[T] int64, the rows sequence by sequence, best score first; ties go to the earlier."""
     if torch.compiler.is_exporting():  # of one text; ONNX knows one sort alone, and it is stable
         return scores.argsort(descending=True)
     order = scores.argsort(descending=True, stable=True)
-    return order[segments[order].argsort(stable=True)]
+    return order[layout.segments[order].argsort(stable=True)]
 
 
-def rank_by_score(scores: Tensor, chosen: Tensor, segments: Tensor, cu_seqlens: Tensor) -> Tensor:
+def rank_by_score(scores: Tensor, chosen: Tensor, layout: Layout) -> Tensor:
     """[T] int64, 0 for the best of each sequence's chosen tokens; the others come behind."""
-    order = ordered(scores.detach().double().masked_fill(~chosen, float("-inf")), segments)
+    order = ordered(scores.detach().double().masked_fill(~chosen, float("-inf")), layout)
     rank = torch.empty_like(order)
-    rank[order] = torch.arange(order.shape[0], device=order.device) - cu_seqlens[segments]
+    rank[order] = (
+        torch.arange(order.shape[0], device=order.device) - layout.cu_seqlens[layout.segments]
+    )
     return rank
 
 
-def rank_among(chosen: Tensor, segments: Tensor, cu_seqlens: Tensor) -> Tensor:
+def rank_among(chosen: Tensor, layout: Layout) -> Tensor:
     """[T] int64, how many chosen tokens of its sequence stand before each token."""
     before = pad(chosen.cumsum(0), (1, 0))
-    return before[:-1] - before[cu_seqlens[:-1]][segments]
+    return before[:-1] - before[layout.cu_seqlens[:-1]][layout.segments]
 
 
-def compact(values: Tensor, chosen: Tensor, cu_seqlens: Tensor) -> Packed:
+def compact(values: Tensor, chosen: Tensor, layout: Layout) -> Packed:
     """The chosen rows alone, where a sequence may have none.
 
     Args:
         values: [T, ...].
         chosen: [T] bool.
-        cu_seqlens: [B + 1].
+        layout: of the T tokens.
 
     Returns:
         the chosen tokens; their positions are their rows among the T.
     """
-    offsets = pad(chosen.cumsum(0), (1, 0))[cu_seqlens]
+    offsets = pad(chosen.cumsum(0), (1, 0))[layout.cu_seqlens]
     bounds = list(pairwise(offsets.tolist()))  # the one wait for the device
     longest = max(1, *(end - start for start, end in bounds))  # a grid has to have a column
     rows = torch.nonzero_static(chosen, size=bounds[-1][1]).squeeze(1)
-    layout = Layout(offsets, longest, rows).told(bounds=bounds)
-    return Packed(values.index_select(0, rows), layout)
+    there = Layout(offsets, longest, rows).told(bounds=bounds)
+    return Packed(values.index_select(0, rows), there)
 
 
 def top_fraction(
-    scores: Tensor, chosen: Tensor, segments: Tensor, cu_seqlens: Tensor, fraction: float | Tensor
+    scores: Tensor, chosen: Tensor, layout: Layout, fraction: float | Tensor
 ) -> Tensor:
     """Keeps the best ceil(fraction * n) of each sequence's n chosen tokens; ties go to the earlier.
 
     Args:
         scores: [T].
         chosen: [T] bool.
-        segments: [T].
-        cu_seqlens: [B + 1].
+        layout: of the T tokens.
         fraction: in [0, 1].
 
     Returns:
         [T] bool, False for tokens that are not chosen.
     """
-    rank = rank_by_score(scores, chosen, segments, cu_seqlens)
+    rank = rank_by_score(scores, chosen, layout)
     # The small slack keeps 0.28 * 25 = 7.000000000000001 from becoming 8.
-    count = (segment_sum(chosen.double(), cu_seqlens) * fraction - 1e-9).ceil()
-    return chosen & (rank < count[segments])
+    count = (segment_sum(chosen.double(), layout) * fraction - 1e-9).ceil()
+    return chosen & (rank < count[layout.segments])
 
 
 def straight_through(keep: Tensor, soft: Tensor) -> Tensor:

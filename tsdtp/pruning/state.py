@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from tsdtp.packing import Layout
+
 
 @dataclass
 class TokenState:
@@ -22,9 +24,7 @@ class TokenState:
         memory: [T] what the pruner returned as memory in the last layer that it saw, or None.
         alive: [T] bool, tokens not dropped so far.
         protected: [T] bool, tokens that may not be dropped.
-        segments: [T] int64, the sequence of each token.
-        cu_seqlens: [B + 1] int64, where each sequence begins.
-        positions: [T] int64, original position in the sequence.
+        layout: where each sequence begins, and each token's original position in it.
         input_ids: [T] int64.
         target: [T] float32 or None, how much each token matters here by a teacher's attribution.
         query: [T, H, D] of this block's attention, or None if not asked for; key likewise.
@@ -40,9 +40,7 @@ class TokenState:
     memory: Tensor | None
     alive: Tensor
     protected: Tensor
-    segments: Tensor
-    cu_seqlens: Tensor
-    positions: Tensor
+    layout: Layout
     input_ids: Tensor
     target: Tensor | None = None
     query: Tensor | None = None

@@ -54,10 +54,11 @@ class TokenMerging(TokenPruner):
     def decide(self, state: TokenState) -> Decision:
         """Which tokens go into which."""
         assert state.key is not None
-        where = (state.segments, state.cu_seqlens)
-        source, similarity, partner = bipartite_match(state.key.flatten(1), state.alive, *where)
+        source, similarity, partner = bipartite_match(
+            state.key.flatten(1), state.alive, state.layout
+        )
         source = source & ~state.protected
-        stays = top_fraction(-similarity, source, *where, 1 - self.strictness)
+        stays = top_fraction(-similarity, source, state.layout, 1 - self.strictness)
         merged = source & ~stays
         rows = torch.arange(merged.shape[0], device=merged.device)
         into = torch.where(merged, partner, rows)

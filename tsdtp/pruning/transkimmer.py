@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -61,7 +61,7 @@ class Transkimmer(TokenPruner):
         check_count("predictor_size", predictor_size)
         super().__init__(num_layers, layers, budget, strictness=0.0, soft_until=soft_until)
         self.temperature = temperature
-        self.predictors = nn.ModuleDict(
+        self.predictors: Any = nn.ModuleDict(
             {
                 str(layer): nn.Sequential(
                     nn.LayerNorm(hidden_size),
@@ -75,7 +75,7 @@ class Transkimmer(TokenPruner):
 
     def decide(self, state: TokenState) -> Decision:
         """The sign of the shifted logit; in training with noise."""
-        logit = self._predictor(state.layer)(state.hidden).squeeze(1).float() - self.strictness
+        logit = self.predictors[str(state.layer)](state.hidden).squeeze(1).float() - self.strictness
         if not self.learns:
             return Decision(keep=logit >= 0)
         soft = ((logit + logistic_noise(logit)) / self.temperature).sigmoid().float()
@@ -84,8 +84,5 @@ class Transkimmer(TokenPruner):
 
     def flops(self, layer: int, lengths: Tensor) -> Tensor:
         """Both matrix products of the predictor."""
-        weight = cast(nn.Linear, self._predictor(layer)[1]).weight
+        weight = self.predictors[str(layer)][1].weight
         return 2 * lengths * (weight.numel() + weight.shape[0])
-
-    def _predictor(self, layer: int) -> nn.Sequential:
-        return cast(nn.Sequential, self.predictors[str(layer)])

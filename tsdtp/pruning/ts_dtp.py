@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -97,8 +97,8 @@ class TsDtp(HybridPruner):
             budget=budget,
         )
         check_count("task_feature_dim", task_feature_dim)
-        self.hidden_size, self.needs_embeddings = hidden_size, embedding_features
-        self.task_attention = nn.ModuleDict(
+        self.needs_embeddings = embedding_features
+        self.task_attention: Any = nn.ModuleDict(
             {
                 str(i): TaskSpecificAttention(
                     hidden_size, task_feature_dim, embedding_features, context
@@ -109,13 +109,9 @@ class TsDtp(HybridPruner):
 
     def task(self, state: TokenState) -> Tensor:
         """The softmax of one learned task query's logits."""
-        logits = self._task_attention(state.layer)(state)
-        return segment_softmax(logits, state.alive, state.segments, state.cu_seqlens)
+        logits = self.task_attention[str(state.layer)](state)
+        return segment_softmax(logits, state.alive, state.layout)
 
     def flops(self, layer: int, lengths: Tensor) -> Tensor:
-        """The task features and their query, and similarities where dropped tokens are fused."""
-        fusing = self.fusing_flops(lengths, self.hidden_size)
-        return self._task_attention(layer).flops(lengths) + fusing
-
-    def _task_attention(self, layer: int) -> TaskSpecificAttention:
-        return cast(TaskSpecificAttention, self.task_attention[str(layer)])
+        """The task features and their query."""
+        return self.task_attention[str(layer)].flops(lengths)

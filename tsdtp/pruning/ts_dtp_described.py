@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -90,19 +90,16 @@ class TsDtpDescribed(HybridPruner):
             budget=budget,
         )
         check_count("task_feature_dim", task_feature_dim)
-        self.task_attention = nn.ModuleDict(
+        self.task_attention: Any = nn.ModuleDict(
             {str(i): PairwiseTaskAttention(hidden_size, task_feature_dim) for i in self.layers}
         )
 
     def task(self, state: TokenState) -> Tensor:
         """What each token receives of the task attention."""
         assert state.embeddings is not None
-        queries, keys = self._task_attention(state.layer)(state.hidden, state.embeddings)
-        return attention_received(queries, keys, state.alive, state.cu_seqlens)
+        queries, keys = self.task_attention[str(state.layer)](state.hidden, state.embeddings)
+        return attention_received(queries, keys, state.alive, state.layout)
 
     def flops(self, layer: int, lengths: Tensor) -> Tensor:
         """The task features and all their pairs."""
-        return self._task_attention(layer).flops(lengths)
-
-    def _task_attention(self, layer: int) -> PairwiseTaskAttention:
-        return cast(PairwiseTaskAttention, self.task_attention[str(layer)])
+        return self.task_attention[str(layer)].flops(lengths)

@@ -58,9 +58,7 @@ class TsDtpNotebook(TokenPruner):
         importance = self._importance(state)
         if state.memory is not None:
             importance = importance + state.memory
-        threshold = dynamic_threshold(
-            importance, state.alive, state.segments, state.cu_seqlens, self.strictness
-        )
+        threshold = dynamic_threshold(importance, state.alive, state.layout, self.strictness)
         # Rounding moves constants by an ulp; without the tolerance that noise would prune.
         return Decision(keep=importance >= threshold - 1e-6, memory=importance)
 
@@ -69,8 +67,7 @@ class TsDtpNotebook(TokenPruner):
         assert state.embeddings is not None
         features = self.feature_layer(state.embeddings).float()
         scores = torch.empty_like(features[:, 0])
-        bounds = state.cu_seqlens.tolist()
-        for start, end in zip(bounds, bounds[1:], strict=False):
+        for start, end in state.layout.bounds:
             f = features[start:end]
             task = (f @ f.T * f.shape[-1] ** -0.5).softmax(-1)
             own = torch.full_like(task, 1 / len(f))  # any row-softmax has this row mean

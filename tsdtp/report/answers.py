@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections import Counter
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
 from operator import attrgetter
@@ -15,15 +15,13 @@ from typing import Any
 import pandas as pd
 from sacrebleu.metrics.bleu import BLEU
 
-from tsdtp.report.frame import Mark, cell_name, mark
+from tsdtp.report.frame import cell_name
 from tsdtp.results import (
     EXAMPLES,
     PREDICTIONS,
-    RECORD_NAME,
     TRANSLATIONS,
     RunRecord,
     main_metric,
-    read_record,
     read_translations,
     target_language,
 )
@@ -84,21 +82,19 @@ class Run:
         return round(value, 9) if isinstance(value, float) else value
 
 
-def read_runs(
-    folder: str | Path, among: Container[Mark] | None = None
-) -> tuple[list[Run], list[str]]:
-    """Runs under a folder that left their answers, sorted by path.
+def read_runs(records: Mapping[Path, RunRecord], folder: str | Path) -> tuple[list[Run], list[str]]:
+    """The runs that left their answers beside their records.
 
     Args:
-        folder: searched at any depth.
-        among: the marks of the records that count; None: all do.
+        records: by their paths.
+        folder: in which they lie.
 
     Returns:
         The runs, and a line for each whose answers cannot be read or are of other examples than
         most of its task's, so that it is not compared with them.
     """
     runs, warnings, lost = [], [], []
-    for path, record in _records(folder, among):
+    for path, record in records.items():
         path = path.with_name(TRANSLATIONS if "bleu" in record.quality else PREDICTIONS)
         if not path.is_file():
             lost += [path] if main_metric(record) is not None else []
@@ -194,24 +190,13 @@ def _unlike_most(asked: list[tuple[Run, Any]]) -> Iterator[tuple[Run, Any]]:
     return ((run, most) for run, what in asked if what != most)
 
 
-def read_examples(folder: str | Path, among: Container[Mark] | None = None) -> list[dict[str, Any]]:
+def read_examples(records: Mapping[Path, RunRecord]) -> list[dict[str, Any]]:
     """Examples with tokens: `{"run": record, "labels", "layers", "examples"}`; see `read_runs`."""
     found = []
-    for path, record in _records(folder, among):
+    for path, record in records.items():
         try:
             shown = json.loads(path.with_name(EXAMPLES).read_text(encoding="utf-8"))
             found.append({"run": record, **{k: shown[k] for k in ("labels", "layers", "examples")}})
         except (OSError, ValueError, KeyError, TypeError):
             continue
     return found
-
-
-def _records(folder: str | Path, among: Container[Mark] | None) -> Iterator[tuple[Path, RunRecord]]:
-    """Records and where they are."""
-    for path in sorted(Path(folder).rglob(RECORD_NAME)):
-        try:
-            record = read_record(path)
-        except (OSError, ValueError):
-            continue
-        if among is None or mark(record) in among:
-            yield path, record

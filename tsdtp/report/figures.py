@@ -61,12 +61,17 @@ def save_figures(report: Report, out: str | Path) -> list[Path]:
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Writes all of it or nothing; the same figure gives the same bytes, whenever it is drawn."""
-    kind, drawn = path.suffix[1:], BytesIO()
+    """Writes all of it or nothing."""
+    return write_atomic(path, drawn(figure, path.suffix[1:], path.stem, dpi=150))
+
+
+def drawn(figure: Figure, kind: str, name: str, **looks) -> bytes:
+    """A picture; the same figure of the same name gives the same bytes, whenever it is drawn."""
+    content = BytesIO()
     date = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
-    with matplotlib.rc_context({"svg.hashsalt": path.stem, "svg.fonttype": "none"}):
-        figure.savefig(drawn, format=kind, dpi=150, metadata=date)
-    return write_atomic(path, drawn.getvalue())
+    with matplotlib.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
+        figure.savefig(content, format=kind, metadata=date, **looks)
+    return content.getvalue()
 
 
 def draw(table: Table, runs: pd.DataFrame) -> dict[str, Figure]:

@@ -153,11 +153,6 @@ def mark(record: RunRecord) -> Mark:
     return (record.identity.get("run_id"), record.identity.get("execution"), made)
 
 
-def marks(frame: pd.DataFrame) -> set[Mark]:
-    """Of every record in a frame."""
-    return set(zip(frame["run_id"], frame["execution"], frame["date"], strict=True))
-
-
 def cell_name(run: Mapping[Any, Any]) -> str:
     """Method, budget and variant of a row of a frame, or of a record's identity."""
     budget = run.get("budget")

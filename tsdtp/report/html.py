@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import base64
-import io
-import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -19,8 +16,8 @@ from tsdtp.atomic import write_atomic
 from tsdtp.report.adaptivity import FRACTIONS, RANKS, adaptivity
 from tsdtp.report.answers import Run, read_examples
 from tsdtp.report.caption import LEGEND
-from tsdtp.report.figures import draw
-from tsdtp.report.frame import FINE_TUNED, KEYS, cell_name, marks
+from tsdtp.report.figures import draw, drawn
+from tsdtp.report.frame import FINE_TUNED, KEYS, cell_name
 from tsdtp.report.render import Report
 from tsdtp.report.tables import Table
 from tsdtp.results import finite
@@ -68,7 +65,7 @@ def save_page(
         reference=" and ".join(references),
         pairs=_pairs(pairs),
         adaptivity=_kept(adaptivity(runs)),
-        examples=_json([_shown(found) for found in read_examples(folder, marks(report.runs))]),
+        examples=finite([_shown(found) for found in read_examples(report.records)]),
     )
     return write_atomic(Path(out) / PAGE, text)
 
@@ -102,10 +99,8 @@ def _runs(row: Mapping, runs: pd.DataFrame) -> list[dict[str, str]]:
 
 def _image(figure: Figure) -> str:
     """The figure as an address that holds it."""
-    target = io.BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "page", "svg.fonttype": "none"}):
-        figure.savefig(target, format="svg", metadata={"Date": None}, transparent=True)
-    return f"data:image/svg+xml;base64,{base64.b64encode(target.getvalue()).decode()}"
+    picture = base64.b64encode(drawn(figure, "svg", "page", transparent=True))
+    return f"data:image/svg+xml;base64,{picture.decode()}"
 
 
 def _pairs(table: pd.DataFrame) -> list[list[str]]:
@@ -156,12 +151,3 @@ def _shown(found: dict[str, Any]) -> dict[str, Any]:
         "method": f"{cell_name(identity)} seed {identity['seed']}",
         **{key: found[key] for key in ("labels", "layers", "examples")},
     }
-
-
-def _json(value: Any) -> str:
-    """JSON that no browser takes for the end of a script."""
-    return (
-        json.dumps(finite(value), ensure_ascii=False)
-        .replace("<", "\\u003c")
-        .replace("&", "\\u0026")
-    )

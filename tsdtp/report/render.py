@@ -36,13 +36,16 @@ _LATEX = str.maketrans(
 
 @dataclass(frozen=True)
 class Report:
-    """Tables of one folder, the state of its sweep, what was left out and why, runs and records."""
+    """Tables of one folder, the state of its sweep, what was left out and why, runs and records.
+
+    The rows of `runs` are those of `records`, which are by their paths.
+    """
 
     tables: list[Table]
     heading: str = ""
     warnings: list[str] = field(default_factory=list)
     runs: pd.DataFrame = field(default_factory=pd.DataFrame)
-    records: list[RunRecord] = field(default_factory=list)
+    records: dict[Path, RunRecord] = field(default_factory=dict)
 
 
 def load_report(folder: str | Path) -> Report:
@@ -52,7 +55,7 @@ def load_report(folder: str | Path) -> Report:
         FileNotFoundError: There is no such folder, or no record in it.
         ValueError: ``sweep.json`` or a number of a record is damaged, or no record is readable.
     """
-    records, warnings = read_records(folder, strict=False)
+    records, warnings = read_records(folder)
     # A report may be published: it names files from its own folder on.
     warnings = [warning.removeprefix(f"{Path(folder)}{os.sep}") for warning in warnings]
     if not records and warnings:
@@ -61,11 +64,12 @@ def load_report(folder: str | Path) -> Report:
         raise FileNotFoundError(f"{folder}: no record (looked for {RECORD_NAME} at any depth)")
     sweep = read_sweep(folder)
     records, replaced = without_replaced(records, sweep)
-    frame, repeated = unique_runs(to_frame(records))
+    frame, repeated = unique_runs(to_frame(records.values()))
     tables = build_tables(frame, sweep and sweep.cells)
-    records = [records[row] for row in frame.index]
-    warnings += [*replaced, *repeated, *differing_seeds(records), *unlike_rows(frame)]
-    warnings += other_starts(records)
+    paths = list(records)
+    records = {paths[row]: records[paths[row]] for row in frame.index}
+    warnings += [*replaced, *repeated, *differing_seeds(records.values()), *unlike_rows(frame)]
+    warnings += other_starts(records.values())
     return Report(tables, _heading(sweep, frame), warnings, frame, records)
 
 

@@ -71,16 +71,16 @@ def trained(record: RunRecord) -> Mark:
 
 
 def without_replaced(
-    records: list[RunRecord], sweep: Sweep | None
-) -> tuple[list[RunRecord], list[str]]:
+    records: dict[Path, RunRecord], sweep: Sweep | None
+) -> tuple[dict[Path, RunRecord], list[str]]:
     """Leaves out what the sweep set out to replace and has not; a line names each of them."""
     replaced = sweep.replaced if sweep is not None else frozenset()
-    old = [r for r in records if {trained(r), mark(r)} & replaced]  # older sweeps note the latter
-    warnings = [
-        f"run {r.identity['run_id']} left out: this sweep was to replace it, and has not"
-        for r in old
-    ]
-    return [r for r in records if r not in old], warnings
+    old = {  # older sweeps note the latter mark
+        path: f"run {record.identity['run_id']} left out: this sweep was to replace it, and has not"
+        for path, record in records.items()
+        if {trained(record), mark(record)} & replaced
+    }
+    return {path: r for path, r in records.items() if path not in old}, list(old.values())
 
 
 def mark_missing(cells: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:

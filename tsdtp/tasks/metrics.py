@@ -12,34 +12,17 @@ from tsdtp.models.output import PrunedOutput
 from tsdtp.pruning import TokenPruner
 
 
-class _Sums(Metric):
-    """Sums in float64, whatever the precision of the model that they are of."""
-
-    full_state_update = False
-
-    def _sum(self, *names: str, size: tuple[int, ...] = ()) -> None:
-        for name in names:
-            zero = torch.zeros(size, dtype=torch.float64)
-            self.add_state(name, default=zero, dist_reduce_fx="sum")
-
-    def _apply(self, fn, exclude_state=""):
-        """Keeps torchmetrics' guard against casts where `.to(dtype)` would get past it."""
-        super()._apply(fn, exclude_state)
-        for name, default in self._defaults.items():
-            assert isinstance(default, Tensor)
-            self._defaults[name] = default.double()
-            setattr(self, name, getattr(self, name).double())
-        return self
-
-
-class PruningCost(_Sums):
+class PruningCost(Metric):
     """FLOPs spent, tokens kept per layer, and how well the kept tokens match a ground truth.
+
+    Sums in float64, whatever the precision of the model that they are of.
 
     Args:
         shape: of the encoder.
         pruner: whose scoring is counted; None: the plain encoder, all blocks on all tokens.
     """
 
+    full_state_update = False
     pruner: TokenPruner | None
     examples: Tensor
     spent: Tensor
@@ -91,46 +74,54 @@ class PruningCost(_Sums):
             cost["keep_recall"] = (self.hits / self.decisive).item()
         return cost
 
+    def _sum(self, *names: str, size: tuple[int, ...] = ()) -> None:
+        for name in names:
+            zero = torch.zeros(size, dtype=torch.float64)
+            self.add_state(name, default=zero, dist_reduce_fx="sum")
 
-class TranslationCost(_Sums):
-    """FLOPs of encoder, cross-attention and decoder for reference targets, summed over examples.
+    def _apply(self, fn, exclude_state=""):
+        """Keeps torchmetrics' guard against casts where `.to(dtype)` would get past it."""
+        super()._apply(fn, exclude_state)
+        for name, default in self._defaults.items():
+            assert isinstance(default, Tensor)
+            self._defaults[name] = default.double()
+            setattr(self, name, getattr(self, name).double())
+        return self
+
+
+class TranslationCost(PruningCost):
+    """The same, and the FLOPs of cross-attention and decoder for reference targets.
 
     References and not translations: every method then writes the same number of tokens.
 
     Args:
         shape: of the encoder.
         decoder: of the decoder.
-        pruner: whose scoring is counted; None: the plain encoder, all blocks on all tokens.
+        pruner: see `PruningCost`.
     """
 
-    pruner: TokenPruner | None
-    spent: Tensor
-    full: Tensor
+    own: Tensor
     cross_spent: Tensor
     cross_full: Tensor
 
     def __init__(
         self, shape: EncoderShape, decoder: DecoderShape, pruner: TokenPruner | None
     ) -> None:
-        super().__init__()
-        self.shape, self.decoder = shape, decoder
-        object.__setattr__(self, "pruner", pruner)  # the model's, not a submodule of the metric
-        self._sum("spent", "full", "cross_spent", "cross_full")
+        super().__init__(shape, pruner)
+        self.decoder = decoder
+        self._sum("own", "cross_spent", "cross_full")
 
-    def update(self, output: PrunedOutput, labels: Tensor) -> None:
-        """Adds a batch: of a pruned model's output, and labels [B, N], negative where none is."""
-        lengths = output.lengths
-        written = (labels >= 0).sum(1).double()
-        own = self.decoder.own_flops(written).sum()
-        cross = [self.decoder.cross_attention_flops(lengths[i], written).sum() for i in (-1, 0)]
-        self.cross_spent += cross[0]
-        self.cross_full += cross[1]
-        self.spent += encoder_flops(self.shape, lengths, self.pruner).sum() + cross[0] + own
-        self.full += unpruned_flops(self.shape, lengths).sum() + cross[1] + own
+    def add_targets(self, output: PrunedOutput, labels: Tensor) -> None:
+        """Adds a batch's labels [B, N], negative where none is."""
+        lengths, written = output.lengths, (labels >= 0).sum(1).double()
+        self.own += self.decoder.own_flops(written).sum()
+        self.cross_spent += self.decoder.cross_attention_flops(lengths[-1], written).sum()
+        self.cross_full += self.decoder.cross_attention_flops(lengths[0], written).sum()
 
     def compute(self) -> dict:
-        """Ratios to the unpruned model: of everything, and of cross-attention alone."""
-        return {
-            "translation_flops_ratio": (self.spent / self.full).item(),
+        """As `PruningCost`, and ratios to the unpruned model: of all, and of cross-attention."""
+        spent = self.spent + self.cross_spent + self.own
+        return super().compute() | {
+            "translation_flops_ratio": (spent / (self.full + self.cross_full + self.own)).item(),
             "cross_attention_flops_ratio": (self.cross_spent / self.cross_full).item(),
         }

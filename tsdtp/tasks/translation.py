@@ -58,7 +58,8 @@ class TranslationTask(PruningTask[PrunedSeq2Seq]):
         self.generation = {"do_sample": False, **(generation or {})}
         self.bootstrap, self.baseline, self.language = bootstrap, baseline, language
         self.written: dict[int, str] = {}
-        self.whole = TranslationCost(model.shape, DecoderShape.of(model.config), self.scoring)
+        decoder = DecoderShape.of(model.config)
+        self.cost = TranslationCost(model.shape, decoder, self.scoring)
 
     def forced(self, labels: torch.Tensor) -> dict[str, torch.Tensor]:
         """The decoder reads the right words."""
@@ -73,7 +74,7 @@ class TranslationTask(PruningTask[PrunedSeq2Seq]):
         inputs = inputs_of(batch)
         output = self.model(**inputs)
         self.count(output, batch)
-        self.whole.update(output, batch["labels"])
+        self.cost.add_targets(output, batch["labels"])
         tokens = self.model.generate(**inputs, **self.generation)
         texts = self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
         rows = batch["index"].tolist()
@@ -94,8 +95,6 @@ class TranslationTask(PruningTask[PrunedSeq2Seq]):
         if known and self.bootstrap > 1:
             quality["p_vs_start"] = paired_p_value(hypotheses, known, *how)
         self.summarise(quality)
-        self.summary["cost"] |= self.whole.compute()
-        self.whole.reset()
 
     def save_outputs(self, folder: Path) -> None:
         """Writes the translations and their references, one a line."""

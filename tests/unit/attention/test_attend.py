@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 from textbook import GATE, HEADS, SIZE, tensors, textbook
+from tiny import layout_of
 
 from tsdtp.attention import attend, fastest
 from tsdtp.packing import Layout, pack
@@ -96,7 +97,7 @@ def test_a_dropped_key_leaves_before_normalisation(backend):
 
 def test_a_key_of_next_to_no_gate_weighs_what_it_is(backend):
     """However well it matches: the weights of a query sum to 1."""
-    layout = Layout(torch.tensor([0, 3]), 3, torch.arange(3))
+    layout = layout_of(3)
     query, key = torch.ones(3, 1, 1), torch.tensor([0.0, 18.0, 0.0]).view(3, 1, 1)
     gate = torch.tensor([1, 1e-10, 1], requires_grad=True)
     context, _ = attend(query, key, torch.ones(3, 1, 1), layout, gate=gate, backend=backend)
@@ -105,7 +106,7 @@ def test_a_key_of_next_to_no_gate_weighs_what_it_is(backend):
 
 def test_the_gradient_of_a_dropped_key_is_bounded_however_well_it_matches(backend):
     """As of one whose score lies 5 above the best live one: exp(5) over the two that are there."""
-    layout = Layout(torch.tensor([0, 3]), 3, torch.arange(3))
+    layout = layout_of(3)
     query, key = torch.ones(3, 1, 1), torch.tensor([0.0, 18.0, 0.0]).view(3, 1, 1)
     gate = torch.tensor([1.0, 0, 1], requires_grad=True)
     value = torch.tensor([0.0, 1.0, 0.0]).view(3, 1, 1)

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from tiny import layout_of
 
 from tsdtp.attention import attend, varlen
 from tsdtp.packing import Layout
@@ -24,47 +25,54 @@ def test_the_kernel_gets_live_rows_and_offsets(monkeypatch, one_split, causal):
         return attend(query, key, value, like, causal=causal, backend="reference")[0]
 
     torch.manual_seed(0)
-    layout = Layout(torch.tensor([0, 5, 6, 9]), 5, torch.tensor([*range(5), 0, *range(3)]))
+    layout = layout_of(5, 1, 3)
     qkv = torch.randn(3, 9, 2, 4)
     expected, _ = attend(*qkv, layout, causal=causal, backend="reference")
     monkeypatch.setattr(varlen, "varlen_attn", kernel)
     monkeypatch.setattr(varlen, "_ONE_SPLIT", one_split)
     monkeypatch.setattr(varlen, "_CAUSAL", {"window_size": (-1, 0)})
-    monkeypatch.setattr(varlen, "obstacle", lambda *_: None)
+    monkeypatch.setattr(varlen, "serves", lambda *_: True)
     more = [torch.cat([x, torch.zeros_like(x[:3])]) for x in qkv]
     context, _ = attend(*more, layout, causal=causal, backend="varlen")
     torch.testing.assert_close(context[:9], expected)
     assert (context[9:] == 0).all()
 
 
-@pytest.mark.parametrize(
-    ("changes", "why"),
-    [
-        ({}, None),
-        ({"device": "cpu"}, "not torch.bfloat16 on cpu"),
-        ({"dtype": torch.float32}, "not torch.float32 on cuda"),
-        ({"size": 60}, "head size 60"),
-        ({"size": 264}, "head size 264"),
-        ({"capability": (7, 5)}, "older than compute capability 8.0"),
-        ({"gate": torch.ones(4)}, "probabilities"),
-        ({"received": True}, "probabilities"),
-        ({"dropout": 0.1}, "probabilities"),
-        ({"bias": torch.ones(7, 1)}, "no bias"),
-        ({"causal": True}, None),
-        ({"causal": True, "behind": {}}, "hides no key"),
-        ({"kernel": None}, "no torch.nn.attention.varlen"),
-    ],
-)
-def test_what_stands_in_the_way_is_said(monkeypatch, changes, why):
-    has = {"device": "cuda", "dtype": torch.bfloat16, "size": 64, "capability": (8, 0)}
-    has |= {"kernel": print, "gate": None, "received": False, "dropout": 0.0, "bias": None}
-    has |= {"causal": False, "behind": {"window_size": (-1, 0)}} | changes
-    monkeypatch.setattr(varlen, "varlen_attn", has["kernel"])
+SERVED = {"device": "cuda", "dtype": torch.bfloat16, "size": 64, "capability": (8, 0)}
+SERVED |= {"gate": None, "received": False, "dropout": 0.0, "bias": None, "causal": False}
+SERVED |= {"behind": {"window_size": (-1, 0)}}
+
+
+def served(monkeypatch, **changes) -> bool:
+    has = SERVED | changes
     monkeypatch.setattr(varlen, "_CAUSAL", has["behind"])
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: has["capability"])
     query = SimpleNamespace(
         device=SimpleNamespace(type=has["device"]), dtype=has["dtype"], shape=(4, 2, has["size"])
     )
     asked = (has[key] for key in ("gate", "received", "dropout", "bias", "causal"))
-    found = varlen.obstacle(query, *asked)
-    assert found is None if why is None else why in str(found)
+    return varlen.serves(query, *asked)
+
+
+@pytest.mark.parametrize("changes", [{}, {"causal": True}, {"dtype": torch.float16}, {"size": 256}])
+def test_it_serves_half_precision_on_a_gpu(monkeypatch, changes):
+    assert served(monkeypatch, **changes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"device": "cpu"},
+        {"dtype": torch.float32},
+        {"size": 60},
+        {"size": 264},
+        {"capability": (7, 5)},
+        {"gate": torch.ones(4)},
+        {"received": True},
+        {"dropout": 0.1},
+        {"bias": torch.ones(7, 1)},
+        {"causal": True, "behind": {}},
+    ],
+)
+def test_what_it_does_not_know_is_left_to_others(monkeypatch, changes):
+    assert not served(monkeypatch, **changes)

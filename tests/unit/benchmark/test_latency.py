@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from tsdtp.benchmark import Timing, interleaved, latency, ratio
+from tsdtp.benchmark import latency
+from tsdtp.benchmark.latency import Timing, interleaved, ratio
 
 
 class FakeTimer:

@@ -5,8 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from tsdtp.benchmark import model_mib, peak_mib
-from tsdtp.benchmark.memory import MIB, _replay
+from tsdtp.benchmark.memory import MIB, _replay, model_mib, peak_mib
 
 
 def block(mib, device="cpu"):

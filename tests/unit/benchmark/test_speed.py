@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from tsdtp.benchmark import Timing, measure, speed
+from tsdtp.benchmark import speed
+from tsdtp.benchmark.latency import Timing
+from tsdtp.benchmark.speed import measure
 
 BATCHES = [
     {"input_ids": torch.zeros(4, 8, dtype=torch.long), "attention_mask": torch.ones(4, 8)},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tiny import layout_of
 
 from tsdtp.pruning import TokenPruner, TokenState, find_method
 
@@ -26,9 +27,7 @@ def _state_of(attention, protected=(0,), alive=None, **changes) -> TokenState:
             "memory": None,
             "alive": torch.ones(n).bool() if alive is None else torch.tensor(alive).bool(),
             "protected": torch.isin(index, torch.tensor(protected)),
-            "segments": torch.zeros(n, dtype=torch.long),
-            "cu_seqlens": torch.tensor([0, n]),
-            "positions": index,
+            "layout": layout_of(n),
             "input_ids": index + 10,
             "query": torch.randn(n, 2, 4, generator=torch.Generator().manual_seed(3)),
             "key": torch.randn(n, 2, 4, generator=torch.Generator().manual_seed(4)),

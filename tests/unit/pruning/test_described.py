@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tiny import layout_of
 
 from tsdtp.pruning.scores import attention_from_first, attention_received
 
-ENDS = torch.tensor([0, 3, 7])
-SEGMENTS = torch.tensor([0, 0, 0, 1, 1, 1, 1])
+LAYOUT = layout_of(3, 4)
 ALIVE = torch.tensor([1, 1, 1, 1, 0, 1, 1]).bool()
 
 
@@ -23,7 +23,7 @@ def test_attention_received_is_the_mean_over_live_queries():
     for rows in parts():
         scores = query[rows] @ key[rows].T / 5**0.5
         expected[rows] = scores.softmax(-1).mean(0)
-    torch.testing.assert_close(attention_received(query, key, ALIVE, ENDS), expected)
+    torch.testing.assert_close(attention_received(query, key, ALIVE, LAYOUT), expected)
 
 
 def test_attention_from_first_is_the_first_row_of_all_heads():
@@ -32,7 +32,7 @@ def test_attention_from_first_is_the_first_row_of_all_heads():
     for rows in parts():
         scores = torch.einsum("ihd,jhd->hij", query[rows], key[rows]) / 4**0.5
         expected[rows] = scores.softmax(-1)[:, 0].mean(0)
-    torch.testing.assert_close(attention_from_first(query, key, ALIVE, SEGMENTS, ENDS), expected)
+    torch.testing.assert_close(attention_from_first(query, key, ALIVE, LAYOUT), expected)
 
 
 def test_ts_dtp_as_described_adds_gamma_times_the_received_task_attention(make, state_of):

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny import SPECIAL, make_model
+from tiny import SPECIAL, layout_of, make_model
 
 from tsdtp.attention import attend
 from tsdtp.models import prune
-from tsdtp.packing import Layout
 from tsdtp.pruning.merging import bipartite_match, merge, summary_rows
 
 
@@ -40,8 +39,7 @@ def test_every_second_token_points_to_the_most_similar_of_the_others():
     angle = torch.tensor([0.0, 1.0, 0.9, 0.1, 2.0, 3.0]) * 0.5
     features = torch.stack([angle.cos(), angle.sin()], 1) * torch.arange(1, 7)[:, None]
     alive = torch.ones(6).bool()
-    segments, ends = torch.zeros(6).long(), torch.tensor([0, 6])
-    source, similarity, partner = bipartite_match(features, alive, segments, ends)
+    source, similarity, partner = bipartite_match(features, alive, layout_of(6))
     assert source.tolist() == [True, False, True, False, True, False]
     assert partner[source].tolist() == [3, 1, 1], "by angle, whatever the length"
     expected = (torch.tensor([0.1, 0.1, 1.0]) * 0.5).cos()
@@ -64,8 +62,7 @@ def test_tome_merges_the_most_similar_pairs(make, state_of):
 def test_a_token_that_stands_for_two_is_attended_to_as_two_are():
     generator = torch.Generator().manual_seed(0)
     q, k, v = torch.randn(3, 3, 2, 4, generator=generator)
-    once = Layout(torch.tensor([0, 3]), 3, torch.arange(3))
-    twice = Layout(torch.tensor([0, 4]), 4, torch.arange(4))
+    once, twice = layout_of(3), layout_of(4)
     again = torch.tensor([0, 1, 1, 2])
     mass = torch.tensor([1.0, 2.0, 1.0])
     weighed, _ = attend(q, k, v, once, gate=mass, backend="reference")
@@ -91,13 +88,12 @@ def test_merging_what_is_equal_changes_no_answer(pooling, execution):
 def test_the_most_important_of_the_dropped_becomes_the_summary():
     dropped = torch.tensor([0, 1, 1, 0, 1, 0]).bool()
     importance = torch.tensor([0.9, 0.1, 0.3, 0.5, 0.2, 0.7])
-    segments, ends = torch.tensor([0, 0, 0, 0, 1, 1]), torch.tensor([0, 4, 6])
-    nothing = torch.zeros(6).bool()
-    into, summary = summary_rows(dropped, importance, nothing, segments, ends)
+    nothing, layout = torch.zeros(6).bool(), layout_of(4, 2)
+    into, summary = summary_rows(dropped, importance, nothing, layout)
     assert into.tolist() == [0, 2, 2, 3, 4, 5]
     assert summary.tolist() == [False, False, True, False, True, False]
     more = torch.tensor([0, 0, 0, 1, 0, 0]).bool()
-    into, after = summary_rows(more, importance, summary, segments, ends)
+    into, after = summary_rows(more, importance, summary, layout)
     assert into.tolist() == [0, 1, 2, 2, 4, 5], "the one that there is gathers the rest"
     assert torch.equal(after, summary)
 

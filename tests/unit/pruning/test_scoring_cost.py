@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from tsdtp.models.cost import EncoderShape, decision_flops
+
 D, N = 8, 6  # features, tokens
 VECTOR = {torch.ops.aten.mv: lambda matrix, vector, **_: 2 * matrix[0] * matrix[1]}
 
@@ -57,7 +59,10 @@ def test_one_query_meets_all_keys(make):
 
 @pytest.mark.parametrize("method", ["dtp", "ts_dtp"])
 def test_fusing_compares_two_halves_of_the_tokens_at_most(make, counted, method):
+    shape, lengths = EncoderShape(4, D, 2 * D, num_heads=2), torch.tensor(float(N))
     plain, fusing = make(method, k=0), make(method, k=0, fuse="similar")
-    assert said(fusing) - said(plain) == 2 * (N / 2) * (N / 2) * D
-    assert 0 < counted(fusing) - counted(plain) <= said(fusing) - said(plain)
-    assert said(make(method, fuse="summary")) == said(plain)
+    spent, more = (decision_flops(shape, pruner, 0, lengths).item() for pruner in (plain, fusing))
+    assert more - spent == 2 * (N / 2) * (N / 2) * D
+    assert 0 < counted(fusing) - counted(plain) <= more - spent
+    averaging = make(method, fuse="summary")
+    assert decision_flops(shape, averaging, 0, lengths).item() == spent

@@ -6,6 +6,7 @@ from functools import partial
 import pytest
 import torch
 import torch.nn.functional as F
+from tiny import layout_of
 from torch import nn
 
 from tsdtp.pruning.task_attention import TaskSpecificAttention
@@ -58,10 +59,8 @@ def test_context_in_half_precision_is_of_the_sequence_alone(state_of):
     n = 1000
     one = {"hidden": torch.rand(n, 8).bfloat16() + 3, "embeddings": torch.rand(n, 8).bfloat16()}
     two = {name: torch.cat([x, x]) for name, x in one.items()}
-    segments = torch.arange(2).repeat_interleave(n)
-    beside = {"segments": segments, "cu_seqlens": torch.tensor([0, n, 2 * n])}
     alone = attend(state_of([0.1] * n, **one))
-    together = attend(state_of([0.1] * (2 * n), **two, **beside))
+    together = attend(state_of([0.1] * (2 * n), **two, layout=layout_of(n, n)))
     torch.testing.assert_close(together, torch.cat([alone, alone]), atol=1e-3, rtol=0)
 
 
@@ -180,7 +179,7 @@ def test_a_task_attention_that_is_sure_and_wrong_still_learns(state_of, taught):
 def test_a_silent_sequence_leaves_the_mean_to_the_others(state_of, taught):
     pruner = taught([0.5, 0.5, 0.5, 0.5])
     state = state_of([0.5] * 4, target=torch.tensor([1.0, 0, 0, 0]))
-    state.segments, state.cu_seqlens = torch.tensor([0, 0, 1, 1]), torch.tensor([0, 2, 4])
+    state.layout = layout_of(2, 2)
     assert pruner(state).loss.item() == pytest.approx(math.log(2))
 
 

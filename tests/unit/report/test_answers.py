@@ -11,8 +11,8 @@ import pytest
 
 from tsdtp.report.answers import Run, read_examples, read_runs
 from tsdtp.report.comparisons import compare, references_of
-from tsdtp.report.frame import marks, to_frame, unique_runs
-from tsdtp.results import EXAMPLES, PREDICTIONS, write_record
+from tsdtp.report.render import load_report
+from tsdtp.results import EXAMPLES, PREDICTIONS, read_records, write_record
 
 
 def run(pruning: str, right: list[int], seed: int = 0, budget: float | None = 0.4, **keys) -> Run:
@@ -59,7 +59,7 @@ def test_what_files_held_for_a_run_is_read_from_its_record(tmp_path, make_record
         record.provenance["config"] = config
         write_record(tmp_path / name, record)
         run("dtp", [1, 0]).answers.to_csv(tmp_path / name / PREDICTIONS)
-    runs, [warning] = read_runs(tmp_path)
+    runs, [warning] = read_runs(read_records(tmp_path)[0], tmp_path)
     assert [each.data for each in runs] == [{"validation.csv": rows} for rows in "aba"]
     assert warning.startswith("three: validation.csv held other rows than for most runs")
 
@@ -70,7 +70,7 @@ def test_rows_held_out_of_training_are_of_its_files(tmp_path, make_record):
         record.provenance["config"] = {"task": {"data": {"evaluate_on": split}}}
         write_record(tmp_path / split, record)
         run("dtp", [1, 0]).answers.to_csv(tmp_path / split / PREDICTIONS)
-        [found], _ = read_runs(tmp_path / split)
+        [found], _ = read_runs(read_records(tmp_path / split)[0], tmp_path)
         assert found.data == held
 
 
@@ -208,12 +208,12 @@ def test_answers_are_found_beside_their_records(tmp_path, make_record):
     for number in range(4):
         write_record(tmp_path / f"run{number}", make_record(seed=number + 1))
     write_record(tmp_path / "bench", make_record(quality={"accuracy": None}))
-    assert read_runs(tmp_path) == ([], []), "none is compared"
+    assert read_runs(read_records(tmp_path)[0], tmp_path) == ([], []), "none is compared"
     answers = b"index,label,prediction\n0,1,1\n"
     (tmp_path / "run0" / PREDICTIONS).write_bytes(gzip.compress(answers))
     (tmp_path / "run1" / PREDICTIONS).write_bytes(b"damaged")
     (tmp_path / "run2" / PREDICTIONS).write_bytes(gzip.compress(b"index,label\n0,1\n"))
-    (found,), warnings = read_runs(tmp_path)
+    (found,), warnings = read_runs(read_records(tmp_path)[0], tmp_path)
     assert found.identity["seed"] == 1 and len(found.answers) == 1
     *warnings, lost = warnings
     assert lost == f"run3/{PREDICTIONS}: not there; its run is not compared"
@@ -221,7 +221,7 @@ def test_answers_are_found_beside_their_records(tmp_path, make_record):
         assert warning.startswith(f"{name}/{PREDICTIONS}: no answers can be read"), warning
     (tmp_path / "run0" / EXAMPLES).write_text('{"labels": ["a"], "layers": 2, "examples": []}')
     (tmp_path / "run1" / EXAMPLES).write_text('{"labels"')
-    assert [each["layers"] for each in read_examples(tmp_path)] == [2]
+    assert [each["layers"] for each in read_examples(read_records(tmp_path)[0])] == [2]
 
 
 def test_the_answers_are_those_of_the_records_that_the_tables_show(tmp_path, make_record):
@@ -231,10 +231,13 @@ def test_the_answers_are_those_of_the_records_that_the_tables_show(tmp_path, mak
         answers = f"index,label,prediction\n0,1,{right}\n".encode()
         (tmp_path / name / PREDICTIONS).write_bytes(gzip.compress(answers))
         (tmp_path / name / EXAMPLES).write_text('{"labels": [], "layers": 1, "examples": []}')
-    frame, _ = unique_runs(to_frame([packed, hf]))
-    (found,), _ = read_runs(tmp_path, marks(frame))
+    shown = load_report(tmp_path).records
+    (found,), _ = read_runs(shown, tmp_path)
     assert found.answers["prediction"].tolist() == [1]
-    assert len(read_examples(tmp_path, marks(frame))) == 1 and len(read_runs(tmp_path)[0]) == 2
+    assert (
+        len(read_examples(shown)) == 1
+        and len(read_runs(read_records(tmp_path)[0], tmp_path)[0]) == 2
+    )
 
 
 def test_who_answered_other_examples_is_said(tmp_path, make_record):
@@ -242,7 +245,7 @@ def test_who_answered_other_examples_is_said(tmp_path, make_record):
         write_record(tmp_path / f"run{seed}", make_record(seed=seed))
         table = "index,label,prediction\n" + "".join(f"{i},1,1\n" for i in range(rows))
         (tmp_path / f"run{seed}" / PREDICTIONS).write_bytes(gzip.compress(table.encode()))
-    runs, (warning,) = read_runs(tmp_path)
+    runs, (warning,) = read_runs(read_records(tmp_path)[0], tmp_path)
     assert len(runs) == 3
     assert f"{runs[2].identity['run_id']}: answered other examples (2) than most" in warning
 
@@ -276,5 +279,5 @@ def test_answers_of_a_later_measurement_are_of_the_files_that_it_read(tmp_path, 
         held = {"data": {"validation.csv": "old"}, **made}
         write_record(tmp_path / name, make_record(identity={"run_id": name}, provenance=held))
         run("dtp", [1, 0]).answers.to_csv(tmp_path / name / PREDICTIONS)
-    runs, _ = read_runs(tmp_path)
+    runs, _ = read_runs(read_records(tmp_path)[0], tmp_path)
     assert [each.data["validation.csv"] for each in runs] == ["new", "old"]

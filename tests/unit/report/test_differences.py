@@ -12,7 +12,7 @@ from sacrebleu.metrics.bleu import BLEU
 from tsdtp.cli.report import main
 from tsdtp.report.answers import Run, judged, read_runs
 from tsdtp.report.comparisons import compare
-from tsdtp.results import REFERENCES, TRANSLATIONS, write_record
+from tsdtp.results import REFERENCES, TRANSLATIONS, read_records, write_record
 from tsdtp.tasks.translation import paired_p_value
 
 WORDS = ["the", "a", "cat", "dog", "sat", "ran", "on", "under", "mat", "tree"]
@@ -101,16 +101,18 @@ def folder(tmp_path, make_record):
 
 
 def test_translations_are_read_beside_their_records(folder):
-    runs, warnings = read_runs(folder)
+    runs, warnings = read_runs(read_records(folder)[0], folder)
     assert not warnings and [run.metric for run in runs] == ["bleu", "bleu"]
     assert runs[0].answers["prediction"].tolist() == garbled(4)
     (folder / "none" / REFERENCES).write_text("one\n")
-    [found], [warning] = read_runs(folder)
+    [found], [warning] = read_runs(read_records(folder)[0], folder)
     assert found.identity["pruning"] == "ts_dtp"
     assert warning.startswith(f"none/{TRANSLATIONS}: no answers can be read (")
     assert "60 lines, references.txt 1)" in warning
     (folder / "none" / TRANSLATIONS).unlink()
-    assert read_runs(folder)[1] == [f"none/{TRANSLATIONS}: not there; its run is not compared"]
+    assert read_runs(read_records(folder)[0], folder)[1] == [
+        f"none/{TRANSLATIONS}: not there; its run is not compared"
+    ]
 
 
 def test_the_report_has_differences_in_bleu(folder):

@@ -156,4 +156,4 @@ def test_a_copied_record_is_one_line(benchmark, tmp_path):
     for folder in ("a", "a/copy"):
         write_record(tmp_path / folder, benchmark())
     report = load_report(tmp_path)
-    assert "left out" in report.warnings[0] and len(speed_frame(report.records)) == 1
+    assert "left out" in report.warnings[0] and len(speed_frame(report.records.values())) == 1

@@ -68,5 +68,5 @@ def test_a_report_holds_the_records_that_it_shows(tmp_path, make_record):
         when = {"date": f"2025-01-0{day}T00:00:00"}
         write_record(tmp_path / name, make_record(provenance=when))
     report = load_report(tmp_path)
-    assert [r.provenance["date"] for r in report.records] == ["2025-01-02T00:00:00"]
+    assert [r.provenance["date"] for r in report.records.values()] == ["2025-01-02T00:00:00"]
     assert any("left out" in warning for warning in report.warnings)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from functools import cache
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import NoReturn
 
@@ -16,15 +16,9 @@ from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
 from tsdtp.cli.checks.composing import composed, parse, sharing
-from tsdtp.cli.checks.keys import check_keys, check_targets
+from tsdtp.cli.checks.keys import key_faults, target_faults, truth_faults
 from tsdtp.cli.checks.measuring import check_measuring
-from tsdtp.cli.checks.values import (
-    check_changed,
-    check_devices,
-    check_model_file,
-    check_threads,
-    check_variant,
-)
+from tsdtp.cli.checks.values import check_devices, check_model_file, check_variant
 from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, config_dir, quoted
 
 
@@ -50,15 +44,14 @@ def check_command(config_name: str, arguments: Sequence[str]) -> None:
         compose = sharing(lambda overrides: composed(config_name, [*own, *overrides]))
         for config in map(compose, variants):
             check_variant(config.get("variant"))
-            check_threads(OmegaConf.select(config, "hardware.threads"))
-            check_changed(config)
             if "hardware" in config:
                 check_devices(config.hardware)
             check_measuring(config)
-            check_targets(config)
             if "model" in config:
                 check_model_file(config)
-            check_keys(config, defaults)
+            keys = (key_faults(config, defaults), truth_faults(config, defaults))
+            for fault in chain(target_faults(config), *keys):
+                raise ConfigError(fault)
 
 
 @cache  # where one process checks many commands

@@ -13,23 +13,12 @@ from typing import Any, TypeGuard
 from hydra._internal.utils import _locate  # `get_class` logs the error as well
 from omegaconf import DictConfig, Node, OmegaConf
 
-from tsdtp.cli.config import ConfigError
 from tsdtp.results import LATER
 
 # What a run itself hands to a pruner, beside its config.
 GIVEN = ("num_layers", "hidden_size")
 # Whose keys are not those of the defaults: Hydra's, Hugging Face's, and names the user may choose.
 _FREE = ("hydra", "task", "model.config", "callbacks", "logger")
-
-
-def check_targets(config: DictConfig) -> None:
-    """Every `_target_` must exist, and the keys beside it be its arguments.
-
-    Raises:
-        ConfigError: names the first key that is not, and the valid ones.
-    """
-    for fault in target_faults(config):
-        raise ConfigError(fault)
 
 
 def target_faults(config: DictConfig) -> Iterator[str]:
@@ -89,16 +78,6 @@ def key_faults(config: DictConfig, defaults: DictConfig, path: str = "") -> Iter
             mine, theirs = config._get_node(key), defaults._get_node(key)
             if _is_plain(mine) and _is_plain(theirs):
                 yield from key_faults(mine, theirs, place)
-
-
-def check_keys(config: DictConfig, defaults: DictConfig) -> None:
-    """Every key must be one of the defaults', and what is a truth value there must be one.
-
-    Raises:
-        ConfigError: names the first key that is not, and what is valid.
-    """
-    for fault in (*key_faults(config, defaults), *truth_faults(config, defaults)):
-        raise ConfigError(fault)
 
 
 def truth_faults(config: DictConfig, defaults: DictConfig, path: str = "") -> Iterator[str]:

@@ -28,10 +28,13 @@ _LEAST = {
     **{f"teaching.{key}": 0 for key in ("examples", "epochs")},
     "teaching.batch_size": 1,
     "task.bootstrap": 0,
+    "budget_schedule.updates": 1,
+    "log_every_n_steps": 1,
 }
 _WHOLE_OR_NULL = (
     *("task.generation.num_beams", "task.generation.max_new_tokens", "num_beams"),
     *("task.data.train_limit", "task.data.eval_limit", "task.data.batch_tokens"),
+    "hardware.threads",
 )
 _GENERATION = {"num_beams", "max_new_tokens"}  # that ours set
 _NUMBERS = (
@@ -41,6 +44,9 @@ _NUMBERS = (
 _CHOICES = {
     "benchmark.order": ("plain", "sorted"),
     "hardware.dtype": ("float32", "bfloat16", "float16", "float64"),
+    # What becomes of finished runs of other settings and of other code, where this one would be.
+    "changed_settings": ("ask", "rerun"),
+    "changed_code": ("ask", "keep", "rerun"),
 }
 
 
@@ -55,8 +61,8 @@ def check_measuring(config: DictConfig) -> None:
         if (value := OmegaConf.select(config, key, default=missing)) is not missing:
             check_whole(key, value, least)
     for key in _WHOLE_OR_NULL:
-        if (value := OmegaConf.select(config, key)) is not None:
-            check_whole(key, value)
+        if not is_whole(value := OmegaConf.select(config, key)) and value is not None:
+            raise ConfigError(f"{key}={value}: valid is 1 or more, or null")
     for key in _NUMBERS:
         if (value := OmegaConf.select(config, key, default=missing)) is not missing:
             check_number(key, value)

@@ -80,8 +80,6 @@ def _number_faults(config: DictConfig) -> Iterator[str]:
             yield f"{key}={share}: valid is a share, 0 to 1"
     if schedule.warmup + schedule.ramp > 1 + 1e-9:
         yield "budget_schedule: its warmup and ramp together are more than 1, the whole training"
-    if not is_whole(schedule.updates):
-        yield f"budget_schedule.updates={schedule.updates}: valid is 1 or more"
     if not is_number(temperature) or not temperature > 0:
         yield f"teacher.temperature={temperature}: valid is a number above 0"
     clip = config.gradient_clip
@@ -99,5 +97,3 @@ def _length_faults(config: DictConfig) -> Iterator[str]:
         yield f"max_steps={config.max_steps}: valid is 0 or more, or -1 where epochs decide"
     if every is not None and not is_whole(every):
         yield f"validate_every={every}: valid is 1 or more epochs, or null"
-    if not is_whole(config.log_every_n_steps):
-        yield f"log_every_n_steps={config.log_every_n_steps}: valid is 1 or more"

@@ -12,9 +12,6 @@ from omegaconf import DictConfig, OmegaConf
 from tsdtp.cli.config import ConfigError, config_dir, device_count
 from tsdtp.results import LATER, METRICS
 
-# What becomes of finished runs of other settings and of other code, where this one would be.
-_CHANGED = {"changed_settings": ("ask", "rerun"), "changed_code": ("ask", "keep", "rerun")}
-
 
 def check_variant(name: object) -> None:
     """A variant names a folder, between dashes, and must not look like a budget.
@@ -54,12 +51,6 @@ def check_choice(key: str, value: object, valid: Sequence[str]) -> None:
         raise ConfigError(f"{key}={value}: valid are {', '.join(valid)}")
 
 
-def check_threads(threads: object) -> None:
-    """Raises ConfigError for what is no number of threads."""
-    if threads is not None and not is_whole(threads):
-        raise ConfigError(f"hardware.threads={threads}: valid is 1 or more, or null")
-
-
 def check_devices(hardware: DictConfig) -> None:
     """Raises ConfigError for what names no devices, or CPUs one by one."""
     devices, on_gpu = hardware.devices, hardware.accelerator == "gpu"
@@ -71,12 +62,6 @@ def check_devices(hardware: DictConfig) -> None:
     if not (several and devices and all(is_whole(number, 0) for number in devices)):
         valid = "1 or more, -1 for all, or the numbers of some, as in [3]"
         raise ConfigError(f"hardware.devices={devices}: valid is {valid}")
-
-
-def check_changed(config: DictConfig) -> None:
-    """Raises ConfigError for what is no way to treat finished runs of other settings or code."""
-    for key, valid in _CHANGED.items():
-        check_choice(key, config.get(key, "ask"), valid)
 
 
 def check_filled(config: DictConfig) -> None:

@@ -56,7 +56,7 @@ def qkv(dtype: torch.dtype) -> tuple:
 def test_flash_attention_is_the_reference(dtype, causal):
     *tensors, layout = qkv(dtype)
     assert varlen.serves(tensors[0], None, False, 0.0, None, causal)
-    assert fastest(tensors[0], None, False, 0.0, None, causal) == "varlen"
+    assert fastest(tensors[0], layout, None, False, 0.0, None, causal) == "varlen"
     context, _ = attend(*tensors, layout, causal=causal)
     single = (t.float() for t in tensors)
     expected, _ = attend(*single, layout, causal=causal, backend="reference")

@@ -1,8 +1,8 @@
 """Self-attention over packed tokens: several back ends behind one signature.
 
-`reference` is written like the textbook. `padded` puts the tokens on a grid, as training wants
-it. `by_sequence` takes one sequence after the other, without a mask or a copy to a
-grid: the fastest on a CPU. `varlen` is torch's variable-length flash attention on CUDA.
+`reference` is written like the textbook. `padded` puts the tokens on a grid. `by_sequence` takes
+one sequence after the other, without a mask or a copy to a grid: the fastest on a CPU but for
+learning from short texts. `varlen` is torch's variable-length flash attention on CUDA.
 Dropped tokens leave every softmax before it is normalised.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from tsdtp.attention import by_sequence, padded, reference, varlen
@@ -23,6 +24,7 @@ BACKENDS: dict[str, Callable[..., Attention]] = {
     "varlen": varlen.attend,
 }
 SETTINGS = ("auto", *BACKENDS)
+_WORTH_IT = 400_000  # features times pairs: 33 tokens of MiniLM, 23 of BERT base
 
 
 def attend(
@@ -59,7 +61,7 @@ def attend(
     Returns:
         context [R, H, D] in the dtype of value, zero in dead rows, and received [T] float32 or
         None: the attention that token j receives, averaged over heads and over the live queries
-        of its sequence; where keys are hidden, see `softmax.received_by`.
+        of its sequence; where keys are hidden, see `softmax.received_parts`.
 
     Raises:
         ValueError: for an unknown back end.
@@ -67,12 +69,13 @@ def attend(
     if backend not in SETTINGS:
         raise ValueError(f"unknown attention backend {backend!r}; valid: {', '.join(SETTINGS)}")
     if backend == "auto":
-        backend = fastest(query, gate, received, dropout, bias, causal)
+        backend = fastest(query, layout, gate, received, dropout, bias, causal)
     return BACKENDS[backend](query, key, value, layout, gate, received, dropout, bias, causal)
 
 
 def fastest(
     query: Tensor,
+    layout: Layout,
     gate: Tensor | None,
     received: bool,
     dropout: float,
@@ -82,5 +85,15 @@ def fastest(
     """The back end that "auto" stands for."""
     if varlen.serves(query, gate, received, dropout, bias, causal):
         return "varlen"
-    # A gradient through one slice after the other would be as large as all of them, each time.
-    return "by_sequence" if query.device.type == "cpu" and not query.requires_grad else "padded"
+    if query.device.type != "cpu":
+        return "padded"
+    return "by_sequence" if not query.requires_grad or _long(query, layout) else "padded"
+
+
+def _long(query: Tensor, layout: Layout) -> bool:
+    """Whether a padded text's pairs take longer to learn from than calling operators for each text.
+
+    Measured in float32; in half precision every new length has the library set its kernels up anew.
+    """
+    half = query.dtype.itemsize <= 2 or torch.is_autocast_enabled("cpu")
+    return not half and query[0].numel() * layout.max_seqlen**2 > _WORTH_IT

@@ -1,7 +1,7 @@
 """Attention one sequence after the other, fused where no probabilities are asked for.
 
-On a CPU this is the fastest: short sequences leave no room for parallelism over a batch, and no
-time or memory goes to a mask, to padding, or to copies from and to a grid.
+On a CPU this is the fastest where nothing learns, and where the lengths differ: no time or memory
+goes to a mask, to padding, or to copies from and to a grid.
 """
 
 from __future__ import annotations
@@ -10,48 +10,86 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tsdtp.attention.fused import fused
 from tsdtp.attention.softmax import (
     Attention,
-    added_to_scores,
     by_place,
+    gated_softmax,
     needs_weights,
-    sequence_attention,
+    received_parts,
     triangle_alone,
 )
+
+_QUERIES = 512  # whose weights are held at a time
 
 
 def attend(query, key, value, layout, gate, received, dropout, bias, causal) -> Attention:
     """See `tsdtp.attention.attend`."""
-    contexts = torch.zeros_like(value)
-    receipts: list[Tensor] = []
+    sizes = [end - start for start, end in layout.bounds]
+    # Of a slice the gradient would be as large as the whole, each time; of a split it is one.
+    parts = [x[: layout.size].split(sizes) for x in (query, key, value)]
+    gates = [None] * len(sizes) if gate is None else gate.float().split(sizes)
+    places = layout.positions.split(sizes)
     ordered = triangle_alone(gate, received, bias, causal)
-    for start, end in layout.bounds:
-        one = [x[start:end].transpose(0, 1)[None] for x in (query, key, value)]
-        gates = None if gate is None else gate[start:end].float()
-        added = None if ordered else by_place(bias, causal, layout.positions[start:end])
-        context, receipt = _one(one[0], one[1], one[2], gates, received, dropout, added, ordered)
-        contexts[start:end] = context  # a list of them, to be joined, would hold all of them twice
-        if receipt is not None:
-            receipts.append(receipt)
-    return contexts, torch.cat(receipts) if received else None
+    whole, learning, receipts = torch.zeros_like(value), [], []
+    for i, (start, end) in enumerate(layout.bounds):
+        one = (x[i].transpose(0, 1) for x in parts)
+        added = None if ordered else by_place(bias, causal, places[i])
+        if needs_weights(gate, received):
+            context, receipt = _weighed(*one, gates[i], added, dropout, received)
+            receipts += [] if receipt is None else [receipt]
+        else:
+            context = _fused(*one, gates[i], added, dropout, ordered)
+        if context.requires_grad:
+            learning.append(context.transpose(0, 1))
+        else:  # a list of them, to be joined, would hold all of them twice
+            whole[start:end] = context.transpose(0, 1)
+    if learning:
+        whole = F.pad(torch.cat(learning), (0, 0, 0, 0, 0, len(value) - layout.size))
+    return whole, torch.cat(receipts) if received else None
 
 
-def _one(
+def _fused(
     query: Tensor,
     key: Tensor,
     value: Tensor,
     gate: Tensor | None,
-    received: bool,
-    dropout: float,
     bias: Tensor | None,
+    dropout: float,
     ordered: bool,
+) -> Tensor:
+    """Context [H, n, D] of query, key, value [H, n, D], gate [n] and bias [H or 1, n, n]."""
+    q, k, v = query[None], key[None], value[None]
+    row = None if gate is None else gate.expand(gate.shape[0], -1)
+    return fused(q, k, v, row, None if bias is None else bias[None], dropout, ordered)[0]
+
+
+def _weighed(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    gate: Tensor | None,
+    bias: Tensor | None,
+    dropout: float,
+    received: bool,
 ) -> Attention:
-    """Context [n, H, D] and received [n] of query, key, value [1, H, n, D]; bias [H or 1, n, n]."""
-    if not needs_weights(gate, received):
-        row = None if gate is None else gate.expand(gate.shape[0], -1)
-        added = added_to_scores(row, None if bias is None else bias[None], query.dtype)
-        context = F.scaled_dot_product_attention(query, key, value, added, dropout, ordered)
-        return context[0].transpose(0, 1), None
-    weights, receipt = sequence_attention(query[0], key[0], gate, bias)
-    context = F.dropout(weights, dropout).to(value.dtype) @ value[0]
-    return context.transpose(0, 1), receipt
+    """The same, and received [n]; of a long text the weights of some queries after the others."""
+    alive = key.new_ones(key.shape[1]).bool() if gate is None else gate.detach() != 0
+    contexts, given, seen = [], [], []
+    for rows in _rows(query.shape[1]):
+        added = None if bias is None else bias[:, rows]
+        weights = gated_softmax(query[:, rows], key, gate, added)
+        contexts.append(F.dropout(weights, dropout).to(value.dtype) @ value)
+        if received:
+            parts = received_parts(weights, alive, added, alive[rows])
+            given.append(parts[0])
+            seen.append(parts[1])
+    context = contexts[0] if len(contexts) == 1 else torch.cat(contexts, 1)
+    return context, sum(given) / sum(seen).clamp(min=1) if received else None
+
+
+def _rows(n: int) -> list[slice]:
+    """All n queries in parts; an exported program, which can not ask for n, has one."""
+    if torch.compiler.is_exporting():
+        return [slice(None)]
+    return [slice(start, start + _QUERIES) for start in range(0, n, _QUERIES)]

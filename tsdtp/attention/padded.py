@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tsdtp.attention.fused import fused
 from tsdtp.attention.softmax import (
     Attention,
-    added_to_scores,
     by_place,
     gated_softmax,
     needs_weights,
@@ -16,8 +16,6 @@ from tsdtp.attention.softmax import (
     triangle_alone,
 )
 from tsdtp.packing import Layout, Packed, unpack
-
-_SHORT = 256  # tokens
 
 
 def attend(query, key, value, layout, gate, received, dropout, bias, causal) -> Attention:
@@ -31,7 +29,7 @@ def attend(query, key, value, layout, gate, received, dropout, bias, causal) -> 
     if not needs_weights(gate, received):
         full = ordered or (gate is None and layout.size == mask.numel())
         seen = None if full else gates[:, None, None, :]
-        return _repack(_fused(q, k, v, seen, bias, dropout, ordered), layout, len(query)), None
+        return _repack(fused(q, k, v, seen, bias, dropout, ordered), layout, len(query)), None
     weights = gated_softmax(q, k, gates[:, None, None, :], bias)
     context = F.dropout(weights, dropout).to(v.dtype) @ v
     context = _repack(context, layout, len(query))
@@ -39,31 +37,6 @@ def attend(query, key, value, layout, gate, received, dropout, bias, causal) -> 
         return context, None
     receipts = received_by(weights, gates.detach() != 0, bias)
     return context, receipts.flatten().index_select(0, layout.grid)
-
-
-def _fused(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    gate: Tensor | None,
-    bias: Tensor | None,
-    dropout: float,
-    causal: bool,
-) -> Tensor:
-    """Attention by torch's kernel; short sequences learn in single precision on a CPU.
-
-    Its gradient in half precision takes three to eight times as long there with up to 64 tokens,
-    about as long with 256, and less with more; with dropout another kernel is taken anyway.
-    """
-    if q.device.type != "cpu" or not q.requires_grad or q.shape[-2] > _SHORT or dropout:
-        added = added_to_scores(gate, bias, q.dtype)
-        return F.scaled_dot_product_attention(q, k, v, added, dropout, causal)
-    single, given = torch.promote_types(q.dtype, torch.float32), v.dtype
-    q, k, v = (x.to(single) for x in (q, k, v))
-    with torch.autocast("cpu", enabled=False):
-        # An addend of another type would be misread in float64.
-        added = added_to_scores(gate, bias, single)
-        return F.scaled_dot_product_attention(q, k, v, added, is_causal=causal).to(given)
 
 
 def _repack(context: Tensor, layout: Layout, rows: int) -> Tensor:

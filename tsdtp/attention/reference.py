@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from tsdtp.attention.softmax import Attention, by_place, sequence_attention
+from tsdtp.attention.softmax import Attention, by_place, gated_softmax, received_by
 
 
 def attend(query, key, value, layout, gate, received, dropout, bias, causal) -> Attention:
@@ -15,9 +15,10 @@ def attend(query, key, value, layout, gate, received, dropout, bias, causal) -> 
     for start, end in layout.bounds:
         q, k, v = (x[start:end].transpose(0, 1) for x in (query, key, value))  # [H, n, D]
         added = by_place(bias, causal, layout.positions[start:end])
-        weights, receipt = sequence_attention(q, k, gate[start:end].float(), added)
+        own = gate[start:end].float()
+        weights = gated_softmax(q, k, own, added)
         context = F.dropout(weights, dropout).to(v.dtype) @ v
         contexts.append(context.transpose(0, 1))
-        receipts.append(receipt)
+        receipts.append(received_by(weights, own.detach() != 0, added))
     context = F.pad(torch.cat(contexts), (0, 0, 0, 0, 0, query.shape[0] - layout.size))
     return context, torch.cat(receipts) if received else None

@@ -84,29 +84,36 @@ def added_to_scores(gate: Tensor | None, bias: Tensor | None, dtype: torch.dtype
     return (logs if bias is None else bias + logs).to(dtype)
 
 
-def received_by(weights: Tensor, live: Tensor | None, bias: Tensor | None = None) -> Tensor:
-    """The mean over heads and over the live queries that see a key, [..., n] float32.
-
-    In a causal model the first tokens are seen by all, and the first queries have few keys to share
-    between. So where a bias hides keys, each query's weights count as multiples of an even share of
-    what it sees: even attention gives every token 1/n, as it does where all see all.
-
-    Shapes: weights [..., H, n, n], live [..., n] bool, bias [..., H or 1, n, n].
-    """
-    if bias is None and live is None:
-        return weights.mean((-3, -2))
-    live = weights.new_ones(weights.shape[-1]).bool() if live is None else live
-    weights, rows, count = weights.mean(-3), live[..., :, None], live.sum(-1, keepdim=True)
-    if bias is None:  # a product of matrices would be rounded by autocast
-        return (weights * rows).sum(-2) / count
-    seen = rows & live[..., None, :] & (bias > float("-inf")).any(-3)
-    even = weights * seen * seen.sum(-1, keepdim=True)
-    return even.sum(-2) / (seen.sum(-2) * count).clamp(min=1)
+def received_by(weights: Tensor, alive: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Attention received by each key, [..., n] float32; arguments as `received_parts`."""
+    given, seen = received_parts(weights, alive, bias, alive)
+    return given / seen.clamp(min=1)
 
 
-def sequence_attention(
-    query: Tensor, key: Tensor, gate: Tensor | None, bias: Tensor | None = None
+def received_parts(
+    weights: Tensor, alive: Tensor, bias: Tensor | None, asking: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Weights [H, n, n] and received [n] of one sequence; query, key [H, n, D], gate [n]."""
-    weights = gated_softmax(query, key, gate, bias)
-    return weights, received_by(weights, None if gate is None else gate.detach() != 0, bias)
+    """What some queries give to each key, and how many of them see it: received is the quotient.
+
+    The mean over heads and over the live queries that see a key. In a causal model the first tokens
+    are seen by all, and the first queries have few keys to share between. So where a bias hides
+    keys, each query's weights are first multiplied by the number of keys it sees, over that of all,
+    so that even attention gives every token 1/n there as well.
+
+    Both may be summed over parts of the queries.
+
+    Args:
+        weights: [..., H, q, n].
+        alive: [..., n] bool, live keys.
+        bias: [..., H or 1, q, n] or None.
+        asking: [..., q] bool, live queries.
+
+    Returns:
+        [..., n] float32 and [..., n] or [..., 1].
+    """
+    weights, rows = weights.mean(-3), asking[..., :, None]
+    if bias is None:  # a product of matrices would be rounded by autocast
+        return (weights * rows).sum(-2), asking.sum(-1, keepdim=True)
+    seen = rows & alive[..., None, :] & (bias > float("-inf")).any(-3)
+    part = seen.sum(-1, keepdim=True) / alive.sum(-1)[..., None, None]
+    return (weights * seen * part).sum(-2), seen.sum(-2)

@@ -9,7 +9,7 @@ import torch
 from textbook import GATE, HEADS, SIZE, tensors, textbook
 from tiny import layout_of
 
-from tsdtp.attention import attend, fastest
+from tsdtp.attention import attend, by_sequence, fastest
 from tsdtp.packing import Layout, pack
 
 
@@ -216,9 +216,31 @@ def test_gradients_are_those_of_the_reference(backend, gate, asked):
         torch.testing.assert_close(mine, theirs)
 
 
-def test_auto_takes_one_sequence_after_the_other_on_a_cpu_and_the_grid_to_train_gates():
-    query, *_ = tensors()
-    assert fastest(query, None, False, 0.0) == "by_sequence"
-    assert fastest(query, GATE, True, 0.0) == "by_sequence"
-    assert fastest(query.requires_grad_(), None, False, 0.0) == "padded"
-    assert fastest(query, GATE, False, 0.0) == "padded"
+@pytest.mark.parametrize("gate", [None, GATE])
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("biased", [False, True])
+def test_weights_of_a_part_of_the_queries_after_the_other(monkeypatch, gate, causal, biased):
+    monkeypatch.setattr(by_sequence, "_QUERIES", 2)
+    *qkv, layout = tensors()
+    bias = torch.randn(9, HEADS) if biased else None
+    if biased:
+        bias[[1, 6]] = float("-inf")  # keys at a distance, so that not all see equally many
+    settings = {"gate": gate, "received": True, "bias": bias, "causal": causal}
+    expected, receipts = attend(*qkv, layout, **settings, backend="reference")
+    context, received = attend(*qkv, layout, **settings, backend="by_sequence")
+    torch.testing.assert_close(context, expected)
+    torch.testing.assert_close(received, receipts)
+
+
+def test_auto_takes_one_sequence_after_the_other_on_a_cpu_and_the_grid_to_learn_from_short_texts():
+    query, _, _, layout = tensors()
+    assert fastest(query, layout, None, False, 0.0) == "by_sequence"
+    assert fastest(query, layout, GATE, True, 0.0) == "by_sequence"
+    query.requires_grad_()
+    assert fastest(query, layout, None, False, 0.0) == "padded"
+    assert fastest(query, layout, GATE, False, 0.0) == "padded"
+    long = torch.zeros(100, 12, 32, requires_grad=True)
+    assert fastest(long, layout_of(100), None, False, 0.0) == "by_sequence"
+    assert fastest(long.bfloat16(), layout_of(100), None, False, 0.0) == "padded"
+    with torch.autocast("cpu", torch.bfloat16):
+        assert fastest(long, layout_of(100), None, False, 0.0) == "padded"

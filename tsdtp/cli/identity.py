@@ -32,9 +32,10 @@ def identity_hash(settings: Settings) -> str:
 
 
 def _own(settings: Settings) -> dict[str, Any]:
-    """The settings that make a run; of its callbacks those that do more than to keep its state.
+    """The settings that identify a run.
 
-    Where a model's files lie is none: its name says which they are.
+    Without `NOT_IDENTITY`, the checkpoint callback and `model.local_dir`: the model's name says
+    which files they are.
     """
     own = {k: v for k, v in settings.items() if k not in NOT_IDENTITY}
     if "local_dir" in own.get("model", {}):

@@ -11,10 +11,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def terminate_as_interrupt() -> Iterator[None]:
-    """Takes SIGTERM, which batch systems send, like Ctrl-C, so that no process is left behind.
+    """Treats SIGTERM (of batch systems) and SIGHUP (a closed terminal) like Ctrl-C.
 
-    So it does the end of a terminal, but under `nohup`. Ctrl-C itself is heard, too: a shell has
-    what it starts in the background ignore it, and processes that we start would inherit that.
+    So no process is left behind. Under `nohup` SIGHUP stays ignored. Ctrl-C itself is enabled
+    again: shells disable it for background jobs, and processes that we start would inherit that.
     """
     numbers = [signal.SIGTERM, signal.SIGINT]
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
@@ -29,7 +29,7 @@ def terminate_as_interrupt() -> Iterator[None]:
 
 @contextmanager
 def ended_by_signal() -> Iterator[None]:
-    """SIGTERM runs what is to be done in the end; who hears it and Ctrl-C is as before after it."""
+    """Turns SIGTERM into SystemExit, so that `finally` runs; then restores both handlers."""
     numbers = (signal.SIGTERM, signal.SIGINT) if in_main_thread() else ()
     before = [signal.getsignal(number) for number in numbers]
     try:

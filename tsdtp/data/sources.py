@@ -67,11 +67,11 @@ def standardise(
             raise ValueError(f"{where} has no column {name!r}; it has: {', '.join(columns)}")
     out: dict[str, Any] = {}
     for target, name in zip(("text", "text_pair"), text_columns, strict=False):
-        out[target] = list(columns[name])
+        out[target] = columns[name][:]
         for row, text in enumerate(out[target]):
             if not isinstance(text, str):
                 raise ValueError(f"{where}: row {row} has no text in {name!r} but {text!r}")
-    out["label"] = label_ids(list(columns[label_column]), label_names, where)
+    out["label"] = label_ids(columns[label_column][:], label_names, where)
     if not out["label"]:
         raise ValueError(f"{where} has no rows")
     return Dataset.from_dict(out)

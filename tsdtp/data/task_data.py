@@ -175,7 +175,7 @@ class TaskData(ABC):
 
     def count(self, column: str) -> dict[str, int]:
         """By prepared split the rows for which a column is true."""
-        return {split: sum(rows[column]) for split, rows in self._encoded.items()}
+        return {split: sum(rows[column][:]) for split, rows in self._encoded.items()}
 
     def note(self, files: Iterable[Path]) -> None:
         """Remembers what files hold that are read now."""

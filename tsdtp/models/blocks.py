@@ -1,7 +1,8 @@
 """How each family's block splits into attention and feed-forward, and what its head reads.
 
-A family is one entry of `FAMILIES`: a handful of small functions over the modules that Hugging
-Face built, so the weights and their names stay where they are.
+A family is one entry of `BERT_LIKE`, or of its like beside other blocks: a handful of small
+functions over the modules that Hugging Face built, so the weights and their names stay where they
+are.
 """
 
 from __future__ import annotations
@@ -139,7 +140,7 @@ def _own_head(classifier, features):
     return classifier.classifier(features)
 
 
-FAMILIES: dict[str, ClassifierFamily] = {
+BERT_LIKE: dict[str, ClassifierFamily] = {
     "bert": _bert_like(_bert_embed, _bert_head),
     "roberta": _bert_like(_roberta_embed, _own_head),
     "electra": _bert_like(_electra_embed, _own_head),

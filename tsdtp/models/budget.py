@@ -64,8 +64,8 @@ def calibrate(
 ) -> float:
     """Sets the pruner's strictness so that the budget is spent on this data.
 
-    Searched is from where it is, so that little is to be done after little has changed: in steps
-    that double until the budget lies between two, then by interpolation and bisection in turn.
+    The search starts at the present strictness, so it is short where little has changed. Its step
+    doubles until the budget is bracketed; then interpolation and bisection alternate.
 
     Args:
         model: the pruned model; changed in place.

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from tsdtp.models.blocks import FAMILIES as BERT_LIKE
-from tsdtp.models.blocks import ClassifierFamily
+from tsdtp.models.blocks import BERT_LIKE, ClassifierFamily
 from tsdtp.models.rotary_blocks import ROTARY_FAMILIES
 
 

@@ -30,9 +30,9 @@ class TokenPruner(nn.Module, ABC):
         needs_embeddings: wants `TokenState.embeddings` in the layers that it prunes.
         needs_projections: wants `TokenState.query` and `key` in the layers that it prunes.
         needs_target: learns from `TokenState.target` in training.
-        proportional_attention: a token that others were merged into weighs their sum in every
-            softmax, a decoder's over the source included, and in the mean that a head may read
-            (`Decision.mass` is the count of tokens); while a language model writes, it is one.
+        proportional_attention: a merged token weighs the sum of `Decision.mass`, the number of
+            tokens in it, in every softmax, cross-attention included, and in a mean that a head
+            reads; while a language model generates it weighs 1.
         arguments: what it was built with, beyond the sizes of the model.
         progress: the part of the training that is done, 0 to 1, for methods that anneal.
         frozen: what it has learnt stays as it is.

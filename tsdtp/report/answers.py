@@ -163,7 +163,7 @@ def _by_place(runs: list[Run]) -> Iterator[list[Run]]:
 
 
 def _of_other_texts(runs: list[Run]) -> Iterator[str]:
-    """A line for each run that was asked what a file of that name does not hold for most others."""
+    """A line for each run whose data file differs from that of most runs under the same name."""
     for place in _by_place(runs):
         for name in sorted({name for run in place for name in run.data}):
             known = [run for run in place if name in run.data]
@@ -185,7 +185,7 @@ def _of_other_examples(runs: list[Run]) -> Iterator[str]:
 
 
 def _unlike_most(asked: list[tuple[Run, Any]]) -> Iterator[tuple[Run, Any]]:
-    """The runs that were not asked what most were, each with that."""
+    """The runs whose item is not the commonest one, each with the commonest."""
     (most, _), *_ = Counter(what for _, what in asked).most_common()
     return ((run, most) for run, what in asked if what != most)
 

@@ -66,9 +66,9 @@ def _held(runs: list[dict[str, str] | None]) -> dict[str, dict[str, None]]:
 
 
 def _settings(record: RunRecord) -> dict[str, str]:
-    """The settings of a run by their dotted names, but for those that may differ.
+    """The settings of a run by dotted name, without those in which seeds may differ.
 
-    Which run it starts from and which ones teach it may; whether there is one and how many, not.
+    Which runs it starts or learns from may differ; whether there are any, and how many, may not.
     """
     row = pd.json_normalize(record.provenance["config"]).astype(object).iloc[0].to_dict()
     untaught = ["teaching"] if record.identity["pruning"] == "none" else []

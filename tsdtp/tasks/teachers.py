@@ -15,9 +15,8 @@ from tsdtp.tasks.distillation import mean_prediction
 class Teachers:
     """What several models of one task say of a batch, on average.
 
-    What they say of a text as it is does not change while they teach, so a classifier's answers
-    are remembered; asked anew are they about altered texts alone, and about all where words are
-    predicted, whose answers would fill the memory.
+    Answers to unaltered texts are remembered by `index`. They are asked every time about altered
+    texts, and about all texts of a translator, whose answers are too large to keep.
 
     Args:
         models: of one task; they are not trained.

@@ -91,17 +91,17 @@ def first_line(error: Exception) -> str:
 
 
 def sharing(compose: Callable[[list[str]], DictConfig]) -> Callable[[Sequence[str]], DictConfig]:
-    """`compose` for many command lines, of which those that choose the same options are one.
+    """A `compose` that makes one config for command lines that differ in plain values alone.
 
-    Hydra takes a quarter of a second for each, while their plain values are quickly set.
+    Hydra takes a quarter of a second for each config, while plain values are quickly set.
 
     Args:
         compose: makes a config from overrides, where Hydra is initialised.
 
     Returns:
-        A function that does likewise. What it returns is good until the next call; what Hydra
-        notes of the overrides themselves, `hydra.overrides` and the name of a folder made of them,
-        is that of the first command line of its kind.
+        A function that does likewise. What it returns is valid until the next call;
+        `hydra.overrides`, and the name of a folder made of them, are those of the first command
+        line that chose these options.
     """
     first: dict[tuple[str, ...], tuple[DictConfig, dict[str, object]]] = {}
     read = cache(_choice_or_value)

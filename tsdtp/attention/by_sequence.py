@@ -6,6 +6,8 @@ goes to a mask, to padding, or to copies from and to a grid.
 
 from __future__ import annotations
 
+from functools import reduce
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -33,13 +35,13 @@ def attend(query, key, value, layout, gate, received, dropout, bias, causal) -> 
     ordered = triangle_alone(gate, received, bias, causal)
     whole, learning, receipts = torch.zeros_like(value), [], []
     for i, (start, end) in enumerate(layout.bounds):
-        one = (x[i].transpose(0, 1) for x in parts)
+        q, k, v = (x[i].transpose(0, 1) for x in parts)
         added = None if ordered else by_place(bias, causal, places[i])
         if needs_weights(gate, received):
-            context, receipt = _weighed(*one, gates[i], added, dropout, received)
+            context, receipt = _weighed(q, k, v, gates[i], added, dropout, received)
             receipts += [] if receipt is None else [receipt]
         else:
-            context = _fused(*one, gates[i], added, dropout, ordered)
+            context = _fused(q, k, v, gates[i], added, dropout, ordered)
         if context.requires_grad:
             learning.append(context.transpose(0, 1))
         else:  # a list of them, to be joined, would hold all of them twice
@@ -74,18 +76,20 @@ def _weighed(
     received: bool,
 ) -> Attention:
     """The same, and received [n]; of a long text the weights of some queries after the others."""
-    alive = key.new_ones(key.shape[1]).bool() if gate is None else gate.detach() != 0
-    contexts, given, seen = [], [], []
+    alive = None if gate is None else gate.detach() != 0
+    contexts, parts = [], []
     for rows in _rows(query.shape[1]):
         added = None if bias is None else bias[:, rows]
         weights = gated_softmax(query[:, rows], key, gate, added)
         contexts.append(F.dropout(weights, dropout).to(value.dtype) @ value)
         if received:
-            parts = received_parts(weights, alive, added, alive[rows])
-            given.append(parts[0])
-            seen.append(parts[1])
+            asking = None if alive is None else alive[rows]
+            parts.append(received_parts(weights, alive, added, asking))
     context = contexts[0] if len(contexts) == 1 else torch.cat(contexts, 1)
-    return context, sum(given) / sum(seen).clamp(min=1) if received else None
+    if not received:
+        return context, None
+    given, seen = (reduce(torch.add, each) for each in zip(*parts, strict=True))
+    return context, given / seen.clamp(min=1)
 
 
 def _rows(n: int) -> list[slice]:

@@ -91,7 +91,7 @@ def received_by(weights: Tensor, alive: Tensor, bias: Tensor | None = None) -> T
 
 
 def received_parts(
-    weights: Tensor, alive: Tensor, bias: Tensor | None, asking: Tensor
+    weights: Tensor, alive: Tensor | None, bias: Tensor | None, asking: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """What some queries give to each key, and how many of them see it: received is the quotient.
 
@@ -104,14 +104,20 @@ def received_parts(
 
     Args:
         weights: [..., H, q, n].
-        alive: [..., n] bool, live keys.
+        alive: [..., n] bool, live keys; None: all.
         bias: [..., H or 1, q, n] or None.
-        asking: [..., q] bool, live queries.
+        asking: [..., q] bool, live queries; None: all.
 
     Returns:
         [..., n] float32 and [..., n] or [..., 1].
     """
-    weights, rows = weights.mean(-3), asking[..., :, None]
+    weights = weights.mean(-3)
+    queries, keys = weights.shape[-2:]
+    if bias is None and asking is None:
+        return weights.sum(-2), weights.new_full((1,), queries)
+    alive = weights.new_ones(keys).bool() if alive is None else alive
+    asking = weights.new_ones(queries).bool() if asking is None else asking
+    rows = asking[..., :, None]
     if bias is None:  # a product of matrices would be rounded by autocast
         return (weights * rows).sum(-2), asking.sum(-1, keepdim=True)
     seen = rows & alive[..., None, :] & (bias > float("-inf")).any(-3)

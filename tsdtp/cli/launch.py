@@ -83,14 +83,19 @@ def launch(
         with terminate_as_interrupt(), Board(jobs, log, len(places)) as board:
             run_all(pool, jobs, board.refresh)
     except KeyboardInterrupt:
-        left = [job for job in jobs if job.state is not State.DONE]
-        again = any(cell.settings["overwrite"] for cell in cells)
-        goes_on = "begins again, for overwrite=true" if again else "goes on with them"
-        print(f"interrupted; {len(left)} cells are left, the same command {goes_on}:")
-        print("\n".join(f"  {job.name}" for job in left), flush=True)
+        print(_interrupted(jobs, cells), flush=True)
         sys.exit(INTERRUPTED)
     print(_overhead(jobs), flush=True)
     return jobs
+
+
+def _interrupted(jobs: Sequence[Job], cells: Sequence[Planned]) -> str:
+    """What is left to do, and what does it."""
+    left = [job for job in jobs if job.state is not State.DONE]
+    again = any(cell.settings["overwrite"] for cell in cells)
+    goes_on = "begins again, for overwrite=true" if again else "goes on with them"
+    said = f"interrupted; {len(left)} cells are left, the same command {goes_on}:"
+    return "\n".join([said, *(f"  {job.name}" for job in left)])
 
 
 def check_ready(cells: Sequence[Planned]) -> None:

@@ -32,6 +32,15 @@ def trainer_of(
     on_terminal = sys.stdout.isatty()
     named = isinstance(hardware.strategy, str)
     own = [instantiate(node) for node in (config.callbacks or {}).values()]
+    callbacks = [
+        *own,
+        StopAtNonFiniteLoss(config.output_dir, config_hash),
+        *([] if cell.pruner.budget is None else [budget_schedule(cell)]),
+        *([] if on_terminal else [EpochLine()]),
+        ReportProgress(config.output_dir),
+        LambdaCallback(on_train_start=end_when_told),
+        mark,
+    ]
     trainer = pl.Trainer(
         accelerator=hardware.accelerator,
         strategy=hardware.strategy if named else instantiate(hardware.strategy),
@@ -47,15 +56,7 @@ def trainer_of(
         profiler=config.profiler,
         logger=loggers,
         plugins=[RotatingCheckpoints()],
-        callbacks=[
-            *own,
-            StopAtNonFiniteLoss(config.output_dir, config_hash),
-            *([] if cell.pruner.budget is None else [budget_schedule(cell)]),
-            *([] if on_terminal else [EpochLine()]),
-            ReportProgress(config.output_dir),
-            LambdaCallback(on_train_start=end_when_told),
-            mark,
-        ],
+        callbacks=callbacks,
         enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in own),
         enable_progress_bar=on_terminal,
         enable_model_summary=False,
@@ -63,18 +64,24 @@ def trainer_of(
         log_every_n_steps=config.log_every_n_steps,
         default_root_dir=config.output_dir,
     )
+    with ended_by_signal(), _others_end(trainer):
+        yield trainer
+
+
+@contextmanager
+def _others_end(trainer: pl.Trainer) -> Iterator[None]:
+    """Ends the other processes of a run that fails; says of a lost connection who ended."""
     failed = True
-    with ended_by_signal():
-        try:
-            yield trainer
-            failed = False
-        except RuntimeError as error:  # of a connection, as like as not
-            if said := _ended_elsewhere(_others(trainer)):
-                raise ChildProcessError(said) from error
-            raise
-        finally:
-            for process in _others(trainer) if failed else ():
-                process.kill()  # it may wait for this one in vain
+    try:
+        yield
+        failed = False
+    except RuntimeError as error:  # of a connection, as like as not
+        if said := _ended_elsewhere(_others(trainer)):
+            raise ChildProcessError(said) from error
+        raise
+    finally:
+        for process in _others(trainer) if failed else ():
+            process.kill()  # it may wait for this one in vain
 
 
 def end_when_told(trainer: pl.Trainer, task: pl.LightningModule) -> None:

@@ -89,12 +89,25 @@ def calibrate(
     """
     model = PrunedModel.check(model)
     pruner = model.pruner
-    budget = pruner.budget if budget is None else budget
     if not 0 <= tolerance < 1 or max_steps < 0:
         raise ValueError(
             f"tolerance={tolerance!r}, max_steps={max_steps!r}: valid are a fraction in [0, 1) and "
             "0 or more"
         )
+    budget = _checked(pruner.budget if budget is None else budget, pruner)
+    batches = batches_of(data, tokenizer, model)
+    with _strictness_restored(pruner):
+        if budget >= 1:
+            strictness, spent = pruner.keep_all, _spend(model, batches, pruner.keep_all)
+        else:
+            strictness, spent = _search(model, batches, budget, tolerance, max_steps)
+    pruner.strictness.fill_(strictness)
+    pruner.calibrated = True
+    return spent
+
+
+def _checked(budget: float | None, pruner: TokenPruner) -> float:
+    """The budget; raises ValueError where the pruner can not be calibrated to it."""
     if pruner.search is None:
         raise ValueError(f"{type(pruner).__name__} has no budget to calibrate to")
     if budget is None:
@@ -105,15 +118,7 @@ def calibrate(
         raise ValueError(f"{type(pruner).__name__} has weights that are no finite numbers")
     if isinstance(budget, bool) or not (isinstance(budget, Real) and 0 < budget <= 1):
         raise ValueError(f"budget={budget!r}: valid is a fraction in (0, 1]")
-    batches = batches_of(data, tokenizer, model)
-    with _strictness_restored(pruner):
-        if budget >= 1:
-            strictness, spent = pruner.keep_all, _spend(model, batches, pruner.keep_all)
-        else:
-            strictness, spent = _search(model, batches, budget, tolerance, max_steps)
-    pruner.strictness.fill_(strictness)
-    pruner.calibrated = True
-    return spent
+    return float(budget)
 
 
 def _search(

@@ -102,16 +102,19 @@ def load_weights(
     made = model.hf_model._keys_to_ignore_on_save or ()  # by a formula: Marian's positions
     missing = [k for k in result.missing_keys if not k.startswith("pruner.") and k not in made]
     if missing:
-        bare = any(name.partition(".")[2] in weights for name in missing)
-        base = f"{model.hf_model.base_model_prefix}."
-        body = [k for k in missing if k.startswith(base) and ".pooler." not in k]
-        if bare or not body:
-            raise ValueError(
-                f"{path} holds {'an encoder' if bare else 'a model'} without this head "
-                f"({missing[0]}); valid: a fine-tuned model, or model.init_from=null, which puts "
-                "a new head on it"
-            )
-        raise ValueError(f"{path} lacks {', '.join(missing[:3])}")
+        raise ValueError(f"{path} {_lacks(missing, weights, model.hf_model.base_model_prefix)}")
+
+
+def _lacks(missing: list[str], weights: dict[str, Tensor], prefix: str) -> str:
+    """What a file without these weights holds instead of a model."""
+    bare = any(name.partition(".")[2] in weights for name in missing)
+    body = [k for k in missing if k.startswith(f"{prefix}.") and ".pooler." not in k]
+    if body and not bare:
+        return f"lacks {', '.join(missing[:3])}"
+    return (
+        f"holds {'an encoder' if bare else 'a model'} without this head ({missing[0]}); valid: a "
+        "fine-tuned model, or model.init_from=null, which puts a new head on it"
+    )
 
 
 def tied(model: PrunedModel) -> dict[str, str]:

@@ -54,6 +54,17 @@ def make_study(folder: Path, settings: Mapping[str, Any], searched: Mapping[str,
     except (optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
         reason = str(error.__cause__ or error).splitlines()[0]
         raise ConfigError(f"cannot open {database}: {reason}") from error
+    _mark(study, folder, settings, searched)
+    # Another seed for each part of a search: the first one's draws would come again.
+    seed = settings["sampler_seed"] + len(study.trials)
+    study.sampler = samplers[settings["sampler"]](seed=seed)
+    return study
+
+
+def _mark(
+    study: Study, folder: Path, settings: Mapping[str, Any], searched: Mapping[str, Any]
+) -> None:
+    """Notes what is searched and by which code; refuses to go on with anything else."""
     if other := _others(study.user_attrs.get(SEARCHED, {}), searched):
         raise ConfigError(
             f"{folder} holds a search with another {', '.join(other)}; dir=FOLDER keeps both"
@@ -67,10 +78,6 @@ def make_study(folder: Path, settings: Mapping[str, Any], searched: Mapping[str,
         )
     study.set_user_attr(SEARCHED, dict(searched))
     study.set_user_attr(CODE, made)
-    # Another seed for each part of a search: the first one's draws would come again.
-    seed = settings["sampler_seed"] + len(study.trials)
-    study.sampler = samplers[settings["sampler"]](seed=seed)
-    return study
 
 
 def _others(before: Mapping[str, Any], searched: Mapping[str, Any]) -> list[str]:

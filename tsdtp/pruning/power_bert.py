@@ -76,9 +76,8 @@ class PowerBert(TokenPruner):
             return Decision(state.alive, gate=self._soft(retention[at], state), loss=loss)
         kept = retention.detach().mean(1).cummin(0).values
         fraction = kept[at] / kept[at - 1] if at else kept[at]  # of those that are still there
-        return Decision(
-            keep=top_fraction(state.attention, state.eligible, state.layout, fraction.nan_to_num())
-        )
+        where = (state.eligible, state.layout)
+        return Decision(keep=top_fraction(state.attention, *where, fraction.nan_to_num()))
 
     @staticmethod
     def _soft(retention: Tensor, state: TokenState) -> Tensor:

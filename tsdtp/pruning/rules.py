@@ -79,9 +79,8 @@ def rank_by_score(scores: Tensor, chosen: Tensor, layout: Layout) -> Tensor:
     """[T] int64, 0 for the best of each sequence's chosen tokens; the others come behind."""
     order = ordered(scores.detach().double().masked_fill(~chosen, float("-inf")), layout)
     rank = torch.empty_like(order)
-    rank[order] = (
-        torch.arange(order.shape[0], device=order.device) - layout.cu_seqlens[layout.segments]
-    )
+    starts = layout.cu_seqlens[layout.segments]
+    rank[order] = torch.arange(order.shape[0], device=order.device) - starts
     return rank
 
 

@@ -188,6 +188,17 @@ def rounded(tokens: int) -> int:
     return -(-tokens // multiple) * multiple
 
 
+def in_half_precision(rows: Tensor) -> bool:
+    """Whether matrix products with these rows are computed in half precision, as autocast may say.
+
+    There a library sets up its kernels anew for every size that it has not seen; float32 needs no
+    set-up.
+    """
+    kind = rows.device.type
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else rows.dtype
+    return dtype.itemsize <= 2
+
+
 def one_each(packed: Packed, which: str) -> tuple[Packed, Tensor]:
     """The "first" or the "last" token of each sequence, and [B] int64 which of the T they were."""
     layout = packed.layout

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
 from tsdtp.attention import by_sequence, padded, reference, varlen
 from tsdtp.attention.softmax import Attention
-from tsdtp.packing import Layout
+from tsdtp.packing import Layout, in_half_precision
 
 BACKENDS: dict[str, Callable[..., Attention]] = {
     "reference": reference.attend,
@@ -93,7 +92,7 @@ def fastest(
 def _long(query: Tensor, layout: Layout) -> bool:
     """Whether a padded text's pairs take longer to learn from than calling operators for each text.
 
-    Measured in float32; in half precision every new length has the library set its kernels up anew.
+    Measured in float32; in half precision every new length would be a new size.
     """
-    half = query.dtype.itemsize <= 2 or torch.is_autocast_enabled("cpu")
-    return not half and query[0].numel() * layout.max_seqlen**2 > _WORTH_IT
+    costly = query[0].numel() * layout.max_seqlen**2 > _WORTH_IT
+    return costly and not in_half_precision(query)

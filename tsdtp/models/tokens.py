@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tsdtp.models.blocks import Turn
-from tsdtp.packing import Packed, select
+from tsdtp.packing import Packed, in_half_precision, select
 from tsdtp.pruning import Decision, TokenState
 from tsdtp.pruning.merging import merge
 
@@ -27,15 +27,10 @@ _PER_TOKEN = (
 def wants_alignment(rows: Tensor) -> bool:
     """Whether matrix products with these rows are computed in half precision.
 
-    There a library sets up its kernels anew for every number of rows that it has not seen, and
-    pruning makes a new number in every layer; float32 needs no set-up, and an exported program, of
-    one text, can not ask for its length.
+    There pruning makes a new number of rows in every layer, see `in_half_precision`; an exported
+    program, of one text, can not ask for its length.
     """
-    if torch.compiler.is_exporting():
-        return False
-    kind = rows.device.type
-    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else rows.dtype
-    return dtype.itemsize <= 2
+    return not torch.compiler.is_exporting() and in_half_precision(rows)
 
 
 @dataclass

@@ -30,27 +30,40 @@ def attend(query, key, value, layout, gate, received, dropout, bias, causal) -> 
     sizes = [end - start for start, end in layout.bounds]
     # Of a slice the gradient would be as large as the whole, each time; of a split it is one.
     parts = [x[: layout.size].split(sizes) for x in (query, key, value)]
-    gates = [None] * len(sizes) if gate is None else gate.float()[None, None, None].split(sizes, -1)
+    gates = [None] * len(sizes) if gate is None else gate.float().split(sizes)
     places = layout.positions.split(sizes)
     ordered = triangle_alone(gate, received, bias, causal)
     whole, learning, receipts = torch.zeros_like(value), [], []
     for i, (start, end) in enumerate(layout.bounds):
-        q, k, v = (x[i].transpose(0, 1)[None] for x in parts)  # each [1, H, n, D]
+        q, k, v = (x[i].transpose(0, 1) for x in parts)
         added = None if ordered else by_place(bias, causal, places[i])
         if needs_weights(gate, received):
             context, receipt = _weighed(q, k, v, gates[i], added, dropout, received)
             receipts += [] if receipt is None else [receipt]
         else:
-            added = None if added is None else added[None]
-            context = fused(q, k, v, gates[i], added, dropout, ordered)
-        context = context[0].transpose(0, 1)
+            context = _fused(q, k, v, gates[i], added, dropout, ordered)
         if context.requires_grad:
-            learning.append(context)
+            learning.append(context.transpose(0, 1))
         else:  # a list of them, to be joined, would hold all of them twice
-            whole[start:end] = context
+            whole[start:end] = context.transpose(0, 1)
     if learning:
         whole = F.pad(torch.cat(learning), (0, 0, 0, 0, 0, len(value) - layout.size))
     return whole, torch.cat(receipts) if received else None
+
+
+def _fused(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    gate: Tensor | None,
+    bias: Tensor | None,
+    dropout: float,
+    ordered: bool,
+) -> Tensor:
+    """Context [H, n, D] of query, key, value [H, n, D], gate [n] and bias [H or 1, n, n]."""
+    q, k, v = query[None], key[None], value[None]
+    row = None if gate is None else gate.expand(gate.shape[0], -1)
+    return fused(q, k, v, row, None if bias is None else bias[None], dropout, ordered)[0]
 
 
 def _weighed(
@@ -62,24 +75,21 @@ def _weighed(
     dropout: float,
     received: bool,
 ) -> Attention:
-    """Context [1, H, n, D] and received [n]; of a long text one part of the queries at a time.
-
-    Shapes: query, key, value [1, H, n, D], gate [1, 1, 1, n], bias [..., H or 1, n, n].
-    """
-    alive = None if gate is None else gate.detach().flatten() != 0
+    """The same, and received [n]; of a long text the weights of some queries after the others."""
+    alive = None if gate is None else gate.detach() != 0
     contexts, parts = [], []
-    for rows in _rows(query.shape[-2]):
-        added = None if bias is None else bias[..., rows, :]
-        weights = gated_softmax(query[..., rows, :], key, gate, added)
+    for rows in _rows(query.shape[1]):
+        added = None if bias is None else bias[:, rows]
+        weights = gated_softmax(query[:, rows], key, gate, added)
         contexts.append(F.dropout(weights, dropout).to(value.dtype) @ value)
         if received:
             asking = None if alive is None else alive[rows]
-            parts.append(received_parts(weights[0], alive, added, asking))
-    context = contexts[0] if len(contexts) == 1 else torch.cat(contexts, -2)
+            parts.append(received_parts(weights, alive, added, asking))
+    context = contexts[0] if len(contexts) == 1 else torch.cat(contexts, 1)
     if not received:
         return context, None
     given, seen = (reduce(torch.add, each) for each in zip(*parts, strict=True))
-    return context, (given / seen.clamp(min=1)).flatten()
+    return context, given / seen.clamp(min=1)
 
 
 def _rows(n: int) -> list[slice]:

@@ -48,6 +48,7 @@ def shape_of(family: str) -> dict:
         "gpt2": {"n_inner": 64},
         "llama": {"num_key_value_heads": 2},
         "qwen2": {"num_key_value_heads": 1},
+        "qwen3": {"num_key_value_heads": 2, "head_dim": 16},
     }
     return sizes | {"intermediate_size": 64} | special.get(family, {})
 

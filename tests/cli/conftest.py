@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import sys
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
@@ -126,20 +127,22 @@ def no_hub(monkeypatch, tmp_path) -> None:
     """Tiny models in place of those that pages name on the hub, and `texts.txt` in the folder."""
     texts = [row["text"] for row in generate("sentence", 32)]
     (tmp_path / "texts.txt").write_text("\n".join(texts))
+    reranker = make_model("bert", num_labels=1)
     stand_ins = {
         AutoModelForSequenceClassification: make_model("bert"),
         AutoModelForCausalLM: make_lm("gpt2"),
         AutoTokenizer: train_tokenizer(texts, 100, max_length=64),
     }
-    for auto, tiny in stand_ins.items():
-        real = auto.from_pretrained
-        monkeypatch.setattr(
-            auto,
-            "from_pretrained",
-            lambda name, real=real, tiny=tiny, **k: (
-                real(name, **k) if Path(name).exists() else tiny
-            ),
-        )
+
+    def load(name: str, auto, real, **settings):
+        if Path(name).exists():
+            return real(name, **settings)
+        ranks = name.startswith("cross-encoder/") and auto is AutoModelForSequenceClassification
+        return reranker if ranks else stand_ins[auto]
+
+    for auto in stand_ins:
+        own = partial(load, auto=auto, real=auto.from_pretrained)
+        monkeypatch.setattr(auto, "from_pretrained", own)
     monkeypatch.chdir(tmp_path)
 
 

@@ -24,6 +24,7 @@ def test_the_library_page_runs_from_top_to_bottom():
     for block in blocks((REPOSITORY / "docs" / "library.md").read_text(), "python"):
         exec(block, names)
     assert 0.4 < names["spent"] < 0.8
+    assert [[*numbers] for numbers in names["found"]] == [["LABEL_0"]] * 31
     assert type(names["plain"]).__name__ == "BertForSequenceClassification"
 
 

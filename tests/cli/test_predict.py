@@ -8,6 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from tiny import make_model
+
+from tsdtp.data.tokenizer import train_tokenizer
+from tsdtp.models import prune
 
 LINE = "the film is brilliant and not dull"
 
@@ -62,6 +67,33 @@ def test_explained_tokens_say_which_block_dropped_them(tsdtp, run):
     assert [token for token in line if "·" not in token] == row["kept"]
     assert sum(token.endswith("·1") for token in line) == len(line) - row["tokens_kept"][0]
     assert "block n, counted from 1" in outcome.out.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("names", "head", "logits", "answer", "told"),
+    [
+        (["score"], {}, [-1.5], {"numbers": {"score": -1.5}}, "score -1.5"),
+        (
+            ["rude", "long", "sad"],
+            {"problem_type": "multi_label_classification"},
+            [3.0, -3.0, 0.5],
+            {"probabilities": {"rude": 0.9526, "long": 0.0474, "sad": 0.6225}},
+            "rude (95.3 %), sad (62.2 %)",
+        ),
+    ],
+)
+def test_numbers_and_classes_by_themselves_are_told(tsdtp, names, head, logits, answer, told):
+    tokenizer = train_tokenizer([LINE], 100)
+    plain = make_model("bert", id2label=dict(enumerate(names)), **head)
+    plain.classifier.weight.data.zero_()
+    plain.classifier.bias.data = torch.tensor(logits)
+    model = prune(plain, "none", tokenizer=tokenizer)
+    model.save_pretrained("saved", tokenizer)
+    (row,) = rows(tsdtp("predict", "run=saved", LINE))
+    assert {k: row[k] for k in row.keys() & {"numbers", "probabilities"}} == answer
+    assert row["label"] == names[0]
+    explained = tsdtp("predict", "run=saved", LINE, "--explain").out
+    assert explained.splitlines()[0] == told
 
 
 def test_empty_lines_are_left_out_where_asked(tsdtp, run, tmp_path):

@@ -116,10 +116,11 @@ def _parts(line: str, columns: int | None) -> str | tuple[str, str]:
 
 
 def _json(text, prediction) -> None:
+    said = "numbers" if prediction.numbers else "probabilities"
     row = {
         "text": text,
         "label": prediction.label,
-        "probabilities": {k: round(v, 4) for k, v in prediction.probabilities.items()},
+        said: {k: round(v, 4) for k, v in getattr(prediction, said).items()},
         "tokens_kept": prediction.tokens_kept,
         "kept": prediction.kept,
     }
@@ -136,12 +137,20 @@ def _explained(text, prediction) -> None:
         shade = _FADE[min(stayed * len(_FADE) // layers, len(_FADE) - 1)]
         line.append(token, Style(bold=True, underline=True) if kept else Style(color=shade))
         line.append(" " if kept else f"·{stayed + 1} ", Style(dim=True))
-    percent = 100 * prediction.probabilities[prediction.label]
     console = Console(highlight=False)
-    console.print(RichText(f"{prediction.label} ({percent:.1f} %)", style="bold"))
+    console.print(RichText(_said(prediction), style="bold"))
     console.print(line)
     legend = "·n: dropped in block n, counted from 1; underlined: kept to the end"
     console.print(RichText(legend, style="dim"))
+
+
+def _said(prediction) -> str:
+    """The class and its probability, each class that is likelier than not, or the numbers."""
+    if prediction.numbers:
+        return ", ".join(f"{name} {number:.4g}" for name, number in prediction.numbers.items())
+    likely = [name for name, p in prediction.probabilities.items() if p > 0.5]
+    told = likely or [prediction.label]
+    return ", ".join(f"{name} ({100 * prediction.probabilities[name]:.1f} %)" for name in told)
 
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:

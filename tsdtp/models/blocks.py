@@ -140,9 +140,10 @@ def _own_head(classifier, features):
     return classifier.classifier(features)
 
 
+ROBERTA_LIKE = ("roberta", "xlm-roberta", "camembert")  # one architecture, in three languages
 BERT_LIKE: dict[str, ClassifierFamily] = {
     "bert": _bert_like(_bert_embed, _bert_head),
-    "roberta": _bert_like(_roberta_embed, _own_head),
+    **dict.fromkeys(ROBERTA_LIKE, _bert_like(_roberta_embed, _own_head)),
     "electra": _bert_like(_electra_embed, _own_head),
     "distilbert": ClassifierFamily(
         layers=lambda base: base.transformer.layer,

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from tsdtp.models.classifier import PrunedClassifier
 from tsdtp.models.families import FAMILIES
 from tsdtp.models.generation import check_decoding, mask_of, setting
+from tsdtp.models.problem import ONE_CLASS
 from tsdtp.models.prompt_cache import BY_BLOCK, Entering, prompt_cache
 from tsdtp.packing import pack
 from tsdtp.pruning import TokenPruner
@@ -56,6 +57,11 @@ class PrunedCausalLM(PrunedClassifier):
                 f"language model of {', '.join(sorted(valid))}"
             )
         model.set_attn_implementation(BY_BLOCK)
+
+    @property
+    def problem(self) -> str:
+        """Of all tokens one follows, whatever the config says of labels."""
+        return ONE_CLASS
 
     def read_mask(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """[B, S] as given: writing goes on from the last token, whichever it is."""

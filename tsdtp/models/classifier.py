@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -14,12 +13,11 @@ from tsdtp.models.encoder import Encoding
 from tsdtp.models.families import FAMILIES
 from tsdtp.models.modes import takes
 from tsdtp.models.output import PrunedOutput, counts, full_counts
+from tsdtp.models.problem import answer_of, certainty_of, loss_of, problem_of
 from tsdtp.models.pruned import PrunedModel, check_settings
 from tsdtp.packing import Packed, one_each, pack, unpack
 from tsdtp.pruning import TokenPruner
 from tsdtp.pruning.rules import segment_sum
-
-_ONE_OF_SEVERAL = "single_label_classification"  # a `problem_type` of transformers
 
 
 def check_classifies(model: PrunedModel) -> PrunedClassifier:
@@ -50,7 +48,7 @@ class PrunedClassifier(PrunedModel):
 
     Raises:
         ValueError: for an architecture, execution, pooling or back end that is not known, or a
-            model that does not choose one class of several.
+            head that `problem_of` refuses.
     """
 
     def __init__(
@@ -67,7 +65,8 @@ class PrunedClassifier(PrunedModel):
         own_pooling: str = getattr(model.config, "classifier_pooling", family.pooling)
         pooling = pooling or own_pooling
         check_settings(pooling=pooling)
-        _check_chooses(model)
+        if not model.can_generate():
+            problem_of(model.config)  # or it is refused
         super().__init__(model, pruner, execution, special_ids, backend, auxiliary_weight)
         self.pooling, self.own_pooling = pooling, own_pooling
 
@@ -75,6 +74,11 @@ class PrunedClassifier(PrunedModel):
     def family(self) -> ClassifierFamily:
         """How the encoder's blocks and the head split."""
         return find_family(self.config, FAMILIES)
+
+    @property
+    def problem(self) -> str:
+        """What the head answers, a `problem_type` of transformers."""
+        return problem_of(self.config)
 
     @property
     def base_model(self) -> nn.Module:
@@ -100,11 +104,12 @@ class PrunedClassifier(PrunedModel):
             input_ids: [B, S] int64.
             attention_mask: [B, S], 1 for tokens; default: all ones.
             token_type_ids: [B, S] or None.
-            labels: [B] integers, [B, C] float, the probabilities of the classes, or None.
+            labels: [B] integers or [B, C] float, the probabilities of the classes; of a model that
+                answers each class by itself, or numbers, [B, C]; or None.
             target: [B, S, L] float or None, a teacher's attributions (training).
 
         Raises:
-            ValueError: for labels that are not one each, and, packed or masked, for a sequence
+            ValueError: for labels that `loss_of` refuses, and, packed or masked, for a sequence
                 without a token or beyond the model's positions. In `execution="hf"` the plain
                 model is asked and says what it says; it takes no target.
         """
@@ -115,7 +120,7 @@ class PrunedClassifier(PrunedModel):
         attention_mask = self.read_mask(input_ids, attention_mask)
         encoding = self.encode(input_ids, attention_mask, token_type_ids, target)
         logits = self.classify(encoding)
-        loss, auxiliary = self.add_auxiliary(class_loss(logits, labels), encoding)
+        loss, auxiliary = self.add_auxiliary(loss_of(logits, labels, self.problem), encoding)
         return PrunedOutput(
             loss=loss,
             logits=logits,
@@ -155,14 +160,12 @@ class PrunedClassifier(PrunedModel):
         return protected
 
     def goal(self, encoding: Encoding, labels: Tensor | None = None) -> Tensor:
-        """[B, 1] the class predicted, whatever the labels."""
-        return self.classify(encoding).float().argmax(-1, keepdim=True)
+        """[B, 1] the class predicted, or what `answer_of` says, whatever the labels."""
+        return answer_of(self.classify(encoding).float(), self.problem)
 
     def certainty(self, encoding: Encoding, goal: Tensor) -> Tensor:
-        """[B] margin of the goal's logit over those of the other classes."""
-        logits = self.classify(encoding).float()
-        others = logits.scatter(-1, goal, float("-inf")).logsumexp(-1)
-        return logits.gather(-1, goal).squeeze(-1) - others
+        """[B] margin of the goal's logit over those of the other classes, see `certainty_of`."""
+        return certainty_of(self.classify(encoding).float(), goal, self.problem)
 
     def _plain(self, input_ids, attention_mask, token_type_ids, labels) -> PrunedOutput:
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
@@ -170,7 +173,7 @@ class PrunedClassifier(PrunedModel):
             inputs["token_type_ids"] = token_type_ids
         logits = self._plain_logits(inputs)
         full = full_counts(attention_mask, self.config.num_hidden_layers)
-        return PrunedOutput(loss=class_loss(logits, labels), logits=logits, **full)
+        return PrunedOutput(loss=loss_of(logits, labels, self.problem), logits=logits, **full)
 
     def _plain_logits(self, inputs: dict[str, Tensor]) -> Tensor:
         settings = {"use_cache": False} if takes(self.hf_model, "use_cache") else {}
@@ -178,38 +181,6 @@ class PrunedClassifier(PrunedModel):
             return self.hf_model(**inputs, **settings).logits
         states = self.base_model(**inputs, **settings).last_hidden_state
         return self._head(self._pool(pack(states, inputs["attention_mask"]), None))
-
-
-def class_loss(logits: Tensor, labels: Tensor | None) -> Tensor | None:
-    """Cross-entropy of logits [B, C] and labels [B] or [B, 1], or of probabilities [B, C].
-
-    None without any.
-
-    Raises:
-        ValueError: for labels of another shape.
-    """
-    if labels is None:
-        return None
-    if labels.is_floating_point() and labels.shape == logits.shape:
-        return F.cross_entropy(logits, labels)
-    if labels.numel() != len(logits):
-        raise ValueError(
-            f"labels of shape {list(labels.shape)}: valid is [{len(logits)}], one each (of a "
-            "language model the token that follows)"
-        )
-    classes = labels.view(-1)
-    return F.cross_entropy(logits, classes if labels.is_floating_point() else classes.long())
-
-
-def _check_chooses(model: PreTrainedModel) -> None:
-    """Raises ValueError for a regression, or classes of which several may hold."""
-    kind = model.config.problem_type
-    if model.can_generate() or (
-        kind in (None, _ONE_OF_SEVERAL) and (model.config.num_labels or 0) > 1
-    ):
-        return
-    kind = kind or "regression"  # as transformers takes a single label
-    raise ValueError(f"problem_type={kind}: valid is {_ONE_OF_SEVERAL}, of two labels or more")
 
 
 def _to_the_last_word(ids: Tensor, mask: Tensor, padding: int | None) -> Tensor:

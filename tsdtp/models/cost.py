@@ -15,18 +15,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tsdtp.models.blocks import ROBERTA_LIKE
 from tsdtp.pruning import TokenPruner
 
 
 def max_positions(config: Any) -> int | None:
     """How long a sequence may be; None: T5's positions are relative, and do not end."""
     # RoBERTa numbers positions from the padding index on and so has fewer than it says.
-    reserved = config.pad_token_id + 1 if config.model_type == "roberta" else 0
+    reserved = config.pad_token_id + 1 if config.model_type in ROBERTA_LIKE else 0
     positions = getattr(config, "max_position_embeddings", None)
     return positions and positions - reserved
 
 
-_GATED = ("modernbert", "llama", "qwen2")  # their configs do not say so
+_GATED = ("modernbert", "llama", "qwen2", "qwen3")  # their configs do not say so
 
 
 @dataclass(frozen=True)

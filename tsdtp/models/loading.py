@@ -17,6 +17,7 @@ from transformers import (
 from transformers.utils import logging
 
 from tsdtp.models.hub import source_of
+from tsdtp.models.problem import ONE_CLASS
 
 
 def load_config(
@@ -31,16 +32,24 @@ def load_config(
         local_dir: a folder that may hold the model.
 
     Raises:
-        ValueError: if neither or both of path and config are given, or nothing is found.
+        ValueError: if neither or both of path and config are given, nothing is found, or what is
+            found is to choose one class and does not.
     """
     if (path is None) == (config is None):
         raise ValueError("a model needs one of model.path (pretrained) and model.config (random)")
     head = {} if num_labels is None else {"num_labels": num_labels}
     if path is None:
         arguments = {**(config or {}), **head}
-        return AutoConfig.for_model(arguments.pop("model_type"), **arguments)
-    with source_of(path, local_dir) as source:
-        return AutoConfig.from_pretrained(source, **head)
+        found = AutoConfig.for_model(arguments.pop("model_type"), **arguments)
+    else:
+        with source_of(path, local_dir) as source:
+            found = AutoConfig.from_pretrained(source, **head)
+    if num_labels is not None and found.problem_type not in (None, ONE_CLASS):
+        raise ValueError(
+            f"{path or 'model.config'}: problem_type={found.problem_type}; valid for a task of "
+            f"classes: {ONE_CLASS} (tsdtp.prune() takes such a model)"
+        )
+    return found
 
 
 def set_dropout(config: PreTrainedConfig, probability: float) -> None:
@@ -93,7 +102,8 @@ def load_model(
             if writes or len(own) == config.num_labels:
                 raise
             if len(own) == 1:
-                raise ValueError(f"{path} gives a number; valid: 2 classes or more") from error
+                valid = "2 classes or more (tsdtp.prune() takes such a model)"
+                raise ValueError(f"{path} gives a number; valid: {valid}") from error
             names = ", ".join(map(str, own.values()))
             raise ValueError(
                 f"{path} chooses among {len(own)} classes ({names}), the task "

@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from tsdtp.models.budget import packed_evaluation
 from tsdtp.models.classifier import PrunedClassifier, check_classifies
+from tsdtp.models.problem import probabilities_of
 from tsdtp.models.pruned import PrunedModel
 from tsdtp.models.texts import Text, inputs_of, length_limit, several, tokenised, was_cut
 
@@ -22,8 +23,9 @@ class Prediction:
     """What a classifier says of one text.
 
     Attributes:
-        label: the most probable class.
-        probabilities: of each class.
+        label: the most probable class, or the name of the largest number.
+        probabilities: of each class, by itself where several may hold; empty beside `numbers`.
+        numbers: by name what a model says that answers numbers, such as a score; else empty.
         tokens: of the text, special tokens included.
         kept_layers: in how many blocks each of them stayed.
         tokens_kept: tokens left after each block's dropping.
@@ -32,6 +34,7 @@ class Prediction:
 
     label: str
     probabilities: dict[str, float]
+    numbers: dict[str, float]
     tokens: list[str]
     kept_layers: list[int]
     tokens_kept: list[int]
@@ -82,14 +85,14 @@ def predict(
         with packed_evaluation(model) as evaluated:
             output = evaluated(**inputs)
         # From a GPU once a batch, and not for every text.
-        probabilities = output.logits.float().softmax(-1).cpu()
+        logits = output.logits.float().cpu()
         kept_layers, tokens_kept = output.kept_layers.cpu(), output.tokens_kept.cpu()
         for row, text in enumerate(chunk):
             valid = batch["attention_mask"][row].bool()
             ids = batch["input_ids"][row][valid]
             segments = [text] if isinstance(text, str) else text
             yield Prediction(
-                **_scores(model, probabilities[row]),
+                **_scores(model, logits[row]),
                 tokens=cast(list[str], tokenizer.convert_ids_to_tokens(ids.tolist())),
                 kept_layers=kept_layers[row][valid].tolist(),
                 tokens_kept=tokens_kept[row].tolist(),
@@ -97,10 +100,14 @@ def predict(
             )
 
 
-def _scores(model: PrunedClassifier, probabilities: Tensor) -> dict[str, Any]:
+def _scores(model: PrunedClassifier, logits: Tensor) -> dict[str, Any]:
     names = cast(dict[int, str], model.config.id2label or {})
-    known = [names.get(i, f"LABEL_{i}") for i in range(len(probabilities))]  # of a new head, too
+    known = [names.get(i, f"LABEL_{i}") for i in range(len(logits))]  # of a new head, too
+    label, probabilities = known[int(logits.argmax())], probabilities_of(logits, model.problem)
+    if probabilities is None:
+        numbers = dict(zip(known, logits.tolist(), strict=True))
+        return {"label": label, "probabilities": {}, "numbers": numbers}
     by_name = dict.fromkeys(known, 0.0)
     for name, probability in zip(known, probabilities.tolist(), strict=True):
         by_name[name] += probability  # two classes may share a name
-    return {"label": known[int(probabilities.argmax())], "probabilities": by_name}
+    return {"label": label, "probabilities": by_name, "numbers": {}}

@@ -1,4 +1,4 @@
-"""How the blocks of families with rotary positions split: ModernBERT; Llama, Qwen2."""
+"""How the blocks of families with rotary positions split: ModernBERT; Llama, Qwen2, Qwen3."""
 
 from __future__ import annotations
 
@@ -64,13 +64,16 @@ def _modernbert_head(classifier, features):
 def _llama_qkv(block, x):
     """Keys and values are shared by groups of queries; each query gets its own copy."""
     attention = block.self_attn
-    x = block.input_layernorm(x)
+    query, key, value = (_heads(attention, name, block.input_layernorm(x)) for name in "qkv")
+    copies = (y.repeat_interleave(attention.num_key_value_groups, -2) for y in (key, value))
+    return query.flatten(-2), *(y.flatten(-2) for y in copies)
 
-    def copied(y: Tensor) -> Tensor:
-        groups = y.unflatten(-1, (-1, attention.head_dim))
-        return groups.repeat_interleave(attention.num_key_value_groups, -2).flatten(-2)
 
-    return attention.q_proj(x), copied(attention.k_proj(x)), copied(attention.v_proj(x))
+def _heads(attention, name: str, x: Tensor) -> Tensor:
+    """[T, H, D] queries, keys or values; Qwen3 normalises the first two in each head."""
+    heads = getattr(attention, f"{name}_proj")(x).unflatten(-1, (-1, attention.head_dim))
+    norm = getattr(attention, f"{name}_norm", None)
+    return heads if norm is None else norm(heads)
 
 
 def _llama_feed_forward(block, x):
@@ -117,6 +120,5 @@ ROTARY_FAMILIES: dict[str, ClassifierFamily] = {
         finish=lambda base, x: base.final_norm(x),
         head=_modernbert_head,
     ),
-    "llama": _LLAMA,
-    "qwen2": _LLAMA,
+    **dict.fromkeys(("llama", "qwen2", "qwen3"), _LLAMA),
 }

@@ -98,6 +98,18 @@ def test_a_classifier_of_other_classes_says_which(tmp_path):
     assert load_model(str(tmp_path), load_config(str(tmp_path), None, 3)).num_labels == 3
 
 
+def test_a_task_of_classes_refuses_a_head_that_chooses_none(tmp_path):
+    head = {"problem_type": "multi_label_classification"}
+    make_model("bert", **head).save_pretrained(tmp_path / "each")
+    for path, config in ((str(tmp_path / "each"), None), (None, TINY | head)):
+        with pytest.raises(ValueError, match=r"multi_label_.*valid for a task .*: single_label_"):
+            load_config(path, config, 2)
+    make_model("bert", num_labels=1).save_pretrained(tmp_path / "one")
+    path = str(tmp_path / "one")
+    with pytest.raises(ValueError, match="one gives a number; valid: 2 classes or more"):
+        load_model(path, load_config(path, None, 2))
+
+
 def test_a_tokenizer_that_needs_a_package_says_which(tmp_path, monkeypatch):
     def load(source):
         raise ImportError("MarianTokenizer requires the SentencePiece library. Check it out")

@@ -21,6 +21,7 @@ from tsdtp.packing import Layout
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 FAMILIES = ("bert", "roberta", "electra", "distilbert", "modernbert", "gpt2", "llama", "qwen2")
+RELATIVES = ("xlm-roberta", "camembert", "qwen3")  # of roberta and of llama
 CAUSAL_FAMILIES = ("gpt2", "llama", "qwen2")
 SEQ2SEQ_FAMILIES = ("marian", "bart", "mbart", "t5")
 VOCABULARY, PAD, SPECIAL = 100, 1, 2  # ids 0 to 4 are no words; 2 closes a sequence

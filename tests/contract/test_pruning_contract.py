@@ -7,7 +7,7 @@ import inspect
 import pytest
 import torch
 from methods import BUDGET, METHODS, build_pruner, calibrated
-from tiny import CAUSAL_FAMILIES, FAMILIES, LENGTHS, PAD, SPECIAL, make_batch, make_model
+from tiny import CAUSAL_FAMILIES, FAMILIES, LENGTHS, PAD, RELATIVES, SPECIAL, make_batch, make_model
 
 from tsdtp.models import PrunedClassifier, families, prune
 from tsdtp.models.budget import spent_ratio
@@ -292,4 +292,4 @@ def test_reference_attention_agrees(method, batch):
 
 
 def test_every_family_is_here():
-    assert sorted(families.FAMILIES) == sorted(FAMILIES)
+    assert sorted(families.FAMILIES) == sorted((*FAMILIES, *RELATIVES))  # test_relatives.py

@@ -64,9 +64,10 @@ def _modernbert_head(classifier, features):
 def _llama_qkv(block, x):
     """Keys and values are shared by groups of queries; each query gets its own copy."""
     attention = block.self_attn
-    query, key, value = (_heads(attention, name, block.input_layernorm(x)) for name in "qkv")
-    copies = (y.repeat_interleave(attention.num_key_value_groups, -2) for y in (key, value))
-    return query.flatten(-2), *(y.flatten(-2) for y in copies)
+    x = block.input_layernorm(x)
+    query, key, value = (_heads(attention, name, x) for name in "qkv")
+    key, value = (y.repeat_interleave(attention.num_key_value_groups, -2) for y in (key, value))
+    return query.flatten(-2), key.flatten(-2), value.flatten(-2)
 
 
 def _heads(attention, name: str, x: Tensor) -> Tensor:

@@ -27,8 +27,8 @@ def layer_conductance(
 ) -> Tensor:
     """How much of what the teacher says flows through each token after each block's attention.
 
-    What it says is the margin of the class that a classifier predicts, and the log-probability of
-    the target that a translator is given.
+    What it says is the margin of the class that a classifier predicts (of other heads see
+    `certainty_of`), and the log-probability of the target that a translator is given.
 
     Dhamdhere et al., "How Important Is a Neuron?", ICLR 2019, the total over inputs as a path
     integral, summed over the features of a token: integrated gradients (Sundararajan et al., ICML

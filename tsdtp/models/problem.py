@@ -51,7 +51,8 @@ def loss_of(logits: Tensor, labels: Tensor | None, problem: str) -> Tensor | Non
         return None
     if problem == ONE_CLASS:
         return _cross_entropy(logits, labels)
-    if labels.numel() != logits.numel():
+    alone = logits.shape[1] == 1 and labels.numel() == len(logits)
+    if not alone and labels.shape != logits.shape:
         raise ValueError(f"labels of shape {list(labels.shape)}: valid is {list(logits.shape)}")
     wanted = labels.reshape(logits.shape).float()
     if problem == NUMBERS:

@@ -44,8 +44,9 @@ def test_the_loss_is_the_plain_models(head, execution):
 
 @pytest.mark.parametrize("problem", [EACH_CLASS, NUMBERS])
 def test_labels_of_another_shape_are_refused(problem):
-    with pytest.raises(ValueError, match=r"labels of shape \[4\]: valid is \[4, 3\]"):
-        loss_of(torch.zeros(4, 3), torch.zeros(4), problem)
+    for wrong in (torch.zeros(4), torch.zeros(3, 4)):
+        with pytest.raises(ValueError, match=r"labels of shape \[.*4\]: valid is \[4, 3\]"):
+            loss_of(torch.zeros(4, 3), wrong, problem)
     whole = torch.tensor([[1, 0, 1]])
     assert loss_of(torch.zeros(1, 3), whole, problem) == loss_of(
         torch.zeros(1, 3), whole.float(), problem

@@ -149,7 +149,7 @@ def _said(prediction) -> str:
     if prediction.numbers:
         return ", ".join(f"{name} {number:.4g}" for name, number in prediction.numbers.items())
     likely = [name for name, p in prediction.probabilities.items() if p > 0.5]
-    told = likely or [prediction.label]
+    told = likely if prediction.label in likely else [prediction.label]
     return ", ".join(f"{name} ({100 * prediction.probabilities[name]:.1f} %)" for name in told)
 
 

@@ -23,11 +23,12 @@ def problem_of(config: Any) -> str:
     one is chosen.
 
     Raises:
-        ValueError: for a choice of one class among one, or a type that is not known.
+        ValueError: for a choice of one class among one or none, or a type that is not known.
     """
-    kind = config.problem_type or (NUMBERS if config.num_labels == 1 else ONE_CLASS)
-    if kind == ONE_CLASS and config.num_labels == 1:
-        raise ValueError(f"problem_type={kind} with num_labels=1: valid are 2 or more")
+    labels = config.num_labels  # None where it names none
+    kind = config.problem_type or (NUMBERS if labels == 1 else ONE_CLASS)
+    if kind == ONE_CLASS and labels is not None and labels < 2:
+        raise ValueError(f"problem_type={kind} with num_labels={labels}: valid are 2 or more")
     if kind not in (ONE_CLASS, EACH_CLASS, NUMBERS):
         raise ValueError(f"problem_type={kind}: valid are {ONE_CLASS}, {EACH_CLASS}, {NUMBERS}")
     return kind

@@ -79,7 +79,8 @@ def test_a_device_without_float64_is_refused():
 def test_an_unknown_architecture_lists_the_valid_ones():
     config = AutoConfig.for_model("xlnet", d_model=8, n_layer=1, n_head=2, vocab_size=10)
     model = AutoModelForSequenceClassification.from_config(config)
-    valid = "valid: bert, roberta, xlm-roberta, camembert, electra, distilbert, modernbert, llama, "
+    valid = "valid: bert, roberta, xlm-roberta, camembert, electra, distilbert, modernbert, "
+    valid += "llama, qwen2, qwen3, gpt2"
     with pytest.raises(ValueError, match=f"model type 'xlnet' cannot be pruned yet; {valid}"):
         tsdtp.prune(model)
 
@@ -168,6 +169,8 @@ def test_a_choice_without_a_choice_is_refused():
     plain.config.problem_type = "single_label_classification"
     with pytest.raises(ValueError, match="with num_labels=1: valid are 2 or more"):
         tsdtp.prune(plain)
+    with pytest.raises(ValueError, match="with num_labels=0: valid are 2 or more"):
+        tsdtp.prune(make_model("bert", num_labels=0))
     plain.config.problem_type = "ranking"
     with pytest.raises(ValueError, match="problem_type=ranking: valid are single_label_.*regress"):
         tsdtp.prune(plain)

@@ -11,6 +11,13 @@ from tiny import TIMED
 STAND_IN = ("model=tiny_bert", "task.data.source=synthetic", "hardware=cpu")
 
 
+def commands(page: str) -> list[str]:
+    """The commands of a page's bash blocks, each in one line and without its comment."""
+    shown = "".join(re.findall(r"```bash\n(.*?)```", page, flags=re.DOTALL))
+    lines = shown.replace("\\\n", " ").splitlines()
+    return list(filter(None, (line.split("#")[0].strip() for line in lines)))
+
+
 def fast(command: str) -> list[str]:
     """The same command on generated data with a tiny model."""
     _, name, *arguments = shlex.split(command)

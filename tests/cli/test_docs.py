@@ -6,7 +6,7 @@ import re
 import shutil
 
 import pytest
-from shown import fast
+from shown import commands, fast
 from tiny import REPOSITORY
 
 # The cells of every sweep are composed by `tsdtp validate` already, which takes a minute.
@@ -14,14 +14,11 @@ SWEEPS = ("sweep=smoke",)
 DOCS = sorted((REPOSITORY / "docs").glob("*.md"))
 
 
-def blocks(text: str, language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
-
-
 @pytest.mark.usefixtures("no_hub")
 def test_the_library_page_runs_from_top_to_bottom():
     names: dict = {}
-    for block in blocks((REPOSITORY / "docs" / "library.md").read_text(), "python"):
+    page = (REPOSITORY / "docs" / "library.md").read_text()
+    for block in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL):
         exec(block, names)
     assert 0.4 < names["spent"] < 0.8
     assert [[*numbers] for numbers in names["found"]] == [["LABEL_0"]] * 31
@@ -31,13 +28,12 @@ def test_the_library_page_runs_from_top_to_bottom():
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [page.name for page in DOCS])
 def test_the_commands_of_a_page_run(page, tsdtp, reference):
-    text = (REPOSITORY / "docs" / page).read_text()
-    for line in filter(None, "\n".join(blocks(text, "bash")).splitlines()):
-        name, *arguments = fast(line.split("#")[0])
+    for command in commands((REPOSITORY / "docs" / page).read_text()):
+        name, *arguments = fast(command)
         if name == "sweep" and not set(SWEEPS) & set(arguments):
             continue
         outcome = tsdtp(name, *arguments)
-        assert outcome.code == 0, f"{line}\n{outcome.err}"
+        assert outcome.code == 0, f"{command}\n{outcome.err}"
 
 
 @pytest.fixture

@@ -5,14 +5,12 @@ from __future__ import annotations
 import re
 
 import pytest
-from shown import fast
+from shown import commands, fast
 from tiny import REPOSITORY
 
 README = (REPOSITORY / "README.md").read_text()
-BLOCKS = re.findall(r"```bash\n(.*?)```", README, flags=re.DOTALL)
-LINES = [line.split("#")[0].strip() for block in BLOCKS for line in block.splitlines()]
-COMMANDS = [line for line in LINES if line.startswith("tsdtp ")]
-TARGETS = [line.split()[1] for line in LINES if line.startswith("make ")]
+COMMANDS = [line for line in commands(README) if line.startswith("tsdtp ")]
+TARGETS = [line.split()[1] for line in commands(README) if line.startswith("make ")]
 
 
 @pytest.mark.slow

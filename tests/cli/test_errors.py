@@ -143,6 +143,10 @@ WRONG = {
         [*TRANSLATED, "task.generation.max_new_tokens=999"],
         ["max_new_tokens=999", "up to 128"],
     ),
+    "more words to time than places": (
+        [*TRANSLATED, "benchmark.enabled=true", "benchmark.new_tokens=999"],
+        ["benchmark.new_tokens=999", "up to 128"],
+    ),
     "no settings of generate": ([*TRANSLATED, "task.generation=null"], ["{num_beams: 4}"]),
     "batches of no tokens": (
         [*TRANSLATED, "task.data.batch_tokens=0"],

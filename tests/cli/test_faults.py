@@ -13,6 +13,7 @@ import pytest
 import torch
 from tiny import FAST
 
+from tsdtp.models import from_pretrained
 from tsdtp.report.frame import to_frame
 from tsdtp.results import RECORD_NAME, read_record
 from tsdtp.tasks.classification import ClassificationTask
@@ -112,6 +113,7 @@ def test_a_benchmark_that_fails_loses_no_training(tsdtp, monkeypatch):
         assert tsdtp(*command, *settings).code == 0
     record = read_record(RUN)
     assert record.speed is None and "accuracy" in record.quality
+    assert from_pretrained(RUN).pruner.progress == 1, "what is over is over, also when resumed"
 
 
 @pytest.mark.parametrize("named", ["last", str(LAST)])

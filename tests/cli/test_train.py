@@ -204,6 +204,17 @@ def test_resumes_from_its_checkpoint(tsdtp):
     assert lost.code == 2 and "no such checkpoint" in lost.err
 
 
+def test_a_budget_that_is_refused_at_the_end_is_refused_before(tsdtp):
+    """The last calibration has a narrower tolerance than those on the way."""
+    run = ["train", *FAST, "pruning=dtp"]
+    said = re.compile(r"pruning.budget=.*: below what GeneralDTP can reach.*valid: ([\d.]+) to 1")
+    floor = said.search(tsdtp(*run, "pruning.budget=0.1").err)
+    budget = round(float(floor[1]) - 0.004, 3)
+    outcome = tsdtp(*run, f"pruning.budget={budget}")
+    assert outcome.code != 0 and said.search(outcome.err)[1] == floor[1]
+    assert "epoch" not in outcome.out
+
+
 def test_multirun_with_budgets_and_methods(tsdtp):
     outcome = tsdtp("train", "-m", *FAST, "pruning=random,topk", "pruning.budget=0.7", "seed=0,1")
     assert outcome.code == 0

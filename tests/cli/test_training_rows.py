@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tiny import FAST, VOCABULARY, make_model
 
-from tsdtp.cli import measure, teaching, training
+from tsdtp.cli import measure, teaching
 from tsdtp.data.tokenizer import train_tokenizer
 from tsdtp.tasks import callbacks
 
@@ -50,7 +50,7 @@ def seen(monkeypatch) -> dict[str, set[int]]:
         monkeypatch.setattr(module, name, watched)
 
     for module, name in (
-        (training, "check_reachable"),
+        (measure, "check_reachable"),
         (teaching, "teach"),
         (callbacks, "calibrate"),
         (measure, "calibrate"),

@@ -116,11 +116,15 @@ class TranslationCell(Cell[TranslationData]):
         except RuntimeError as error:
             raise ConfigError(" ".join(str(error).split())) from None
         most, places = self.writing().get("max_new_tokens"), max_positions(self.architecture)
-        if most is not None and places is not None and most > places:
-            raise ConfigError(
-                f"task.generation.max_new_tokens={most}: valid are up to {places}, the positions "
-                f"of model={self.config.model.name}"
-            )
+        wanted, timed = {"task.generation.max_new_tokens": most}, self.config.benchmark
+        if timed.enabled:
+            wanted["benchmark.new_tokens"] = timed.new_tokens
+        for key, tokens in wanted.items():
+            if tokens is not None and places is not None and tokens > places:
+                raise ConfigError(
+                    f"{key}={tokens}: valid are up to {places}, the positions "
+                    f"of model={self.config.model.name}"
+                )
         if most is not None and (beyond := self.data.targets_beyond(most)):
             split, limit = self.data.reported, f"task.generation.max_new_tokens={most}"
             self.tell([f"{beyond} {split} references are longer than {limit}"])

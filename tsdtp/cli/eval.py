@@ -86,7 +86,7 @@ def _with_beams(record: RunRecord, beams: int | None) -> tuple[dict, dict]:
         return {}, {}
     if "generation" not in record.provenance["config"]["task"] or beams < 1:
         raise ConfigError(f"num_beams={beams}: valid is 1 or more, for a run that translates")
-    variant = "_".join(filter(None, (record.identity["variant"], f"beam{beams}")))
+    variant = "_".join(filter(None, (record.identity.get("variant"), f"beam{beams}")))
     return {"variant": variant}, {"task.generation.num_beams": beams}
 
 

@@ -17,6 +17,7 @@ from tsdtp.cli.bench_inputs import task_batches
 from tsdtp.cli.build import Cell
 from tsdtp.cli.config import given
 from tsdtp.models import PrunedModel, PrunedSeq2Seq, calibrate
+from tsdtp.models.budget import check_reachable
 from tsdtp.models.texts import explained, inputs_of
 
 _SHORT = 0.02  # of a budget, worth a word
@@ -58,6 +59,21 @@ def training_batches(
     return batches
 
 
+def check_budget(model: PrunedModel, cell: Cell) -> None:
+    """Raises ValueError before a training on whose way or at whose end calibrating would."""
+    schedule, budget = cell.config.budget_schedule, model.pruner.budget
+    if budget is None:
+        return
+    check_reachable(model, training_batches(cell, schedule.examples), budget)
+    last = training_batches(cell, schedule.final_examples)
+    check_reachable(model, last, budget, _last_tolerance(budget))
+
+
+def _last_tolerance(budget: float) -> float:
+    """Of the last calibration: nearer than on the way, and for its size where little is saved."""
+    return min(0.002, (1 - budget) / 50)
+
+
 def fit_budget(model: PrunedModel, cell: Cell) -> float | None:
     """Calibrates the threshold on training data; the FLOPs ratio spent there, None if no budget.
 
@@ -68,8 +84,7 @@ def fit_budget(model: PrunedModel, cell: Cell) -> float | None:
         return None
     examples = cell.config.budget_schedule.final_examples
     batches = training_batches(cell, examples, model.device)
-    # The last word: nearer than on the way, and as near for its size where little can be saved.
-    spent = calibrate(model, batches, tolerance=min(0.002, (1 - pruner.budget) / 50))
+    spent = calibrate(model, batches, tolerance=_last_tolerance(pruner.budget))
     if pruner.budget - spent > max(_SHORT, pruner.resolution):
         said = f"{spent:.3f} is the nearest that texts of these lengths allow"
         if float(pruner.strictness) == pruner.keep_all:

@@ -21,7 +21,7 @@ from tsdtp.models import PrunedModel, teach
 from tsdtp.models.teaching import attributions
 from tsdtp.models.texts import Batch
 from tsdtp.models.weights import WEIGHTS
-from tsdtp.provenance import code_digest
+from tsdtp.provenance import code_digest, file_digest
 from tsdtp.results import RECORD_NAME
 
 FOLDER = "attributions"  # beside the teacher: the same for every budget and variant
@@ -90,9 +90,8 @@ def attributions_of(
 
 
 def _digest(weights: Path, batches: Sequence[Batch], settings: list) -> str:
-    with open(weights, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256")
-    digest.update(json.dumps([*settings, code_digest(), torch.__version__]).encode())
+    made = [file_digest(weights), *settings, code_digest(), torch.__version__]
+    digest = hashlib.sha256(json.dumps(made).encode())
     for batch in batches:
         for name, tensor in sorted(batch.items()):
             digest.update(f"{name}{tuple(tensor.shape)}".encode())

@@ -19,7 +19,6 @@ from tsdtp.cli.config import instantiate
 from tsdtp.cli.teaching import teach_pruner, to_be_taught
 from tsdtp.cli.trainer import trainer_of
 from tsdtp.models import PrunedModel
-from tsdtp.models.budget import check_reachable
 from tsdtp.tasks.pruning_task import PruningTask
 
 
@@ -44,8 +43,7 @@ def train(
     """
     config, optim = cell.config, instantiate(cell.config.optim)
     model, teacher = cell.model(), cell.teacher()
-    if model.pruner.budget is not None:
-        check_reachable(model, measure.training_batches(cell, 256), model.pruner.budget)
+    measure.check_budget(model, cell)
     smoothing = config.task.get("label_smoothing", 0.0)
     settings = {"mask_id": cell.mask_id, "label_smoothing": smoothing, **config.teacher}
     settings["others"] = cell.other_teachers()

@@ -170,7 +170,7 @@ class TranslationData(TaskData):
 
     def new_tokenizer(self, vocab_size: int) -> PreTrainedTokenizerFast:
         """A byte-level BPE tokenizer trained on both sides of the train split."""
-        return train_bpe(self.train_texts(), vocab_size)
+        return train_bpe(self.train_texts(), vocab_size, max(self.max_length, 512))
 
     def _read(self, split: str) -> Pairs:
         files = [in_texts(pairs, self.lines_per_text) for pairs in self._files(split)]

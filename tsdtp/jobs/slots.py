@@ -45,8 +45,9 @@ def cpu_slot(cores: str) -> Slot:
     if cores == "all":
         return _ALL
     try:
-        ends = [[int(end) for end in part.split("-")] for part in cores.split(",")]
-        chosen = tuple(core for low, *high in ends for core in range(low, (high or [low])[0] + 1))
+        parts = [part.partition("-") for part in cores.split(",")]
+        ends = [(int(low), int(high) if dash else int(low)) for low, dash, high in parts]
+        chosen = tuple(core for low, high in ends for core in range(low, high + 1))
     except ValueError:
         raise ValueError(f"slot {cores!r}: not CPU cores; valid: 0 or 0-3 or 0-3,8") from None
     if not chosen or set(chosen) - set(_own_cores()):

@@ -36,6 +36,7 @@ class Family:
             keys [R, H, D] by those positions; None for families without.
         finish: (base model, x [..., d]) -> [..., d], what follows the last block.
         causal: whether a token sees itself and those before it alone.
+        gated: whether the feed-forward has a gate, a third matrix product, and no config says so.
     """
 
     layers: Callable[[Module], Sequence[nn.Module]]
@@ -48,6 +49,7 @@ class Family:
     rotary: Callable[[Module, Tensor, Tensor], Sequence[Turn]] | None = None
     finish: Callable[[Module, Tensor], Tensor] = lambda base, x: x
     causal: bool = False
+    gated: bool = False
 
 
 AnyFamily = TypeVar("AnyFamily", bound=Family)

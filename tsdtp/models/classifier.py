@@ -15,9 +15,9 @@ from tsdtp.models.modes import takes
 from tsdtp.models.output import PrunedOutput, counts, full_counts
 from tsdtp.models.problem import answer_of, certainty_of, loss_of, problem_of
 from tsdtp.models.pruned import PrunedModel, check_settings
-from tsdtp.packing import Packed, one_each, pack, unpack
+from tsdtp.packing import Packed, one_each, pack
 from tsdtp.pruning import TokenPruner
-from tsdtp.pruning.rules import segment_sum
+from tsdtp.pruning.rules import segment_mean
 
 
 def check_classifies(model: PrunedModel) -> PrunedClassifier:
@@ -148,7 +148,8 @@ class PrunedClassifier(PrunedModel):
     def _pool(self, hidden: Packed, weights: Tensor | None) -> Tensor:
         """[B, d] what the head reads."""
         if self.pooling == "mean":
-            return _mean(hidden, weights)
+            even = hidden.values.new_ones(hidden.layout.size, dtype=torch.float32)
+            return segment_mean(hidden.values, even if weights is None else weights, hidden.layout)
         assert self.read is not None
         return one_each(hidden, self.read)[0].values
 
@@ -193,13 +194,3 @@ def _to_the_last_word(ids: Tensor, mask: Tensor, padding: int | None) -> Tensor:
     words = mask.bool() & (ids != padding) if padding is not None else mask.bool()
     last = (places * words).amax(1).maximum(mask.argmax(1) + 1)  # a text of nothing else has one
     return mask * (places <= last[:, None])
-
-
-def _mean(hidden: Packed, weights: Tensor | None) -> Tensor:
-    """[B, d] weighted mean of each sequence's tokens."""
-    grid, _ = unpack(hidden)
-    if weights is None:
-        return (grid.float().sum(1) / hidden.layout.lengths[:, None]).to(grid.dtype)
-    total = segment_sum(weights, hidden.layout)
-    summed = (grid * unpack(hidden.like(weights))[0][..., None]).sum(1)
-    return (summed / total[:, None]).to(grid.dtype)

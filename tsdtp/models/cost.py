@@ -27,9 +27,6 @@ def max_positions(config: Any) -> int | None:
     return positions and positions - reserved
 
 
-_GATED = ("modernbert", "llama", "qwen2", "qwen3")  # their configs do not say so
-
-
 @dataclass(frozen=True)
 class EncoderShape:
     """The sizes that decide the cost.
@@ -56,11 +53,16 @@ class EncoderShape:
     reads_one: bool = False
 
     @classmethod
-    def of(cls, config: Any) -> EncoderShape:
-        """The sizes of a Hugging Face config's encoder, under whatever names it has them."""
+    def of(cls, config: Any, gated: bool = False) -> EncoderShape:
+        """The sizes of a Hugging Face config's encoder, under whatever names it has them.
+
+        Args:
+            config: of the model.
+            gated: see `Family`; T5's config says it.
+        """
         names = ("intermediate_size", "hidden_dim", "encoder_ffn_dim", "d_ff", "n_inner")
         head_size = getattr(config, "d_kv", None) or getattr(config, "head_dim", None)
-        gated = getattr(config, "is_gated_act", False) or config.model_type in _GATED
+        gated = gated or getattr(config, "is_gated_act", False)
         shared = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
         return cls(
             num_layers=config.num_hidden_layers,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, cast
 
 from torch import Tensor
@@ -79,25 +79,30 @@ def predict(
         raise ValueError(f"batch_size={batch_size}: valid is 1 or more")
     limit = length_limit(tokenizer, max_length, model.max_positions)
     source = iter(several(texts))
-    while chunk := list(islice(source, batch_size)):
-        (batch,) = tokenised(chunk, tokenizer, len(chunk), limit)
-        inputs = inputs_of(batch, model.device)
-        with packed_evaluation(model) as evaluated:
-            output = evaluated(**inputs)
-        # From a GPU once a batch, and not for every text.
-        logits = output.logits.float().cpu()
-        kept_layers, tokens_kept = output.kept_layers.cpu(), output.tokens_kept.cpu()
-        for row, text in enumerate(chunk):
-            valid = batch["attention_mask"][row].bool()
-            ids = batch["input_ids"][row][valid]
-            segments = [text] if isinstance(text, str) else text
-            yield Prediction(
-                **_scores(model, logits[row]),
-                tokens=cast(list[str], tokenizer.convert_ids_to_tokens(ids.tolist())),
-                kept_layers=kept_layers[row][valid].tolist(),
-                tokens_kept=tokens_kept[row].tolist(),
-                truncated=was_cut(len(ids), limit, tokenizer, segments),
-            )
+    batches = iter(lambda: list(islice(source, batch_size)), [])
+    return chain.from_iterable(_of_batch(model, tokenizer, batch, limit) for batch in batches)
+
+
+def _of_batch(
+    model: PrunedClassifier, tokenizer: PreTrainedTokenizerBase, texts: list[Text], limit: int
+) -> Iterator[Prediction]:
+    (batch,) = tokenised(texts, tokenizer, len(texts), limit)
+    with packed_evaluation(model) as evaluated:
+        output = evaluated(**inputs_of(batch, model.device))
+    # From a GPU once a batch, and not for every text.
+    logits = output.logits.float().cpu()
+    kept_layers, tokens_kept = output.kept_layers.cpu(), output.tokens_kept.cpu()
+    for row, text in enumerate(texts):
+        valid = batch["attention_mask"][row].bool()
+        ids = batch["input_ids"][row][valid]
+        segments = [text] if isinstance(text, str) else text
+        yield Prediction(
+            **_scores(model, logits[row]),
+            tokens=cast(list[str], tokenizer.convert_ids_to_tokens(ids.tolist())),
+            kept_layers=kept_layers[row][valid].tolist(),
+            tokens_kept=tokens_kept[row].tolist(),
+            truncated=was_cut(len(ids), limit, tokenizer, segments),
+        )
 
 
 def _scores(model: PrunedClassifier, logits: Tensor) -> dict[str, Any]:

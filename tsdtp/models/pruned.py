@@ -112,7 +112,8 @@ class PrunedModel(WrappedModel, ABC):
     @property
     def shape(self) -> EncoderShape:
         """The sizes that the cost depends on."""
-        return replace(EncoderShape.of(self.config), reads_one=self.read is not None)
+        shape = EncoderShape.of(self.config, self.family.gated)
+        return replace(shape, reads_one=self.read is not None)
 
     @property
     def execution(self) -> str:

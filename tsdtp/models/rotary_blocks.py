@@ -100,6 +100,7 @@ _LLAMA = ClassifierFamily(
     rotary=_llama_rotary,
     finish=lambda base, x: base.norm(x),
     causal=True,
+    gated=True,
     head=lambda classifier, features: classifier.score(features[:, 0]),
     pooling="last",
 )
@@ -119,6 +120,7 @@ ROTARY_FAMILIES: dict[str, ClassifierFamily] = {
         relative_bias=_modernbert_bias,
         rotary=_modernbert_rotary,
         finish=lambda base, x: base.final_norm(x),
+        gated=True,
         head=_modernbert_head,
     ),
     **dict.fromkeys(("llama", "qwen2", "qwen3"), _LLAMA),

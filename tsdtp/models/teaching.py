@@ -18,7 +18,7 @@ from tsdtp.models.attribution import layer_conductance
 from tsdtp.models.modes import evaluating
 from tsdtp.models.pruned import PrunedModel
 from tsdtp.models.texts import Batch, Text, batches_of, explained, inputs_of, mask_id_of
-from tsdtp.pruning import TokenPruner, TokenState
+from tsdtp.pruning import TokenPruner, TokenState, find_method, method_names
 
 
 @torch.inference_mode(False)
@@ -129,7 +129,10 @@ def _check(model: PrunedModel, teacher: PrunedModel | None) -> None:
     if pruner.needs_target and not pruner.layers:
         raise ValueError("no block prunes, so there is nothing to teach; valid: 2 blocks or more")
     if not pruner.needs_target:
-        raise ValueError(f"{type(pruner).__name__} learns nothing from attributions; valid: ts_dtp")
+        valid = ", ".join(name for name in method_names() if find_method(name).needs_target)
+        raise ValueError(
+            f"{type(pruner).__name__} learns nothing from attributions; valid: {valid}"
+        )
     if not pruner.trainable:
         raise ValueError("the pruner is frozen; valid: model.pruner.requires_grad_(True) before")
     if teacher is not None and not isinstance(teacher, PrunedModel):

@@ -10,6 +10,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from tsdtp.atomic import replacing
+
 if TYPE_CHECKING:
     from tsdtp.models.pruned import PrunedModel
 
@@ -22,15 +24,14 @@ def save_weights(model: PrunedModel, folder: Path) -> Path:
     Raises:
         OSError: they cannot be written, for example to a full disk; names the file.
     """
-    path, temporary = folder / WEIGHTS, folder / f".{WEIGHTS}.tmp"
+    path, again = folder / WEIGHTS, tied(model)
+    weights = {k: v.contiguous() for k, v in model.state_dict().items() if k not in again}
     try:
-        again = tied(model)
-        weights = {k: v.contiguous() for k, v in model.state_dict().items() if k not in again}
-        save_file(weights, temporary, {"format": "pt", **again})
-        return temporary.replace(path)
-    except (OSError, SafetensorError) as error:
-        temporary.unlink(missing_ok=True)
+        with replacing(path) as temporary:
+            save_file(weights, temporary, {"format": "pt", **again})
+    except SafetensorError as error:
         raise OSError(f"cannot write {path}: {error}") from error
+    return path
 
 
 def check_weights(folder: Path) -> dict[str, str]:

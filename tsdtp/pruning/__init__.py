@@ -16,8 +16,7 @@ __all__ = ["Decision", "TokenPruner", "TokenState", "find_method", "method_names
 
 def method_names() -> list[str]:
     """Names of the methods: the modules of this package that define one."""
-    modules = sorted(info.name for info in pkgutil.iter_modules(__path__))
-    return [name for name in modules if _method_in(name)]
+    return list(_methods())
 
 
 def find_method(name: str | type[TokenPruner]) -> type[TokenPruner]:
@@ -32,7 +31,7 @@ def find_method(name: str | type[TokenPruner]) -> type[TokenPruner]:
     """
     found: object = name
     if isinstance(name, str):
-        found = _located(name) if "." in name else name in method_names() and _method_in(name)
+        found = _located(name) if "." in name else _methods().get(name)
     if _is_method(found):
         return found
     valid = ", ".join(method_names())
@@ -43,6 +42,11 @@ def name_of(method: type[TokenPruner]) -> str:
     """The name by which `find_method` finds a class again."""
     package, _, module = method.__module__.rpartition(".")
     return module if package == __name__ else f"{method.__module__}.{method.__qualname__}"
+
+
+def _methods() -> dict[str, type[TokenPruner]]:
+    modules = sorted(info.name for info in pkgutil.iter_modules(__path__))
+    return {name: method for name in modules if (method := _method_in(name))}
 
 
 def _located(name: str) -> object:

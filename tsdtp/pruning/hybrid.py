@@ -120,9 +120,9 @@ class HybridPruner(TokenPruner):
         return Decision(keep, gate, importance, self._auxiliary_loss(task, state))
 
     def _gamma(self, layer: int) -> float | Tensor:
-        return (
-            self.gamma if self.log_gamma is None else self.log_gamma[self.layers.index(layer)].exp()
-        )
+        if self.log_gamma is None:
+            return self.gamma
+        return self.log_gamma[self.layers.index(layer)].exp()
 
     def _threshold(self, scores: Tensor, state: TokenState) -> Tensor:
         if self.static_threshold:

@@ -27,6 +27,12 @@ def segment_sum(values: Tensor, layout: Layout) -> Tensor:
     return torch.segment_reduce(values, "sum", offsets=layout.cu_seqlens, axis=0, initial=0)
 
 
+def segment_mean(values: Tensor, weights: Tensor, layout: Layout) -> Tensor:
+    """[B, d] weighted mean of each sequence's values [T, d], in their type, by weights [T]."""
+    total = segment_sum(values.float() * weights[:, None], layout)
+    return (total / segment_sum(weights, layout)[:, None]).to(values.dtype)
+
+
 def segment_max(values: Tensor, layout: Layout) -> Tensor:
     """Largest of values [T, ...] in each sequence: [B, ...]; none may be empty."""
     if layout.batch_size == 1:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tsdtp.pruning.rules import segment_sum
+from tsdtp.pruning.rules import segment_mean
 from tsdtp.pruning.state import TokenState
 
 
@@ -55,15 +55,9 @@ class TaskSpecificAttention(nn.Module):
             assert state.embeddings is not None
             features = features + self.feature_layer(state.embeddings)
         if self.context is not None:
-            features = features + self.context(self._summary(hidden, state))[state.layout.segments]
+            mean = segment_mean(hidden, state.alive.float(), state.layout)
+            features = features + self.context(mean)[state.layout.segments]
         return (F.gelu(features) @ self.query.to(features.dtype)).float() / len(self.query) ** 0.5
-
-    @staticmethod
-    def _summary(hidden: Tensor, state: TokenState) -> Tensor:
-        """[B, d] mean of each sequence's live tokens."""
-        live = state.alive.float()
-        total = segment_sum(hidden.float() * live[:, None], state.layout)
-        return (total / segment_sum(live, state.layout)[:, None]).to(hidden.dtype)
 
     def flops(self, lengths: Tensor) -> Tensor:
         """Matrix products for sequences of these lengths."""

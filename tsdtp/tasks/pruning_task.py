@@ -15,6 +15,7 @@ from torch.distributed.fsdp import FullyShardedDataParallel
 from tsdtp.models import PrunedModel, PrunedOutput
 from tsdtp.models.attribution import layer_conductance
 from tsdtp.models.texts import explained, inputs_of
+from tsdtp.packing import pack
 from tsdtp.pruning import TokenPruner
 from tsdtp.tasks.distillation import TRUSTED, altered, cross_entropy, divergence
 from tsdtp.tasks.metrics import PruningCost
@@ -130,8 +131,9 @@ class PruningTask(pl.LightningModule, Generic[Model]):
         """What a model is told of the answer in training: nothing, unless it writes."""
         return {}
 
-    def on_train_end(self) -> None:
-        """What anneals has annealed; the last step began a little earlier."""
+    def on_fit_end(self) -> None:
+        """What anneals has annealed, also where a resumed training was over; its last step began
+        a little earlier."""
         self.model.pruner.progress = 1.0
 
     def _share(self, labels: Tensor) -> float:
@@ -172,9 +174,9 @@ class PruningTask(pl.LightningModule, Generic[Model]):
 
     def count(self, output: PrunedOutput, batch: dict) -> None:
         """Adds what the model spent on a batch, and which tokens it kept."""
-        special = torch.isin(batch["input_ids"], self.model.special_ids)
-        eligible = batch["attention_mask"].bool() & ~special
-        eligible[:, 0] = False
+        live = batch["attention_mask"].bool()
+        free = ~self.model.protected(pack(batch["input_ids"], live))
+        eligible = live.masked_scatter(live, free)
         decisive = batch.get("decisive")
         self.cost.update(output, eligible, None if decisive is None else decisive.bool())
 

@@ -200,6 +200,11 @@ def test_before_prepare_there_is_no_loader(make):
         make().loader("train", 2)
 
 
+def test_a_new_tokenizer_takes_texts_as_long_as_the_task_has(files, make):
+    lengths = {n: make(max_length=n).new_tokenizer(400).model_max_length for n in (128, 600)}
+    assert lengths == {128: 512, 600: 600}
+
+
 def test_batches_carry_both_sides_and_the_truth(generated):
     tokenizer = generated.new_tokenizer(400)
     rows, references = generated.load()["test"], generated.references("test")

@@ -19,7 +19,10 @@ def test_cores_are_read_as_people_write_them():
     assert slot.environment == {"OMP_NUM_THREADS": "4"}
 
 
-@pytest.mark.parametrize(("text", "words"), [("a", "not CPU cores"), ("7-9", "no such cores")])
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("a", "not CPU cores"), ("0-3-5", "not CPU cores"), ("7-9", "no such cores")],
+)
 def test_wrong_cores_are_named(text, words):
     with pytest.raises(ValueError, match=words):
         cpu_slot(text)

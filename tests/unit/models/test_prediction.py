@@ -74,7 +74,7 @@ def test_what_is_no_text_is_refused(model, tokenizer, text, message):
 
 def test_one_text_is_not_taken_for_a_list_of_letters(model, tokenizer):
     for use in (
-        lambda: list(tsdtp.predict(model, tokenizer, "a film")),
+        lambda: tsdtp.predict(model, tokenizer, "a film"),
         lambda: tsdtp.calibrate(model, "a film", tokenizer=tokenizer),
     ):
         with pytest.raises(ValueError, match="a list of str .*, not one str"):
@@ -90,7 +90,7 @@ def test_one_batch_is_not_taken_for_a_list_of_words(tokenizer):
         with pytest.raises(ValueError, match="not one dict"):
             next(tsdtp.predict(model, tokenizer, one))
     with pytest.raises(ValueError, match="batch_size=0: valid is 1 or more"):
-        next(tsdtp.predict(model, tokenizer, TEXTS, batch_size=0))
+        tsdtp.predict(model, tokenizer, TEXTS, batch_size=0)
 
 
 def test_a_tokenizer_without_a_limit_leaves_it_to_the_model(tokenizer):
@@ -130,10 +130,12 @@ def test_classes_of_one_name_share_a_probability(tokenizer):
         assert answer.probabilities == {"same": sum(each.values())}
 
 
-def test_a_model_that_was_not_calibrated_says_so(tokenizer):
+def test_a_model_that_was_not_calibrated_says_so_where_it_is_asked(tokenizer):
     model = tsdtp.prune(make_model("bert"), "topk", 0.5, tokenizer=tokenizer)
-    with pytest.warns(UserWarning, match="not calibrated yet"):
-        (answer,) = tsdtp.predict(model, tokenizer, [TEXTS[2]])
+    with pytest.warns(UserWarning, match="not calibrated yet") as told:
+        answers = tsdtp.predict(model, tokenizer, [TEXTS[2]])
+    assert [warning.filename for warning in told] == [__file__]
+    (answer,) = answers
     assert answer.kept == answer.tokens
 
 

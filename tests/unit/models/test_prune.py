@@ -16,9 +16,10 @@ from tiny import (
 
 import tsdtp
 from tsdtp.data.tokenizer import train_tokenizer
-from tsdtp.models.classifier import PrunedClassifier, _mean
+from tsdtp.models.classifier import PrunedClassifier
 from tsdtp.packing import pack
 from tsdtp.pruning.none import NoPruning
+from tsdtp.pruning.rules import segment_mean
 from tsdtp.pruning.ts_dtp import TsDtp
 
 LABELS = torch.tensor([0, 1, 0, 1, 0, 1])
@@ -207,7 +208,8 @@ def test_a_mean_of_many_large_tokens_is_a_number_in_half_precision():
     lengths = [512, 3]
     hidden = torch.full((2, 512, 4), 200.0, dtype=torch.float16)
     packed = pack(hidden, torch.arange(512) < torch.tensor(lengths)[:, None])
-    assert _mean(packed, None).tolist() == [[200.0] * 4] * 2
+    mean = segment_mean(packed.values, torch.ones(515), packed.layout)
+    assert mean.tolist() == [[200.0] * 4] * 2
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -41,7 +41,7 @@ def test_a_method_whose_module_cannot_be_imported_says_why(tmp_path, monkeypatch
         find_method("broken_method.Mine")
 
 
-@pytest.mark.parametrize("budget", [0, -0.5, 1.01, 40])
+@pytest.mark.parametrize("budget", [0, -0.5, 1.01, 40, True])
 @pytest.mark.parametrize("method", METHODS)
 def test_a_budget_is_a_fraction(make, method, budget):
     with pytest.raises(ValueError, match=rf"pruning.budget={budget}: .*\(0, 1\]"):

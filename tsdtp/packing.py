@@ -69,13 +69,13 @@ class Layout:
         return self.segments * self.max_seqlen + tokens - self.cu_seqlens[self.segments]
 
     @cached_property
-    def occupied(self) -> Tensor:
-        """[B, max_seqlen] bool, the cells of that grid that hold a token."""
+    def mask(self) -> Tensor:
+        """[B, max_seqlen] bool attention mask: the cells of that grid that hold a token."""
         columns = torch.arange(self.max_seqlen, device=self.cu_seqlens.device)
         return columns < self.lengths[:, None]
 
-    def told(self, **derived) -> Layout:
-        """The same layout, which need not derive what is known already (`bounds`, `segments`)."""
+    def with_cached(self, **derived) -> Layout:
+        """Stores what the caller knows already (`bounds`, `segments`); returns this layout."""
         vars(self).update(derived)
         return self
 
@@ -136,7 +136,7 @@ def pack(values: Tensor, mask: Tensor) -> Packed:
         raise ValueError("attention_mask has a hole; valid are zeros before and after a sequence")
     index = torch.nonzero_static(mask.flatten(), size=sum(lengths)).squeeze(1)
     positions = (mask.cumsum(1) - 1).flatten().index_select(0, index)
-    layout = Layout(offsets, max(lengths), positions).told(bounds=bounds)
+    layout = Layout(offsets, max(lengths), positions).with_cached(bounds=bounds)
     return Packed(values.flatten(0, 1).index_select(0, index), layout)
 
 
@@ -164,7 +164,7 @@ def unpack(packed: Packed) -> tuple[Tensor, Tensor]:
     values, layout = packed.values, packed.layout
     cells = values.new_zeros(layout.batch_size * layout.max_seqlen, *values.shape[1:])
     grid = cells.index_copy(0, layout.grid, values)
-    return grid.unflatten(0, (layout.batch_size, layout.max_seqlen)), layout.occupied
+    return grid.unflatten(0, (layout.batch_size, layout.max_seqlen)), layout.mask
 
 
 def aligned(packed: Packed) -> Packed:
@@ -238,7 +238,7 @@ def select(packed: Packed, keep: Tensor, align: bool = False) -> tuple[Packed, T
     if size == before.size and packed.rows.shape[0] >= rows:
         return packed, tokens
     layout = Layout(offsets, max(lengths), before.positions.index_select(0, tokens))
-    layout.told(bounds=bounds, segments=before.segments.index_select(0, tokens))
+    layout.with_cached(bounds=bounds, segments=before.segments.index_select(0, tokens))
     return Packed(packed.rows.index_select(0, index), layout), tokens
 
 
@@ -260,7 +260,9 @@ def _one(rows: Tensor, positions: Tensor) -> Packed:
     size = positions.shape[0]
     offsets = torch.arange(2, device=rows.device) * size
     layout = Layout(offsets, size, positions)
-    return Packed(rows, layout.told(bounds=[(0, size)], segments=torch.zeros_like(positions)))
+    return Packed(
+        rows, layout.with_cached(bounds=[(0, size)], segments=torch.zeros_like(positions))
+    )
 
 
 def whole(values: Tensor) -> Packed:

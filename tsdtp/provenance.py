@@ -44,7 +44,7 @@ def code_digest(folder: str | Path = PACKAGE) -> str:
 
 
 def with_own(code: dict[str, Any], config: Any) -> dict[str, Any]:
-    """A `code_state` that tells a method of the user's own from what it was before an edit.
+    """A `code_state` whose digest includes the user's own modules that `_target_`s name.
 
     Args:
         code: of this package.

@@ -22,11 +22,11 @@ def test_garbage_is_searched_as_usual_from_the_first_run_on():
     said = """
 import gc
 usual = gc.get_threshold()
-from tsdtp.cli.garbage import search_as_usual, search_seldom
-search_seldom()
+from tsdtp.cli.garbage import gc_as_usual, gc_rarely
+gc_rarely()
 frozen = gc.get_freeze_count()  # what never dies is, in Python 3.12
 assert gc.get_threshold() > usual and frozen < 1000 < len(gc.get_objects())
-search_as_usual()
+gc_as_usual()
 assert gc.get_threshold() == usual and gc.get_freeze_count() > frozen + 1000
 """
     subprocess.run([sys.executable, "-c", said], check=True)
@@ -39,7 +39,7 @@ def test_ctrl_c_ends_any_command_in_one_line(monkeypatch, capsys):
     module = sys.modules["__main__"]
     monkeypatch.setattr(module, "__spec__", module.__spec__)
     monkeypatch.setattr("tsdtp.cli.predict.main", interrupted)
-    monkeypatch.setattr("tsdtp.cli.main.search_seldom", lambda: None)
+    monkeypatch.setattr("tsdtp.cli.main.gc_rarely", lambda: None)
     monkeypatch.setattr(sys, "argv", ["tsdtp", "predict", "run=none"])
     with pytest.raises(SystemExit) as stop:
         main()

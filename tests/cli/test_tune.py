@@ -15,7 +15,7 @@ from tiny import FAST, REPOSITORY
 
 from tsdtp.cli.checks.command import user_folder
 from tsdtp.cli.config import BEGUN_WITH, HYDRA_VERSION_BASE, ConfigError, config_dir
-from tsdtp.cli.folder import alone
+from tsdtp.cli.folder import exclusive
 from tsdtp.cli.tuning import search as searching
 from tsdtp.cli.tuning import trials
 from tsdtp.cli.tuning.outcome import experiment, save_search
@@ -200,7 +200,10 @@ def test_a_source_that_has_changed_ends_the_search_and_costs_no_trial(study, mon
 def test_a_trial_that_outlived_its_search_is_waited_for(study, tmp_path):
     search = Search(load_settings([f"dir={tmp_path}"]), [])
     study.ask()
-    with alone(tmp_path / "trials/0"), pytest.raises(ConfigError, match="at work in .*trials/0"):
+    with (
+        exclusive(tmp_path / "trials/0"),
+        pytest.raises(ConfigError, match="at work in .*trials/0"),
+    ):
         search.run(study, Slot())  # pyright: ignore
     assert [trial.state.name for trial in study.trials] == ["RUNNING"], "and not tried again"
 

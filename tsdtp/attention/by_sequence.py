@@ -15,11 +15,11 @@ from torch import Tensor
 from tsdtp.attention.fused import fused
 from tsdtp.attention.softmax import (
     Attention,
-    by_place,
     gated_softmax,
+    is_causal_only,
     needs_weights,
     received_parts,
-    triangle_alone,
+    score_bias,
 )
 
 _QUERIES = 512  # whose weights are held at a time
@@ -32,11 +32,11 @@ def attend(query, key, value, layout, gate, received, dropout, bias, causal) -> 
     parts = [x[: layout.size].split(sizes) for x in (query, key, value)]
     gates = [None] * len(sizes) if gate is None else gate.float().split(sizes)
     places = layout.positions.split(sizes)
-    ordered = triangle_alone(gate, received, bias, causal)
+    ordered = is_causal_only(gate, received, bias, causal)
     whole, learning, receipts = torch.zeros_like(value), [], []
     for i, (start, end) in enumerate(layout.bounds):
         q, k, v = (x[i].transpose(0, 1) for x in parts)
-        added = None if ordered else by_place(bias, causal, places[i])
+        added = None if ordered else score_bias(bias, causal, places[i])
         if needs_weights(gate, received):
             context, receipt = _weighed(q, k, v, gates[i], added, dropout, received)
             receipts += [] if receipt is None else [receipt]

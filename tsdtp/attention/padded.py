@@ -9,11 +9,11 @@ from torch import Tensor
 from tsdtp.attention.fused import fused
 from tsdtp.attention.softmax import (
     Attention,
-    by_place,
     gated_softmax,
+    is_causal_only,
     needs_weights,
     received_by,
-    triangle_alone,
+    score_bias,
 )
 from tsdtp.packing import Layout, Packed, unpack
 
@@ -22,9 +22,9 @@ def attend(query, key, value, layout, gate, received, dropout, bias, causal) -> 
     """See `tsdtp.attention.attend`."""
     grid, mask = unpack(Packed(torch.stack([query, key, value], dim=1), layout))
     q, k, v = grid.permute(2, 0, 3, 1, 4)  # each [B, H, S, D]
-    ordered = triangle_alone(gate, received, bias, causal)
+    ordered = is_causal_only(gate, received, bias, causal)
     if bias is not None or (causal and not ordered):
-        bias = by_place(bias, causal, unpack(Packed(layout.positions, layout))[0])
+        bias = score_bias(bias, causal, unpack(Packed(layout.positions, layout))[0])
     gates = mask.float() if gate is None else unpack(Packed(gate.float(), layout))[0]
     if not needs_weights(gate, received):
         full = ordered or (gate is None and layout.size == mask.numel())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from tsdtp.attention.softmax import Attention, by_place, gated_softmax, received_by
+from tsdtp.attention.softmax import Attention, gated_softmax, received_by, score_bias
 
 
 def attend(query, key, value, layout, gate, received, dropout, bias, causal) -> Attention:
@@ -14,7 +14,7 @@ def attend(query, key, value, layout, gate, received, dropout, bias, causal) -> 
     contexts, receipts = [], []
     for start, end in layout.bounds:
         q, k, v = (x[start:end].transpose(0, 1) for x in (query, key, value))  # [H, n, D]
-        added = by_place(bias, causal, layout.positions[start:end])
+        added = score_bias(bias, causal, layout.positions[start:end])
         own = gate[start:end].float()
         weights = gated_softmax(q, k, own, added)
         context = F.dropout(weights, dropout).to(v.dtype) @ v

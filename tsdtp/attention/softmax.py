@@ -13,8 +13,8 @@ _TINY = 1e-30  # below every sum with a live key: its best one adds its gate
 Attention = tuple[Tensor, Tensor | None]
 
 
-def by_place(bias: Tensor | None, causal: bool, positions: Tensor) -> Tensor | None:
-    """What is added to the scores of tokens at these positions; None for nothing.
+def score_bias(bias: Tensor | None, causal: bool, positions: Tensor) -> Tensor | None:
+    """Additive bias of the scores: by relative position, and the causal mask; None for neither.
 
     Shapes: bias [2P - 1, H or 1], row P - 1 + d for a key d positions after its query; positions
     [..., n], ascending; the result is [..., H or 1, n, n].
@@ -30,8 +30,8 @@ def by_place(bias: Tensor | None, causal: bool, positions: Tensor) -> Tensor | N
     return added
 
 
-def triangle_alone(gate: Tensor | None, received: bool, bias: Tensor | None, causal: bool) -> bool:
-    """Whether all that shapes the attention is its order, which fused kernels know without a mask.
+def is_causal_only(gate: Tensor | None, received: bool, bias: Tensor | None, causal: bool) -> bool:
+    """Whether the causal mask is the only one, which fused kernels apply without a tensor.
 
     No live query sees the padding at the end of its sequence then, either.
     """
@@ -72,7 +72,7 @@ def needs_weights(gate: Tensor | None, received: bool) -> bool:
     return received or (gate is not None and gate.requires_grad)
 
 
-def added_to_scores(gate: Tensor | None, bias: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+def additive_mask(gate: Tensor | None, bias: Tensor | None, dtype: torch.dtype) -> Tensor | None:
     """A gate without a gradient and a bias as one addend before a plain softmax; None for neither.
 
     A dropped key gets less than any score, but no -inf: rows without a live key stay numbers.

@@ -28,9 +28,9 @@ def bench(config: DictConfig, method: str, overrides: list[str]) -> RunRecord:
     Raises:
         ConfigError: before weights are loaded, for whatever is wrong with the config.
     """
-    from tsdtp.cli.folder import alone, finished
+    from tsdtp.cli.folder import exclusive, finished
     from tsdtp.cli.measure_speed import measure_speed
-    from tsdtp.cli.run import clocked, identity, provenance, quiet_libraries, use_threads
+    from tsdtp.cli.run import identity, provenance, quiet_libraries, start_and_elapsed, use_threads
 
     quiet_libraries()
     check_filled(config)
@@ -38,10 +38,10 @@ def bench(config: DictConfig, method: str, overrides: list[str]) -> RunRecord:
     settings = plain(config)
     if done := finished(settings):
         return done
-    begun, startup = clocked()
+    begun, startup = start_and_elapsed()
     use_threads(config.hardware.threads)
     code = with_own(code_state(), settings)
-    with alone(Path(config.output_dir)):
+    with exclusive(Path(config.output_dir)):
         measured = measure_speed(config)
         command = shlex.join(["tsdtp", "bench", *overrides])
         record = RunRecord(

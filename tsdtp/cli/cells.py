@@ -13,7 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from tsdtp.cli.build import Cell
 from tsdtp.cli.checks.values import check_choice
 from tsdtp.cli.config import ConfigError, given, plain
-from tsdtp.cli.garbage import search_as_usual
+from tsdtp.cli.garbage import gc_as_usual
 from tsdtp.cli.identity import held_record, start_path
 from tsdtp.data import TextClassificationData, TranslationData
 from tsdtp.models import PrunedClassifier, PrunedModel, PrunedSeq2Seq
@@ -181,7 +181,7 @@ def build_cell(config: DictConfig) -> Cell:
     """
     metric = config.task.metric
     check_choice("task.metric", metric, [*_CELLS])
-    search_as_usual()
+    gc_as_usual()
     return _CELLS[metric](config)
 
 

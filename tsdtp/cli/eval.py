@@ -26,14 +26,14 @@ def evaluate(config: DictConfig, command: str, folder: Path) -> RunRecord:
         ConfigError: if the run's data or weights are not there, the record that it is to replace
             would become another cell's, or another process is at work in the folder.
     """
-    from tsdtp.cli.folder import alone, copy_aside
+    from tsdtp.cli.folder import copy_aside, exclusive
     from tsdtp.cli.remeasure import remeasure
     from tsdtp.cli.run import quiet_libraries
 
     quiet_libraries()
     record = _trained(config.run)
     identity, changes = _identity(record, config)
-    with alone(folder):
+    with exclusive(folder):
         new = remeasure(record, identity, changes, config, command, folder)
         copy_aside(folder)  # and not away: should the new one not be written, the old one holds
         write_record(folder, new)

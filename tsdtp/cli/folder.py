@@ -59,7 +59,7 @@ def finished(settings: Settings) -> RunRecord | None:
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def exclusive(folder: Path) -> Iterator[None]:
     """Keeps other processes out of a run's folder.
 
     Raises:
@@ -81,7 +81,7 @@ def check_idle(folders: Iterable[Path]) -> None:
     """
     for folder in folders:
         if (folder / LOCK_NAME).is_file():
-            with alone(folder):
+            with exclusive(folder):
                 pass
 
 

@@ -11,17 +11,17 @@ import gc
 from functools import cache
 
 _USUAL = gc.get_threshold()
-_SELDOM = (500_000, 50, 50)
+_RARELY = (500_000, 50, 50)
 
 
-def search_seldom() -> None:
-    """For a program's start and end; see `search_as_usual` for what it measures and trains."""
-    gc.set_threshold(*_SELDOM)
+def gc_rarely() -> None:
+    """For a program's start and end; see `gc_as_usual` for what it measures and trains."""
+    gc.set_threshold(*_RARELY)
     atexit.register(gc.freeze)
 
 
 @cache
-def search_as_usual() -> None:
+def gc_as_usual() -> None:
     """From the first call on; what there is by then stays and is not looked through again."""
     gc.freeze()
     gc.set_threshold(*_USUAL)

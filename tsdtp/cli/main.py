@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import NoReturn
 
 from tsdtp import __version__
-from tsdtp.cli.garbage import search_seldom
+from tsdtp.cli.garbage import gc_rarely
 
 COMMANDS = {
     "train": "train a model with a pruning method and measure it (-m: a Hydra multirun)",
@@ -37,7 +37,7 @@ def main() -> None:
         print(f"tsdtp: no such command: {command}; valid: {', '.join(COMMANDS)}", file=sys.stderr)
         sys.exit(2)
     del sys.argv[1]
-    search_seldom()
+    gc_rarely()
     try:
         _run(command)
     except KeyboardInterrupt:

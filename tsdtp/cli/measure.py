@@ -18,7 +18,7 @@ from tsdtp.cli.build import Cell
 from tsdtp.cli.config import given
 from tsdtp.models import PrunedModel, PrunedSeq2Seq, calibrate
 from tsdtp.models.budget import check_reachable
-from tsdtp.models.texts import explained, inputs_of
+from tsdtp.models.texts import attribution_inputs, inputs_of
 
 _SHORT = 0.02  # of a budget, worth a word
 
@@ -52,7 +52,7 @@ def training_batches(
     )
     batches = []
     for batch in loader:
-        batches.append({k: v[:examples].to(device) for k, v in explained(batch).items()})
+        batches.append({k: v[:examples].to(device) for k, v in attribution_inputs(batch).items()})
         examples -= len(batch["input_ids"])
         if examples <= 0:
             break
@@ -121,7 +121,7 @@ def benchmark(model: PrunedModel, cell: Cell) -> tuple[dict | None, dict | None]
     if not settings.enabled:
         return None, None
     batches = [inputs_of(batch, model.device) for batch in task_batches(cell)]
-    how = measuring(cell.config, model.device)
+    how = benchmark_settings(cell.config, model.device)
     speed, memory = measure(**forwards(model), batches=batches, **how, module=model)
     speed["order"] = settings.order
     if cell.writes:
@@ -129,7 +129,7 @@ def benchmark(model: PrunedModel, cell: Cell) -> tuple[dict | None, dict | None]
     return speed, memory
 
 
-def measuring(config: DictConfig, device: torch.device) -> dict:
+def benchmark_settings(config: DictConfig, device: torch.device) -> dict:
     """The settings of `tsdtp.benchmark.measure` that a config gives."""
     return {
         "device": device,

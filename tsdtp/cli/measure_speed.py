@@ -19,7 +19,7 @@ from tsdtp.benchmark.speed import compare, forward_each, heaviest, measure
 from tsdtp.cli.bench_inputs import Batch, from_text, random_batches, task_batches, text_batches
 from tsdtp.cli.cells import build_cell
 from tsdtp.cli.config import ConfigError, plain
-from tsdtp.cli.measure import as_measured, fit_budget, generation, measuring
+from tsdtp.cli.measure import as_measured, benchmark_settings, fit_budget, generation
 from tsdtp.models import PrunedModel
 from tsdtp.models.budget import packed_evaluation
 from tsdtp.models.cost import encoder_flops, unpruned_flops
@@ -46,7 +46,7 @@ def measure_speed(config: DictConfig) -> dict:
         if config.pruning.get("budget") is not None:
             raise ConfigError("keep_schedule or pruning.budget? valid is one of them")
         cell.pruner = Scheduled(cell.pruner, list(config.keep_schedule))
-    how = measuring(config, cell.device)
+    how = benchmark_settings(config, cell.device)
     begun = time.perf_counter()
     model = cell.model()
     loading = time.perf_counter() - begun

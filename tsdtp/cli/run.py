@@ -24,12 +24,13 @@ from tsdtp.cli.checks.composing import first_line
 from tsdtp.cli.checks.training import check_training
 from tsdtp.cli.checks.values import check_filled
 from tsdtp.cli.config import plain
-from tsdtp.cli.folder import alone, finished, put_aside
+from tsdtp.cli.folder import exclusive, finished, put_aside
 from tsdtp.cli.identity import Settings, cell_identity, identity_hash, lineage
 from tsdtp.cli.loggers import log_record, open_loggers
 from tsdtp.cli.resume import earlier_parts, mark_checkpoints, resume_path
 from tsdtp.cli.start import check_not_itself, tell_of_other_rows
 from tsdtp.cli.training import train
+from tsdtp.jobs.pool import BEGUN, SLOTS
 from tsdtp.jobs.progress import enter_stage
 from tsdtp.models import PrunedModel
 from tsdtp.models.saving import TOKENIZER, save_model
@@ -67,12 +68,12 @@ def run(config: DictConfig, method: str, overrides: list[str]) -> RunRecord:
     config.ckpt_path = resume_path(config)
     # Of several processes that train together the first one holds the folder.
     rank = getattr(rank_zero_only, "rank", 0)
-    with nullcontext() if rank else alone(Path(config.output_dir)):
+    with nullcontext() if rank else exclusive(Path(config.output_dir)):
         return _run(config, settings, method, overrides)
 
 
 def _run(config: DictConfig, settings: Settings, method: str, overrides: list[str]) -> RunRecord:
-    begun, startup = clocked()
+    begun, startup = start_and_elapsed()
     code = with_own(code_state(), settings)  # what runs, whatever is done to the files meanwhile
     pl.seed_everything(config.seed, workers=True, verbose=False)
     use_threads(config.hardware.threads)
@@ -107,9 +108,9 @@ def use_threads(threads: int | None) -> None:
         os.environ["OMP_NUM_THREADS"] = str(threads)  # or Lightning sets its own
 
 
-def clocked() -> tuple[float, float]:
+def start_and_elapsed() -> tuple[float, float]:
     """When this run began, and the seconds since; a launcher counts imports as well."""
-    begun = float(os.environ.get("TSDTP_BEGUN", time.time()))
+    begun = float(os.environ.get(BEGUN, time.time()))
     return begun, time.time() - begun
 
 
@@ -140,7 +141,7 @@ def provenance(
         **measured_by(command, code),
         "seconds": round(time.time() - begun, 1),
         "startup_seconds": round(startup, 1),
-        "slots": int(os.environ.get("TSDTP_SLOTS", "1")),
+        "slots": int(os.environ.get(SLOTS, "1")),
         "config": {**settings, "method": method},
         "config_hash": identity_hash(settings),
     }

@@ -59,7 +59,7 @@ def train(
             cell.restart(model)
         if config.epochs != 0 and config.max_steps != 0:
             model = fit(task, trainer, batches, config.ckpt_path)
-    part(trainer)
+    end_other_ranks(trainer)
     return model, trainer.global_step
 
 
@@ -91,7 +91,7 @@ def fit(
     return whole.cpu()
 
 
-def part(trainer: pl.Trainer) -> None:
+def end_other_ranks(trainer: pl.Trainer) -> None:
     """Ends all processes but the first, which then measures without waiting for anyone."""
     trainer.strategy.barrier()
     if torch.distributed.is_initialized():

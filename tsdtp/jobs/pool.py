@@ -18,6 +18,8 @@ from tsdtp.jobs.slots import Slot
 from tsdtp.jobs.warm import Forked, prepare
 
 Process = subprocess.Popen | Forked
+# Variables of a job's environment: how many run side by side, and when it was begun.
+SLOTS, BEGUN = "TSDTP_SLOTS", "TSDTP_BEGUN"
 
 
 class Pool:
@@ -41,7 +43,7 @@ class Pool:
         if not slots:
             raise ValueError("no slot to run a job in")
         self.free = list(slots)
-        self.environment = {**(environment or {}), "TSDTP_SLOTS": str(len(slots))}
+        self.environment = {**(environment or {}), SLOTS: str(len(slots))}
         self.grace, self.imports, self._prepared = grace, imports, False
         self._running: dict[str, tuple[Job, Slot, Process]] = {}
 
@@ -72,7 +74,7 @@ class Pool:
             self._prepared = True
         job.started = time.monotonic()
         variables = {**os.environ, **self.environment, **slot.environment}
-        variables["TSDTP_BEGUN"] = str(time.time())
+        variables[BEGUN] = str(time.time())
         if forks:
             return Forked(job.command[2], job.command[3:], job.log, variables)
         with open(job.log, "wb") as log:

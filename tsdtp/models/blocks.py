@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig
 
 Module = Any  # of transformers: an nn.Module whose attributes differ from family to family
-Turn = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # of queries and keys
+Rotary = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # rotates queries and keys
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ class Family:
         attention_dropout: block -> probability.
         relative_bias: (base model, longest sequence) -> for each block the bias of attention by
             relative position, see `tsdtp.attention.attend`, or None; None for families without.
-        rotary: (base model, x [R, d], positions [T]) -> for each block what turns its queries and
+        rotary: (base model, x [R, d], positions [T]) -> for each block what rotates its queries and
             keys [R, H, D] by those positions; None for families without.
         finish: (base model, x [..., d]) -> [..., d], what follows the last block.
         causal: whether a token sees itself and those before it alone.
@@ -46,7 +46,7 @@ class Family:
     feed_forward: Callable[[Module, Tensor], Tensor]
     attention_dropout: Callable[[Module], float]
     relative_bias: Callable[[Module, int], Sequence[Tensor | None]] | None = None
-    rotary: Callable[[Module, Tensor, Tensor], Sequence[Turn]] | None = None
+    rotary: Callable[[Module, Tensor, Tensor], Sequence[Rotary]] | None = None
     finish: Callable[[Module, Tensor], Tensor] = lambda base, x: x
     causal: bool = False
     gated: bool = False

@@ -14,7 +14,7 @@ from tsdtp.models.classifier import PrunedClassifier
 from tsdtp.models.families import FAMILIES
 from tsdtp.models.generation import check_decoding, mask_of, setting
 from tsdtp.models.problem import ONE_CLASS
-from tsdtp.models.prompt_cache import BY_BLOCK, Entering, prompt_cache
+from tsdtp.models.prompt_cache import BY_BLOCK, BlockKeyValues, prompt_cache
 from tsdtp.packing import pack
 from tsdtp.pruning import TokenPruner
 
@@ -128,7 +128,7 @@ class PrunedCausalLM(PrunedClassifier):
         self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
     ):
         """The cache of a padded batch of prompts [B, S], see `prompt_cache`."""
-        blocks: list[Entering] = []
+        blocks: list[BlockKeyValues] = []
         self.encode(input_ids, attention_mask, token_type_ids, cache=blocks)
         config = self.config
         heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads

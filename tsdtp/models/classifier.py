@@ -28,7 +28,9 @@ def check_classifies(model: PrunedModel) -> PrunedClassifier:
     """
     model = PrunedModel.check(model)
     if not isinstance(model, PrunedClassifier) or model.can_generate():
-        raise ValueError(f"{type(model).__name__} is no classifier; what writes has generate()")
+        raise ValueError(
+            f"{type(model).__name__} is no classifier; a model that writes has generate()"
+        )
     return model
 
 

@@ -18,7 +18,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 from transformers.modeling_outputs import BaseModelOutput
 
-from tsdtp.attention.softmax import added_to_scores, gated_softmax
+from tsdtp.attention.softmax import additive_mask, gated_softmax
 
 WEIGHED = "tsdtp_weighed"  # its name among the attention implementations
 
@@ -70,7 +70,7 @@ def attend_to_source(
     """
     gate = None if source_weights is None or module.is_causal else source_weights[:, None, None, :]
     if gate is not None and not gate.requires_grad:
-        attention_mask, gate = added_to_scores(gate, None, query.dtype), None
+        attention_mask, gate = additive_mask(gate, None, query.dtype), None
     if gate is None:
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout, scaling, **settings

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from tsdtp.attention import attend
-from tsdtp.models.blocks import Family, Turn
+from tsdtp.models.blocks import Family, Rotary
 from tsdtp.models.tokens import Tokens, wants_alignment
 from tsdtp.packing import Layout, Packed, aligned, one_each
 from tsdtp.pruning import TokenPruner
@@ -48,7 +48,7 @@ class Encoding:
 
 
 @dataclass
-class Entering:
+class BlockKeyValues:
     """What a block attended to: T tokens, their layout, and which of them were alive.
 
     Attributes:
@@ -102,7 +102,7 @@ class PackedEncoder:
         protected: Tensor,
         masked: bool,
         target: Tensor | None = None,
-        cache: list[Entering] | None = None,
+        cache: list[BlockKeyValues] | None = None,
     ) -> Encoding:
         """Encodes.
 
@@ -120,7 +120,7 @@ class PackedEncoder:
         tokens = Tokens(hidden, inputs, input_ids, protected, alive, target=target)
         if self.family.relative_bias is not None:
             tokens.biases = self.family.relative_bias(self.base, embeddings.layout.max_seqlen)
-        tokens.turns = self._turns(hidden)
+        tokens.rotary = self._rotary(hidden)
         index = torch.arange(alive.shape[0], device=alive.device)
         lengths, losses = [embeddings.layout.lengths], []
         blocks, depth = self.family.layers(self.base), self.depth
@@ -145,22 +145,22 @@ class PackedEncoder:
         lengths = torch.stack(lengths)
         return Encoding(tokens.hidden, weights, lengths, kept, masked, losses)
 
-    def _turns(self, x: Packed) -> Sequence[Turn] | None:
+    def _rotary(self, x: Packed) -> Sequence[Rotary] | None:
         rotary = self.family.rotary
         return None if rotary is None else rotary(self.base, x.rows, x.layout.positions)
 
     def _attention(
-        self, layer: int, block: nn.Module, tokens: Tokens, cache: list[Entering] | None
+        self, layer: int, block: nn.Module, tokens: Tokens, cache: list[BlockKeyValues] | None
     ) -> Tensor | None:
         """Replaces the hidden states by those after attention; returns attention received."""
         x = tokens.hidden
         query, key, value = (
             y.unflatten(-1, (self.heads, -1)) for y in self.family.qkv(block, x.rows)
         )
-        if tokens.turns is not None:
-            query, key = tokens.turns[layer](query, key)
+        if tokens.rotary is not None:
+            query, key = tokens.rotary[layer](query, key)
         if cache is not None:
-            cache.append(Entering(x.layout, tokens.alive, key, value))
+            cache.append(BlockKeyValues(x.layout, tokens.alive, key, value))
         context, received = attend(
             query,
             key,
@@ -190,7 +190,7 @@ class PackedEncoder:
         before = tokens.hidden.layout
         staying = tokens.apply(decision, masked)
         if tokens.hidden.layout is not before:
-            tokens.turns = self._turns(tokens.hidden)
+            tokens.rotary = self._rotary(tokens.hidden)
         return index if staying is None else index.index_select(0, staying), decision.loss
 
 

@@ -1,4 +1,4 @@
-"""How a model comes: perhaps compiled, each of its modules in a mode of its own."""
+"""Helpers for any model: out of `torch.compile`, arguments of its forward, evaluation mode."""
 
 from __future__ import annotations
 

@@ -16,7 +16,8 @@ class PrunedOutput(ModelOutput):
     """What a pruned model returns.
 
     Attributes:
-        loss: scalar, cross-entropy plus the weighted auxiliary loss; with labels only.
+        loss: scalar, the task's (cross-entropy, or see `tsdtp.models.problem`) plus the weighted
+            auxiliary loss; with labels only.
         logits: [B, C], or of a decoder [B, N, V]; None where no decoder ran.
         tokens_kept: [B, L] int64, live tokens that left each block's dropping.
         tokens_entered: [B] int64, tokens that entered the first block.

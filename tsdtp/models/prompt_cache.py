@@ -15,7 +15,7 @@ from transformers.cache_utils import DynamicLayer
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from tsdtp.models.encoder import Entering
+from tsdtp.models.encoder import BlockKeyValues
 from tsdtp.packing import Packed, unpack
 
 BY_BLOCK = "tsdtp_by_block"  # its name among the attention implementations
@@ -58,7 +58,7 @@ class PromptLayer(DynamicLayer):
         self.live = self.live[indices]
 
 
-def prompt_cache(blocks: list[Entering], heads: int, width: int) -> DynamicCache:
+def prompt_cache(blocks: list[BlockKeyValues], heads: int, width: int) -> DynamicCache:
     """A cache that `generate` goes on from.
 
     Args:

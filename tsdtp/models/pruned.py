@@ -19,7 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from tsdtp.attention import SETTINGS
 from tsdtp.models.blocks import Family
 from tsdtp.models.cost import EncoderShape
-from tsdtp.models.encoder import Encoding, Entering, PackedEncoder
+from tsdtp.models.encoder import BlockKeyValues, Encoding, PackedEncoder
 from tsdtp.models.saving import save_pretrained
 from tsdtp.models.wrapped import WrappedModel
 from tsdtp.packing import Packed, pack, take
@@ -137,7 +137,7 @@ class PrunedModel(WrappedModel, ABC):
         attention_mask: Tensor,
         token_type_ids: Tensor | None = None,
         target: Tensor | None = None,
-        cache: list[Entering] | None = None,
+        cache: list[BlockKeyValues] | None = None,
     ) -> Encoding:
         """Embeds and encodes a padded batch.
 

@@ -7,28 +7,28 @@ from functools import partial
 
 import torch
 from torch import Tensor
-from transformers.models.llama.modeling_llama import apply_rotary_pos_emb as turn_llama
+from transformers.models.llama.modeling_llama import apply_rotary_pos_emb as rotate_llama
 from transformers.models.modernbert.modeling_modernbert import (
-    apply_rotary_pos_emb as turn_modernbert,
+    apply_rotary_pos_emb as rotate_modernbert,
 )
 
 from tsdtp.models.blocks import ClassifierFamily
 
 
-def turned(
-    turn: Callable, angles: tuple[Tensor, Tensor], query: Tensor, key: Tensor
+def apply_rotary(
+    rotate: Callable, angles: tuple[Tensor, Tensor], query: Tensor, key: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Query and key [R, H, D], turned by their original positions (Su et al., RoFormer, 2021).
+    """Query and key [R, H, D], rotated by their original positions (Su et al., RoFormer, 2021).
 
     Args:
-        turn: the family's function, as transformers has it.
+        rotate: the family's function, as transformers has it.
         angles: cosine and sine [1, T, D]; rows beyond them are dead, and stay as they are.
         query: [R, H, D].
         key: [R, H, D].
     """
     cosine, sine = angles[0][0], angles[1][0]
     live = cosine.shape[0]
-    pair = turn(query[:live], key[:live], cosine, sine, unsqueeze_dim=1)
+    pair = rotate(query[:live], key[:live], cosine, sine, unsqueeze_dim=1)
     if live == query.shape[0]:
         return pair
     dead = (query[live:], key[live:])
@@ -54,7 +54,7 @@ def _modernbert_bias(base, longest):
 def _modernbert_rotary(base, x, positions):
     kinds = [block.attention_type for block in base.layers]
     angles = {kind: base.rotary_emb(x, positions[None], kind) for kind in dict.fromkeys(kinds)}
-    return [partial(turned, turn_modernbert, angles[kind]) for kind in kinds]
+    return [partial(apply_rotary, rotate_modernbert, angles[kind]) for kind in kinds]
 
 
 def _modernbert_head(classifier, features):
@@ -82,8 +82,8 @@ def _llama_feed_forward(block, x):
 
 
 def _llama_rotary(base, x, positions):
-    turn = partial(turned, turn_llama, base.rotary_emb(x, positions[None]))
-    return [turn] * len(base.layers)
+    rotate = partial(apply_rotary, rotate_llama, base.rotary_emb(x, positions[None]))
+    return [rotate] * len(base.layers)
 
 
 def _token_embed(base, input_ids, token_type_ids, positions):

@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerBase
 from tsdtp.models.attribution import layer_conductance
 from tsdtp.models.modes import evaluating
 from tsdtp.models.pruned import PrunedModel
-from tsdtp.models.texts import Batch, Text, batches_of, explained, inputs_of, mask_id_of
+from tsdtp.models.texts import Batch, Text, attribution_inputs, batches_of, inputs_of, mask_id_of
 from tsdtp.pruning import TokenPruner, TokenState, find_method, method_names
 
 
@@ -174,7 +174,7 @@ def attributions(
         teacher = teacher.unpruned()
         return [
             layer_conductance(
-                teacher, **explained(batch), mask_id=mask_id, layers=layers, steps=steps
+                teacher, **attribution_inputs(batch), mask_id=mask_id, layers=layers, steps=steps
             )
             for batch in batches
         ]

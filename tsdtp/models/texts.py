@@ -26,8 +26,8 @@ def inputs_of(batch: Batch, device: torch.device | None = None) -> dict[str, Ten
     return {name: batch[name].to(device=device) for name in INPUTS if name in batch}
 
 
-def explained(batch: Batch) -> dict[str, Tensor]:
-    """What attributions are of: those, and the labels if there are any."""
+def attribution_inputs(batch: Batch) -> dict[str, Tensor]:
+    """What `layer_conductance` takes of a batch: the encoder's inputs, and labels if any."""
     return {name: batch[name] for name in (*INPUTS, "labels") if name in batch}
 
 
@@ -72,7 +72,7 @@ def batches_of(
         ValueError: for no data, one batch alone, batches of none, texts without a tokenizer, or
             what `tokenised` refuses.
     """
-    batches = list(several(data))
+    batches = list(check_not_single(data))
     if tokenizer is not None and not any(isinstance(each, Mapping) for each in batches):
         texts = cast(list[Text], batches)
         made = tokenised(texts, tokenizer, batch_size, model.max_positions)
@@ -89,7 +89,7 @@ def batches_of(
     return cast(list[Batch], batches)
 
 
-def several(data: Iterable[T]) -> Iterable[T]:
+def check_not_single(data: Iterable[T]) -> Iterable[T]:
     """Raises ValueError for one str or batch, whose letters or keys would be taken for texts."""
     if isinstance(data, str):
         raise ValueError("texts are a list of str (or of pairs of them), not one str")
@@ -144,7 +144,7 @@ def tokenised(
     """
     if batch_size < 1:
         raise ValueError(f"batch_size={batch_size}: valid is 1 or more")
-    source = iter(several(texts))
+    source = iter(check_not_single(texts))
     limit = length_limit(tokenizer, max_length)
     if limit < (least := tokenizer.num_special_tokens_to_add(pair=True) + 1):
         raise ValueError(f"max_length={limit}: valid is {least} or more")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tsdtp.models.blocks import Turn
+from tsdtp.models.blocks import Rotary
 from tsdtp.packing import Packed, in_half_precision, select
 from tsdtp.pruning import Decision, TokenState
 from tsdtp.pruning.merging import merge
@@ -25,7 +25,7 @@ _PER_TOKEN = (
 
 
 def wants_alignment(rows: Tensor) -> bool:
-    """Whether matrix products with these rows are computed in half precision.
+    """Whether rows are filled up to a rounded number: in half precision, but for an export.
 
     There pruning makes a new number of rows in every layer, see `in_half_precision`; an exported
     program, of one text, can not ask for its length.
@@ -51,8 +51,8 @@ class Tokens:
     summary: Tensor | None = None
     # Of attention in each block, not of a token: it does not shrink.
     biases: Sequence[Tensor | None] | None = None
-    # What turns queries and keys in each block, by the positions of the tokens that are there.
-    turns: Sequence[Turn] | None = None
+    # Rotates queries and keys in each block, by the positions of the tokens that are there.
+    rotary: Sequence[Rotary] | None = None
 
     def state(self, layer: int, received: Tensor | None) -> TokenState:
         """What a pruner sees after that layer's attention.

@@ -86,7 +86,7 @@ def load_weights(
     for name, first in (ties | left_out).items():
         if name not in weights and first in weights:
             weights[name] = weights[first]
-    _part(model, ties, weights)
+    _untie(model, ties, weights)
     if not strict:
         weights = {k: v for k, v in weights.items() if not k.startswith("pruner.")}
     if typed:
@@ -129,7 +129,7 @@ def tied(model: PrunedModel) -> dict[str, str]:
     return names
 
 
-def _part(model: PrunedModel, ties: dict[str, str], weights: dict[str, Tensor]) -> None:
+def _untie(model: PrunedModel, ties: dict[str, str], weights: dict[str, Tensor]) -> None:
     """Gives weights of their own to names that are tied in the model and not in the file."""
     for name in ties.keys() & weights.keys():
         if ties[name] in weights and not torch.equal(weights[name], weights[ties[name]]):

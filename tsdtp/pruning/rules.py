@@ -111,7 +111,7 @@ def compact(values: Tensor, chosen: Tensor, layout: Layout) -> Packed:
     bounds = list(pairwise(offsets.tolist()))  # the one wait for the device
     longest = max(1, *(end - start for start, end in bounds))  # a grid has to have a column
     rows = torch.nonzero_static(chosen, size=bounds[-1][1]).squeeze(1)
-    there = Layout(offsets, longest, rows).told(bounds=bounds)
+    there = Layout(offsets, longest, rows).with_cached(bounds=bounds)
     return Packed(values.index_select(0, rows), there)
 
 

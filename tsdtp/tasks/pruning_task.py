@@ -14,7 +14,7 @@ from torch.distributed.fsdp import FullyShardedDataParallel
 
 from tsdtp.models import PrunedModel, PrunedOutput
 from tsdtp.models.attribution import layer_conductance
-from tsdtp.models.texts import explained, inputs_of
+from tsdtp.models.texts import attribution_inputs, inputs_of
 from tsdtp.packing import pack
 from tsdtp.pruning import TokenPruner
 from tsdtp.tasks.distillation import TRUSTED, altered, cross_entropy, divergence
@@ -115,28 +115,31 @@ class PruningTask(pl.LightningModule, Generic[Model]):
         if self.noise and self.teachers:
             batch = altered(batch, self.model.special_ids, self.noise)
         labels = batch["labels"]
-        inputs = {**inputs_of(batch), **self.forced(labels)}  # the loss is of the task, below
+        inputs = {
+            **inputs_of(batch),
+            **self.teacher_forcing(labels),
+        }  # the loss is of the task, below
         output = self.model(**inputs, target=self._target(batch))
         assert output.logits is not None
-        share = self._share(labels)
+        scale = self._loss_scale(labels)
         loss = self._task_loss(output.logits.float(), batch)
-        self.log("train/loss", share * loss.detach(), sync_dist=True)
+        self.log("train/loss", scale * loss.detach(), sync_dist=True)
         self.log("train/lr", self.trainer.optimizers[0].param_groups[0]["lr"])
         if output.auxiliary_loss is not None:
-            self.log("train/auxiliary_loss", share * output.auxiliary_loss.detach(), sync_dist=True)
+            self.log("train/auxiliary_loss", scale * output.auxiliary_loss.detach(), sync_dist=True)
             loss = loss + self.model.auxiliary_weight * output.auxiliary_loss
-        return share * loss
+        return scale * loss
 
-    def forced(self, labels: Tensor) -> dict[str, Tensor]:
-        """What a model is told of the answer in training: nothing, unless it writes."""
+    def teacher_forcing(self, labels: Tensor) -> dict[str, Tensor]:
+        """What a decoder reads of the labels in training; a classifier has none."""
         return {}
 
     def on_fit_end(self) -> None:
-        """What anneals has annealed, also where a resumed training was over; its last step began
-        a little earlier."""
+        """What anneals has annealed: the last step began a little earlier, and a training that was
+        over when it was resumed has no step."""
         self.model.pruner.progress = 1.0
 
-    def _share(self, labels: Tensor) -> float:
+    def _loss_scale(self, labels: Tensor) -> float:
         """Labels here over the mean of all processes: averaging them is then fair to each."""
         if self.trainer.world_size == 1:
             return 1.0
@@ -166,7 +169,7 @@ class PruningTask(pl.LightningModule, Generic[Model]):
             return torch.zeros(*ids.shape, self.model.shape.num_layers, device=ids.device)
         return layer_conductance(
             self.teacher,
-            **explained(batch),
+            **attribution_inputs(batch),
             mask_id=self.mask_id,
             layers=pruner.layers,
             steps=self.attribution_steps,

@@ -61,8 +61,8 @@ class TranslationTask(PruningTask[PrunedSeq2Seq]):
         decoder = DecoderShape.of(model.config)
         self.cost = TranslationCost(model.shape, decoder, self.scoring)
 
-    def forced(self, labels: torch.Tensor) -> dict[str, torch.Tensor]:
-        """The decoder reads the right words."""
+    def teacher_forcing(self, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The decoder reads the right words so far."""
         return {"decoder_input_ids": self.model.prepare_decoder_input_ids_from_labels(labels)}
 
     def on_validation_epoch_start(self) -> None:

@@ -17,7 +17,7 @@ from yaml import YAMLError
 
 from tsdtp.cli.checks.composing import composed, parse, sharing
 from tsdtp.cli.checks.keys import key_faults, target_faults, truth_faults
-from tsdtp.cli.checks.measuring import check_measuring
+from tsdtp.cli.checks.ranges import check_ranges
 from tsdtp.cli.checks.values import check_devices, check_model_file, check_variant
 from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, config_dir, quoted
 
@@ -46,7 +46,7 @@ def check_command(config_name: str, arguments: Sequence[str]) -> None:
             check_variant(config.get("variant"))
             if "hardware" in config:
                 check_devices(config.hardware)
-            check_measuring(config)
+            check_ranges(config)
             if "model" in config:
                 check_model_file(config)
             keys = (key_faults(config, defaults), truth_faults(config, defaults))

@@ -132,7 +132,10 @@ def judge(folder: Path, cost: str) -> tuple[float, float]:
 def is_hopeless(
     history: Sequence[float], budget: float | None, done: Sequence[FrozenTrial], enough: int
 ) -> bool:
-    """Median stopping (Golovin et al. 2017) among trials that were allowed no more.
+    """Median stopping among trials that were allowed no more.
+
+    After Golovin et al. (2017, section 3.2), who compare with the others' running averages; the
+    best figures so far are stricter.
 
     Args:
         history: validation figure after each epoch so far.

@@ -1,4 +1,4 @@
-"""Settings of what comes after a training: a typo there would cost the whole of it."""
+"""Ranges and choices of single settings of any command: a typo there may cost a whole training."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _CHOICES = {
 }
 
 
-def check_measuring(config: DictConfig) -> None:
+def check_ranges(config: DictConfig) -> None:
     """Looks at how a command calibrates, evaluates and times; what it has no key for is left out.
 
     Raises:

@@ -16,13 +16,13 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from tsdtp.atomic import write_atomic
-from tsdtp.cli.checks.command import exit_with
 from tsdtp.cli.checks.composing import first_line
 from tsdtp.cli.config import ConfigError
 from tsdtp.cli.launch import check_ready, listing
 from tsdtp.cli.plan import make_plan, starts_first
 from tsdtp.cli.planned import Planned, is_dry, to_run
 from tsdtp.cli.sweep import expand, load_sweep
+from tsdtp.cli.usage import exit_with
 from tsdtp.jobs.job import Job, State
 from tsdtp.report.sweep import SWEEP_NAME, trained
 

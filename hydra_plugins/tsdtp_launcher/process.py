@@ -11,12 +11,12 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from tsdtp.cli.checks.command import exit_with
 from tsdtp.cli.config import ConfigError
 from tsdtp.cli.identity import held_record
 from tsdtp.cli.launch import launch, places_for
 from tsdtp.cli.plan import make_plan
 from tsdtp.cli.planned import Planned, to_run
+from tsdtp.cli.usage import exit_with
 from tsdtp.jobs.job import Job, State
 from tsdtp.results import main_metric
 

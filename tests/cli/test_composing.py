@@ -6,9 +6,9 @@ import pytest
 from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 
-from tsdtp.cli.checks.command import user_folder
 from tsdtp.cli.checks.composing import composed, sharing
 from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, config_dir
+from tsdtp.cli.presets import user_folder
 
 KIND = ["pruning=topk", "pruning.budget=0.5", "pruning.layers=[0,1]", "variant=null", "seed=1"]
 ALIKE = [

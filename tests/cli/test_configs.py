@@ -9,7 +9,8 @@ import pytest
 from omegaconf import OmegaConf
 from tiny import REPOSITORY
 
-from tsdtp.cli.checks.command import ConfigError, check_command
+from tsdtp.cli.checks.command import check_command
+from tsdtp.cli.config import ConfigError
 from tsdtp.cli.sweep import expand, grids, load_sweep, product
 from tsdtp.cli.validate import validate
 

@@ -10,7 +10,8 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from tiny import FAST, REPOSITORY
 
-from tsdtp.cli.checks.command import ConfigError, check_command
+from tsdtp.cli.checks.command import check_command
+from tsdtp.cli.config import ConfigError
 from tsdtp.cli.folder import LOCK_NAME, take_lock
 from tsdtp.results import RECORD_NAME
 

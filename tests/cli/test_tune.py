@@ -13,9 +13,9 @@ from omegaconf import DictConfig, OmegaConf
 from small_search import SEARCHED, SETTINGS, SPACE
 from tiny import FAST, REPOSITORY
 
-from tsdtp.cli.checks.command import user_folder
 from tsdtp.cli.config import BEGUN_WITH, HYDRA_VERSION_BASE, ConfigError, config_dir
 from tsdtp.cli.folder import exclusive
+from tsdtp.cli.presets import user_folder
 from tsdtp.cli.tuning import search as searching
 from tsdtp.cli.tuning import trials
 from tsdtp.cli.tuning.outcome import experiment, save_search

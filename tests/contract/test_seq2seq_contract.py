@@ -12,8 +12,8 @@ from tiny import LENGTHS, SEQ2SEQ_FAMILIES, SPECIAL, make_batch, make_seq2seq
 
 from tsdtp.models import PrunedSeq2Seq
 from tsdtp.models.budget import spent_ratio
-from tsdtp.models.seq2seq import IGNORED
 from tsdtp.models.seq2seq_blocks import SEQ2SEQ_FAMILIES as KNOWN
+from tsdtp.models.texts import IGNORED
 from tsdtp.packing import pack, unpack
 
 PENALTIES = {"encoder_repetition_penalty": 1.5, "encoder_no_repeat_ngram_size": 2}

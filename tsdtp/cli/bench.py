@@ -10,9 +10,10 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from tsdtp.cli.checks.command import check_or_exit, exit_with
+from tsdtp.cli.checks.command import check_or_exit
 from tsdtp.cli.checks.values import check_filled
 from tsdtp.cli.config import HYDRA_VERSION_BASE, config_dir, plain
+from tsdtp.cli.usage import exit_with
 from tsdtp.provenance import code_state, with_own
 from tsdtp.results import RunRecord, flops_saved, write_record
 

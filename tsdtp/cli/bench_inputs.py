@@ -9,11 +9,9 @@ import torch
 
 from tsdtp.cli.build import Cell
 from tsdtp.cli.config import ConfigError
-from tsdtp.data.batching import collate
+from tsdtp.data.batching import Batch, collate
 from tsdtp.models.cost import max_positions
 from tsdtp.models.texts import inputs_of
-
-Batch = dict[str, torch.Tensor]
 
 
 def task_batches(cell: Cell) -> list[Batch]:

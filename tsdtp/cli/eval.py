@@ -12,9 +12,9 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from tsdtp.cli.checks.command import check_or_exit, exit_with
+from tsdtp.cli.checks.command import check_or_exit
 from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, config_dir
-from tsdtp.cli.usage import wants_help
+from tsdtp.cli.usage import exit_with, wants_help
 from tsdtp.results import RunRecord, read_record, write_record
 
 

@@ -16,13 +16,14 @@ from hydra._internal.utils import get_args_parser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from tsdtp.cli.checks.command import check_command, exit_with, load_preset, user_folder
+from tsdtp.cli.checks.command import check_command
 from tsdtp.cli.checks.composing import parse
 from tsdtp.cli.checks.keys import unknown_key
 from tsdtp.cli.checks.values import check_choice
 from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, as_text, config_dir, quoted
 from tsdtp.cli.folder import take_lock
-from tsdtp.cli.usage import described, wants_help
+from tsdtp.cli.presets import load_preset, user_folder
+from tsdtp.cli.usage import described, exit_with, wants_help
 
 LOCK_NAME = ".sweep.lock"
 _KEYS = ("command", "common", "grids")  # of a preset

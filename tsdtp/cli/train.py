@@ -7,9 +7,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException
 from omegaconf import DictConfig
 
-from tsdtp.cli.checks.command import check_or_exit, exit_with
+from tsdtp.cli.checks.command import check_or_exit
 from tsdtp.cli.checks.values import check_one_process
 from tsdtp.cli.config import HYDRA_VERSION_BASE, config_dir
+from tsdtp.cli.usage import exit_with
 
 
 @hydra.main(version_base=HYDRA_VERSION_BASE, config_path=config_dir(), config_name="train")

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from tsdtp.cli.checks.command import exit_with
 from tsdtp.cli.config import ConfigError
 from tsdtp.cli.launch import INTERRUPTED
 from tsdtp.cli.signals import terminate_as_interrupt
@@ -15,7 +14,7 @@ from tsdtp.cli.tuning.outcome import save_search
 from tsdtp.cli.tuning.search import Search
 from tsdtp.cli.tuning.settings import OWN, USAGE, check_spelling, load_settings
 from tsdtp.cli.tuning.trials import make_study
-from tsdtp.cli.usage import described, wants_help
+from tsdtp.cli.usage import described, exit_with, wants_help
 
 
 def main(argv: Sequence[str] | None = None) -> int:

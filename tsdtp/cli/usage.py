@@ -1,9 +1,11 @@
-"""What commands that are not Hydra's own say when they are asked for help."""
+"""What commands say to whoever asks for help, or gave them what they cannot take."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from tsdtp.cli.config import config_dir
 
@@ -18,6 +20,12 @@ def described(group: str) -> str:
     files = sorted((Path(config_dir()) / group).glob("*.yaml"))
     width = max((len(file.stem) for file in files), default=0)
     return "\n".join(f"  {file.stem:{width}} {_first_sentence(file)}" for file in files)
+
+
+def exit_with(error: Exception, program: str) -> NoReturn:
+    """Ends the process with one line and code 2."""
+    print(f"{program}: {error}", file=sys.stderr)
+    sys.exit(2)
 
 
 def _first_sentence(file: Path) -> str:

@@ -14,10 +14,10 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from tsdtp.cli.checks.command import user_folder
 from tsdtp.cli.checks.composing import MissingExtraError, composed, first_line, sharing
 from tsdtp.cli.checks.keys import key_faults, target_faults, truth_faults
 from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, config_dir
+from tsdtp.cli.presets import user_folder
 from tsdtp.cli.sweep import command_of, expand, load_sweep
 from tsdtp.cli.tuning.search import Search
 from tsdtp.cli.tuning.settings import load_settings

@@ -14,6 +14,7 @@ from tsdtp.data.samplers import (
     ShuffledBatchSampler,
     TokenBatchSampler,
 )
+from tsdtp.models.texts import IGNORED
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -38,11 +39,11 @@ def collate(rows: list[dict[str, Any]], pad_token_id: int = 0, pad_token_type_id
 
     Returns:
         `input_ids`, `attention_mask` and, where the rows have them, `token_type_ids` and
-        `decisive`, each [B, S]; `labels` [B], or of tokens [B, N], padded with -100 as
+        `decisive`, each [B, S]; `labels` [B], or of tokens [B, N], padded with `IGNORED` as
         transformers has it; and `index` [B]. All are int64.
     """
     fill = {"input_ids": pad_token_id, "token_type_ids": pad_token_type_id}
-    fill |= {"decisive": 0, "labels": -100}
+    fill |= {"decisive": 0, "labels": IGNORED}
     present = [name for name in fill if name in rows[0]]
     batch = {name: pad([row[name] for row in rows], fill[name]) for name in present}
     batch["attention_mask"] = pad([[1] * len(row["input_ids"]) for row in rows], 0)

@@ -16,10 +16,9 @@ from tsdtp.models.encoder import Encoding
 from tsdtp.models.output import PrunedOutput, counts, full_counts
 from tsdtp.models.pruned import PrunedModel
 from tsdtp.models.seq2seq_blocks import SEQ2SEQ_FAMILIES
+from tsdtp.models.texts import IGNORED
 from tsdtp.packing import unpack
 from tsdtp.pruning import TokenPruner
-
-IGNORED = -100  # a label that is none, as transformers has it
 
 
 class PrunedSeq2Seq(PrunedModel):

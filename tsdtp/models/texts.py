@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 Text = str | tuple[str, str]
 T = TypeVar("T")
 Batch = Mapping[str, Tensor]
+IGNORED = -100  # a label that is none, as transformers has it
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tsdtp.models.texts import Batch
+from tsdtp.models.texts import IGNORED, Batch
 
 TRUSTED = "trusted"  # key of a batch: rows whose labels still hold
 
@@ -57,7 +57,7 @@ def cross_entropy(
         holds = holds & trusted.view(-1, *[1] * (labels.ndim - 1))
     losses = F.cross_entropy(
         logits.flatten(0, -2),
-        labels.masked_fill(~holds, -100).flatten(),
+        labels.masked_fill(~holds, IGNORED).flatten(),
         label_smoothing=label_smoothing,
         reduction="sum",
     )

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from tsdtp.models import prune, teach
 from tsdtp.models.attribution import layer_conductance
-from tsdtp.models.seq2seq import IGNORED
+from tsdtp.models.texts import IGNORED
 from tsdtp.results import TRANSLATIONS
 from tsdtp.tasks.optim import AdamW
 from tsdtp.tasks.translation import (

@@ -6,20 +6,19 @@ import sys
 from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import chain, zip_longest
-from pathlib import Path
-from typing import NoReturn
 
 from hydra import initialize_config_dir
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.types import Override
-from omegaconf import DictConfig, OmegaConf
-from yaml import YAMLError
+from omegaconf import DictConfig
 
 from tsdtp.cli.checks.composing import composed, parse, sharing
 from tsdtp.cli.checks.keys import key_faults, target_faults, truth_faults
 from tsdtp.cli.checks.ranges import check_ranges
 from tsdtp.cli.checks.values import check_devices, check_model_file, check_variant
-from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, config_dir, quoted
+from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, config_dir
+from tsdtp.cli.presets import user_folder
+from tsdtp.cli.usage import exit_with
 
 
 def check_command(config_name: str, arguments: Sequence[str]) -> None:
@@ -59,34 +58,6 @@ def _defaults(config_name: str, *own: str) -> DictConfig:
     return composed(config_name, [*own])
 
 
-def user_folder(folder: str | Path | None) -> list[str]:
-    """The override by which a config folder of the user's own is searched as well."""
-    if folder is None:
-        return []
-    place = quoted(f"file://{Path(folder).resolve()}")  # no URI: Hydra takes % for a letter
-    return [f"hydra.searchpath=[{place}]"]
-
-
-def load_preset(group: str, name: str) -> DictConfig:
-    """Reads configs/GROUP/NAME.yaml, or a file of the user's own.
-
-    Raises:
-        ConfigError: for an unknown name, with the valid ones, or a file that is no such yaml.
-    """
-    folder = Path(config_dir()) / group
-    path = Path(name) if name.endswith(".yaml") else folder / f"{name}.yaml"
-    if not path.is_file():
-        valid = ", ".join(sorted(p.stem for p in folder.glob("*.yaml")))
-        raise ConfigError(f"no such {group}: {name}; valid: {valid}, or a file ending in .yaml")
-    try:
-        preset = OmegaConf.load(path)
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: {' '.join(str(error).split())}") from error
-    if not isinstance(preset, DictConfig):
-        raise ConfigError(f"{path}: a list; valid: keys with values, as in the others of {group}")
-    return preset
-
-
 def _variants(overrides: list[Override]) -> Iterator[list[str]]:
     """Single-run command lines in which each swept value occurs at least once."""
     choices = [
@@ -110,9 +81,3 @@ def check_or_exit(command: str) -> None:
         check_command(command, sys.argv[1:])
     except ConfigError as error:
         exit_with(error, f"tsdtp {command}")
-
-
-def exit_with(error: Exception, program: str) -> NoReturn:
-    """Ends the process with one line and code 2."""
-    print(f"{program}: {error}", file=sys.stderr)
-    sys.exit(2)

@@ -9,10 +9,10 @@ from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
-from tsdtp.cli.checks.command import load_preset
 from tsdtp.cli.checks.keys import unknown_key
 from tsdtp.cli.checks.values import check_whole, is_number
 from tsdtp.cli.config import ConfigError, plain
+from tsdtp.cli.presets import load_preset
 
 OWN = (
     *("hparams", "trials", "sampler", "sampler_seed", "cost", "hopeless"),

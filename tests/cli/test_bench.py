@@ -24,6 +24,7 @@ FAST = (
     "hardware.threads=1",
 )
 SCHEDULE = "keep_schedule=[1,0.5,0.5,0.5]"
+WRITING = ("task=synthetic_translation", "model=tiny_marian")
 
 
 def only_record():
@@ -99,13 +100,8 @@ def test_lengths_may_be_drawn(tsdtp):
 
 
 def test_of_a_translator_the_encoder_and_the_whole_are_measured(tsdtp):
-    words = (
-        "task=synthetic_translation",
-        "model=tiny_marian",
-        "tokens=40",
-        "benchmark.new_tokens=3",
-    )
-    outcome = tsdtp("bench", *FAST, *words, "pruning=topk", "task.generation.num_beams=2")
+    words = (*WRITING, "tokens=40", "benchmark.new_tokens=3", "task.generation.num_beams=2")
+    outcome = tsdtp("bench", *FAST, *words, "pruning=topk")
     assert outcome.code == 0, outcome.err
     record = only_record()
     assert record.identity["variant"].endswith("tokens40_beam2")
@@ -130,6 +126,7 @@ def test_of_a_translator_the_encoder_and_the_whole_are_measured(tsdtp):
         (("model.execution=masked",), "model.execution=masked: valid for tsdtp bench is packed"),
         (("benchmark.order=length",), "sorted"),
         (("keep_shedule=[1]",), "did you mean keep_schedule?"),
+        ((*WRITING, "benchmark.new_tokens=129"), "benchmark.new_tokens=129: valid are up to 128"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(tsdtp, arguments, message):

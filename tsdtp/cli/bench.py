@@ -29,8 +29,8 @@ def bench(config: DictConfig, method: str, overrides: list[str]) -> RunRecord:
     Raises:
         ConfigError: before weights are loaded, for whatever is wrong with the config.
     """
+    from tsdtp.cli.bench_cell import measure_cell
     from tsdtp.cli.folder import exclusive, finished
-    from tsdtp.cli.measure_speed import measure_speed
     from tsdtp.cli.run import identity, provenance, quiet_libraries, start_and_elapsed, use_threads
 
     quiet_libraries()
@@ -43,7 +43,7 @@ def bench(config: DictConfig, method: str, overrides: list[str]) -> RunRecord:
     use_threads(config.hardware.threads)
     code = with_own(code_state(), settings)
     with exclusive(Path(config.output_dir)):
-        measured = measure_speed(config)
+        measured = measure_cell(config)
         command = shlex.join(["tsdtp", "bench", *overrides])
         record = RunRecord(
             identity=identity(config, method),

@@ -145,6 +145,9 @@ class Cell(ABC, Generic[Data]):
         To be asked before any answer is given; where only seconds are measured it does not matter.
         """
 
+    def check_timed(self) -> None:
+        """Raises ConfigError where more is to be written and timed than the model can write."""
+
     @property
     @abstractmethod
     def mask_id(self) -> int:

@@ -107,7 +107,7 @@ class TranslationCell(Cell[TranslationData]):
         shape.bos_token_id = shape.forced_eos_token_id = None
 
     def check_answers(self) -> None:
-        """Refuses a language that BLEU cannot read here, or more words than the model has places.
+        """Refuses a language that BLEU cannot read here, or more words than there are positions.
 
         Tells of references out of reach.
         """
@@ -115,19 +115,25 @@ class TranslationCell(Cell[TranslationData]):
             BLEU(trg_lang=self.language)
         except RuntimeError as error:
             raise ConfigError(" ".join(str(error).split())) from None
-        most, places = self.writing().get("max_new_tokens"), max_positions(self.architecture)
-        wanted, timed = {"task.generation.max_new_tokens": most}, self.config.benchmark
-        if timed.enabled:
-            wanted["benchmark.new_tokens"] = timed.new_tokens
-        for key, tokens in wanted.items():
-            if tokens is not None and places is not None and tokens > places:
-                raise ConfigError(
-                    f"{key}={tokens}: valid are up to {places}, the positions "
-                    f"of model={self.config.model.name}"
-                )
+        most = self.writing().get("max_new_tokens")
+        self._check_positions("task.generation.max_new_tokens", most)
+        if self.config.benchmark.enabled:
+            self.check_timed()
         if most is not None and (beyond := self.data.targets_beyond(most)):
             split, limit = self.data.reported, f"task.generation.max_new_tokens={most}"
             self.tell([f"{beyond} {split} references are longer than {limit}"])
+
+    def check_timed(self) -> None:
+        """Refuses more words to be timed than the model has positions."""
+        self._check_positions("benchmark.new_tokens", self.config.benchmark.new_tokens)
+
+    def _check_positions(self, key: str, tokens: int | None) -> None:
+        places = max_positions(self.architecture)
+        if tokens is not None and places is not None and tokens > places:
+            raise ConfigError(
+                f"{key}={tokens}: valid are up to {places}, the positions "
+                f"of model={self.config.model.name}"
+            )
 
     def task(
         self, model: Any, optim: AdamW, teacher: Any = None, split: str = "validation", **settings

@@ -24,7 +24,7 @@ from tsdtp.results import RECORD_NAME, read_record
 INTERRUPTED = 130  # exit code after Ctrl-C, as shells have it
 # What a cell needs: it is forked from a process that has it. Without it starting takes seconds.
 IMPORTS = (
-    *(f"tsdtp.cli.{name}" for name in ("train", "bench", "run", "cells", "measure_speed")),
+    *(f"tsdtp.cli.{name}" for name in ("train", "bench", "run", "cells", "bench_cell")),
     "tsdtp.report.html",
     "datasets",
     "transformers.models.bert.modeling_bert",

@@ -27,14 +27,15 @@ from tsdtp.models.texts import inputs_of
 from tsdtp.tasks.metrics import PruningCost
 
 
-def measure_speed(config: DictConfig) -> dict:
+def measure_cell(config: DictConfig) -> dict:
     """Builds a cell, measures it, and gives its `cost`, `speed` and `memory`.
 
     Of a translator, speed and memory are the encoder's, and `generation` those of the whole.
 
     Raises:
         ConfigError: for an execution that is not packed, whose FLOPs would not be those counted;
-            for a budget beside a keep schedule, or a schedule that does not fit.
+            for a budget beside a keep schedule, a schedule that does not fit, or more words to
+            write than the model has places.
     """
     if (execution := config.model.execution) not in (None, "packed"):
         raise ConfigError(f"model.execution={execution}: valid for tsdtp bench is packed")
@@ -42,6 +43,7 @@ def measure_speed(config: DictConfig) -> dict:
         os.environ["RAYON_NUM_THREADS"] = str(threads)
     pl.seed_everything(config.seed, workers=True, verbose=False)
     cell = build_cell(config)
+    cell.check_timed()
     if config.keep_schedule is not None:
         if config.pruning.get("budget") is not None:
             raise ConfigError("keep_schedule or pruning.budget? valid is one of them")

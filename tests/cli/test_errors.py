@@ -144,6 +144,8 @@ WRONG = {
         [*TRANSLATED, "task.generation.max_new_tokens=999"],
         ["max_new_tokens=999", "up to 128"],
     ),
+    "no examples": (["task.data.eval_examples=0"], ["eval_examples=0", "1 or more"]),
+    "a weight below nothing": (["model.auxiliary_weight=-1"], ["auxiliary_weight=-1", "0 or more"]),
     "more words to time than places": (
         [*TRANSLATED, "benchmark.enabled=true", "benchmark.new_tokens=999"],
         ["benchmark.new_tokens=999", "up to 128"],

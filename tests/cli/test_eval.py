@@ -36,6 +36,14 @@ def test_eval_may_measure_speed_alone(tsdtp, monkeypatch):
     assert read_record("run").provenance["measured"]["kept"] == kept, "the training's still"
 
 
+def test_of_several_the_others_are_measured_where_one_fails(tsdtp):
+    assert tsdtp("train", *FAST, "hydra.run.dir=run").code == 0
+    fails, both = "run=nowhere,run", ("in_place=true", "benchmark.enabled=false")
+    outcome = tsdtp("eval", "-m", fails, *both)
+    assert outcome.code != 0 and "nowhere: no such record" in outcome.err
+    assert "eval" in read_record("run").provenance["measured"]["command"]
+
+
 def test_quality_alone_keeps_the_speed_that_was_measured(tsdtp):
     assert tsdtp("train", *FAST, "benchmark.enabled=true", *QUICK, "hydra.run.dir=run").code == 0
     before = read_record("run")

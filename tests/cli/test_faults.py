@@ -14,6 +14,7 @@ import torch
 from tiny import FAST
 
 from tsdtp.models import from_pretrained
+from tsdtp.models.weights import WEIGHTS
 from tsdtp.report.frame import to_frame
 from tsdtp.results import RECORD_NAME, read_record
 from tsdtp.tasks.classification import ClassificationTask
@@ -149,6 +150,27 @@ def test_a_training_that_ended_within_an_epoch_is_not_gone_on_with(tsdtp):
     assert tsdtp("train", *TRAINED, "epochs=2", "max_steps=3").code == 0
     line = one_line(tsdtp("train", *TRAINED, "epochs=2", f"ckpt_path={LAST}"))
     assert f"{LAST}: saved within an epoch" in line
+
+
+@pytest.mark.parametrize(
+    "ends",
+    [
+        ["epochs=null", "max_steps=1"],
+        ["epochs=9", "callbacks=early_stop", "callbacks.early_stop.patience=1", "optim.lr=1e-9"],
+    ],
+    ids=["within an epoch", "early"],
+)
+def test_a_training_that_was_over_is_not_gone_on_with(tsdtp, ends):
+    """As the hint after a failed benchmark promises."""
+    assert tsdtp("train", *TRAINED, *ends).code == 0
+    steps, weights = (
+        torch.load(LAST, weights_only=True)["global_step"],
+        (RUN / WEIGHTS).read_bytes(),
+    )
+    outcome = tsdtp("train", *TRAINED, *ends, "ckpt_path=last")
+    assert outcome.code == 0, outcome.err
+    assert torch.load(LAST, weights_only=True)["global_step"] == steps
+    assert (RUN / WEIGHTS).read_bytes() == weights
 
 
 def test_a_training_whose_start_has_run_again_is_not_gone_on_with(tsdtp, trained):

@@ -15,12 +15,20 @@ from tsdtp.cli.checks.pruner import check_pruners
 from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, config_dir
 from tsdtp.cli.folder import LOCK_NAME, finished, take_lock
 from tsdtp.cli.identity import Status
-from tsdtp.cli.launch import launch
+from tsdtp.cli.launch import choose_slots, launch
 from tsdtp.cli.plan import make_plan
 from tsdtp.cli.planned import expected_seconds
 from tsdtp.jobs.job import State
 
 pytestmark = pytest.mark.usefixtures("empty_folder")
+
+
+def test_a_cell_on_all_gpus_has_them_beside_cells_on_one(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    kinds = [("gpu", -1), ("gpu", 1), ("cpu", 2)]
+    hardware = [{"accelerator": a, "devices": n, "threads": None} for a, n in kinds]
+    assert [slot.name for slot in choose_slots(hardware, None)] == ["gpu 0,1"]
+    assert [slot.name for slot in choose_slots(hardware[1:], None)] == ["gpu 0", "gpu 1"]
 
 
 def test_a_cell_follows_all_that_teach_it():

@@ -204,6 +204,25 @@ def test_resumes_from_its_checkpoint(tsdtp):
     assert lost.code == 2 and "no such checkpoint" in lost.err
 
 
+def test_without_a_warm_start_all_begin_with_the_weights_that_their_start_began_with(tsdtp):
+    brief = (
+        *FAST,
+        "epochs=0",
+        "warm_start=false",
+        "model.init_from=start",
+        "hardware.precision=32",
+    )
+    assert tsdtp("train", *FAST, "epochs=0", "hydra.run.dir=start").code == 0
+    began = load_file("start/model.safetensors")
+    for method in ("topk", "ts_dtp"):
+        words = (f"pruning={method}", "pruning.budget=0.7", f"hydra.run.dir={method}")
+        outcome = tsdtp("train", *brief, *words)
+        assert outcome.code == 0, outcome.err
+        weights = load_file(f"{method}/model.safetensors")
+        names = [name for name in began if not name.startswith("pruner.")]
+        assert len(names) > 20 and all(torch.equal(weights[name], began[name]) for name in names)
+
+
 def test_a_budget_that_is_refused_at_the_end_is_refused_before(tsdtp):
     """The last calibration has a narrower tolerance than those on the way."""
     run = ["train", *FAST, "pruning=dtp"]

@@ -51,6 +51,8 @@ def test_a_pruned_translator_leaves_a_whole_record_and_its_translations(tsdtp):
     beam = read_record(Path("beams"))
     assert beam.identity["variant"] == "beam2"
     assert "p_vs_start" not in beam.quality, "the start was read with one beam"
+    timed = tsdtp("eval", f"run={folder}", "quality=false", "benchmark.new_tokens=999")
+    assert timed.code == 2 and "benchmark.new_tokens=999: valid are up to 128" in timed.err
     for language in ("en", "de"):
         Path(f"mine.{language}").write_text("one\ntwo\n")
     other = ("data=mine", "benchmark.enabled=false", "hydra.run.dir=other")

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from tsdtp.cli.checks.command import check_or_exit
 from tsdtp.cli.checks.values import check_filled
 from tsdtp.cli.config import HYDRA_VERSION_BASE, config_dir, plain
-from tsdtp.cli.usage import exit_with
+from tsdtp.cli.usage import end_job
 from tsdtp.provenance import code_state, with_own
 from tsdtp.results import RunRecord, flops_saved, write_record
 
@@ -61,7 +61,7 @@ def _bench(config: DictConfig) -> float:
     try:
         record = bench(config, context.runtime.choices["pruning"], list(context.overrides.task))
     except (ValueError, OSError) as error:
-        exit_with(error, "tsdtp bench")
+        end_job(error, "tsdtp bench")
     print(summary(record), flush=True)
     assert record.speed is not None
     return record.speed["vs_packed"]

@@ -13,6 +13,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tsdtp.cli.config import ConfigError, instantiate
+from tsdtp.cli.identity import held_record
 from tsdtp.cli.pruner import load_shape, pruner_of
 from tsdtp.cli.start import other_folders, start_folder
 from tsdtp.data.task_data import TaskData
@@ -184,8 +185,11 @@ class Cell(ABC, Generic[Data]):
 
     def restart(self, model: PrunedModel) -> None:
         """Puts a model back to the weights that the start run began with; its pruner stays."""
-        settings = self.config.model
-        fresh = load_model(settings.path, self.architecture, settings.local_dir)
+        settings, begun = self.config.model, self.start and held_record(self.start)
+        with torch.random.fork_rng():
+            # What is random there was drawn first of all, by the seed of that run.
+            torch.manual_seed(begun.identity["seed"] if begun else self.config.seed)
+            fresh = load_model(settings.path, self.architecture, settings.local_dir)
         model.hf_model.load_state_dict(fresh.state_dict())
 
     def teacher(self) -> PrunedModel | None:

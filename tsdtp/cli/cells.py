@@ -117,8 +117,6 @@ class TranslationCell(Cell[TranslationData]):
             raise ConfigError(" ".join(str(error).split())) from None
         most = self.writing().get("max_new_tokens")
         self._check_positions("task.generation.max_new_tokens", most)
-        if self.config.benchmark.enabled:
-            self.check_timed()
         if most is not None and (beyond := self.data.targets_beyond(most)):
             split, limit = self.data.reported, f"task.generation.max_new_tokens={most}"
             self.tell([f"{beyond} {split} references are longer than {limit}"])

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from tsdtp.cli.checks.command import check_or_exit
 from tsdtp.cli.config import HYDRA_VERSION_BASE, ConfigError, config_dir
-from tsdtp.cli.usage import exit_with, wants_help
+from tsdtp.cli.usage import end_job, exit_with, wants_help
 from tsdtp.results import RunRecord, read_record, write_record
 
 
@@ -98,7 +98,7 @@ def _eval(config: DictConfig) -> None:
     try:
         record = evaluate(config, command, folder)
     except (ValueError, OSError) as error:
-        exit_with(error, "tsdtp eval")
+        end_job(error, "tsdtp eval")
     sections = ("quality", "cost", "speed", "memory")
     print(json.dumps({name: getattr(record, name) for name in sections}, indent=2))
 

@@ -152,14 +152,14 @@ def choose_slots(hardware: Sequence[Mapping], named: Sequence[str] | None) -> li
     Raises:
         ConfigError: for a slot that the machine does not have.
     """
-    on_gpu = any(h["accelerator"] == "gpu" for h in hardware)
-    devices = [device_count(h) for h in hardware]
+    devices = [device_count(h) for h in hardware if h["accelerator"] == "gpu"]
+    on_gpu = bool(devices)
     threads = [h["threads"] and h["threads"] * device_count(h) for h in hardware]
     try:
         if named:
             return [(gpu_slot if on_gpu else cpu_slot)(str(name)) for name in named]
         if on_gpu:
-            return free_slots(max(devices), None)
+            return free_slots(-1 if -1 in devices else max(devices), None)
         return free_slots(0, None if None in threads else max(threads, default=None))
     except ValueError as error:
         raise ConfigError(f"hydra.launcher.slots: {error}") from error

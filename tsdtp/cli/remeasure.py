@@ -41,6 +41,8 @@ def remeasure(
     _check_rows(record, cell, config)
     if config.quality:
         cell.check_answers()
+    if config.benchmark.enabled:
+        cell.check_timed()
     model = measure.as_measured(model, cell.config, cell.device)
     old = record if identity == record.identity else None
     # The answers last: if anything fails before, those of the old record are still there.

@@ -112,7 +112,8 @@ def _problem(
     if 0 <= epochs <= checkpoint["epoch"] or 0 <= steps < checkpoint["global_step"]:
         done = f"{checkpoint['epoch'] + 1} epochs, {checkpoint['global_step']} steps"
         return f"after {done}, more than this training is to have"
-    if not checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"]:
+    whole = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"]
+    if not whole and steps != checkpoint["global_step"]:  # with these steps nothing is left to do
         return "saved within an epoch, whose rest would be left out; valid: one of an epoch's end"
     made = checkpoint.get(_TRAINING, training)  # one of an older version does not say
     rows = other_rows(checkpoint.get(_DATA, {}), training["config"])

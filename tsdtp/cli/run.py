@@ -79,6 +79,8 @@ def _run(config: DictConfig, settings: Settings, method: str, overrides: list[st
     use_threads(config.hardware.threads)
     cell, origin, own_hash = build_cell(config), lineage(settings), identity_hash(settings)
     cell.check_answers()
+    if config.benchmark.enabled:
+        cell.check_timed()
     tell_of_other_rows(config, cell.data.digests)
     command, earlier = shlex.join(["tsdtp", "train", *overrides]), earlier_parts(config.ckpt_path)
     mark = mark_checkpoints(config, cell.data.digests, earlier, measured_by(command, code), begun)

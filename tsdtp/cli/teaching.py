@@ -44,7 +44,7 @@ def teach_pruner(cell: Cell, model: PrunedModel, teacher: PrunedModel | None) ->
         return
     settings = cell.config.teaching
     enter_stage(cell.config.output_dir, "teaching")
-    half = cell.config.hardware.precision.startswith("bf16")
+    half = str(cell.config.hardware.precision).startswith("bf16")  # Lightning takes 32, too
     batches = measure.training_batches(
         cell, settings.examples, cell.device, batch_size=settings.batch_size
     )

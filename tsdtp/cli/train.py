@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import CompactHydraException
 from omegaconf import DictConfig
 
 from tsdtp.cli.checks.command import check_or_exit
 from tsdtp.cli.checks.values import check_one_process
 from tsdtp.cli.config import HYDRA_VERSION_BASE, config_dir
-from tsdtp.cli.usage import exit_with
+from tsdtp.cli.usage import end_job
 
 
 @hydra.main(version_base=HYDRA_VERSION_BASE, config_path=config_dir(), config_name="train")
@@ -18,15 +17,12 @@ def _train(config: DictConfig) -> float | None:
     from tsdtp.cli.run import run
 
     context = HydraConfig.get()
-    multirun = context.mode is not None and context.mode.name == "MULTIRUN"
     try:
-        if multirun:
+        if context.mode is not None and context.mode.name == "MULTIRUN":
             check_one_process(config.hardware)
         record = run(config, context.runtime.choices["pruning"], list(context.overrides.task))
     except (ValueError, OSError) as error:
-        if multirun:  # Hydra reports it, without a traceback
-            raise CompactHydraException(f"tsdtp train: {error}") from error
-        exit_with(error, "tsdtp train")
+        end_job(error, "tsdtp train")
     name = config.task.metric
     figure = record.quality[name]
     error, n = record.quality.get("stderr"), record.quality["n"]

@@ -39,6 +39,7 @@ def trainer_of(
         *([] if on_terminal else [EpochLine()]),
         ReportProgress(config.output_dir),
         LambdaCallback(on_train_start=end_when_told),
+        LambdaCallback(on_train_start=stay_stopped),
         mark,
     ]
     trainer = pl.Trainer(
@@ -104,6 +105,15 @@ def end_when_told(trainer: pl.Trainer, task: pl.LightningModule) -> None:
         signal.signal(signal.SIGTERM, end)
         if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as a script's `command &` does
             signal.signal(signal.SIGINT, end)
+
+
+def stay_stopped(trainer: pl.Trainer, task: pl.LightningModule) -> None:
+    """Has a training that had stopped early end at once when it is resumed.
+
+    Its checkpoint brings back the patience that was lost, and not that this was the end.
+    """
+    if any(early.wait_count >= early.patience for early in trainer.early_stopping_callbacks):
+        trainer.should_stop = True
 
 
 def budget_schedule(cell: Cell) -> BudgetSchedule:

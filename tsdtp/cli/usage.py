@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import CompactHydraException
+
 from tsdtp.cli.config import config_dir
 
 
@@ -20,6 +23,14 @@ def described(group: str) -> str:
     files = sorted((Path(config_dir()) / group).glob("*.yaml"))
     width = max((len(file.stem) for file in files), default=0)
     return "\n".join(f"  {file.stem:{width}} {_first_sentence(file)}" for file in files)
+
+
+def end_job(error: Exception, program: str) -> NoReturn:
+    """Ends a job with one line; of a multirun the others go on, and Hydra tells it at the end."""
+    mode = HydraConfig.get().mode
+    if mode is not None and mode.name == "MULTIRUN":
+        raise CompactHydraException(f"{program}: {error}") from error
+    exit_with(error, program)
 
 
 def exit_with(error: Exception, program: str) -> NoReturn:

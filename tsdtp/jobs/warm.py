@@ -81,9 +81,10 @@ def _run(module: str, arguments: list[str], log: str, variables: dict[str, str],
     """What the fork does: becomes as good as an interpreter of its own, and runs the program."""
     os.setsid()  # Ctrl-C reaches it through the pool alone
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
     os.dup2(output, 1)
     os.dup2(output, 2)
+    os.close(output)
     os.chdir(place)
     os.environ.clear()
     os.environ.update(variables)

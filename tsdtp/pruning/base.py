@@ -196,7 +196,7 @@ def check_positive(name: str, value: float) -> None:
 
 def check_count(name: str, value: int, least: int = 1) -> None:
     """Raises ValueError for a setting that is no whole number, or too small."""
-    if not (isinstance(value, Integral) and value >= least):
+    if isinstance(value, bool) or not (isinstance(value, Integral) and value >= least):
         raise ValueError(f"pruning.{name}={value!r}: valid is {least} or more")
 
 

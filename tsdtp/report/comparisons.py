@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from itertools import product
 from pathlib import Path
 
@@ -31,11 +32,21 @@ def references_of(runs: Iterable[Run], asked: Collection[str] = ()) -> Collectio
         ValueError: No run is called so.
     """
     names = sorted({name for run in runs for name in run.names})
+    asked = [name if name in names else _with_plain_budget(name) for name in asked]
     for name in asked:
         if name not in names:
             valid = ", ".join(names) or "none, for no run left its answers"
             raise ValueError(f"no run to compare with is called {name!r}; valid: {valid}")
     return asked or ([REFERENCE] if REFERENCE in names else [])
+
+
+def _with_plain_budget(name: str) -> str:
+    """`ltp 0.40` as runs are called, `ltp 0.4`."""
+    method, _, rest = name.partition(" ")
+    budget, *variant = rest.split(" ")
+    with suppress(ValueError):
+        budget = f"{float(budget):g}"
+    return " ".join([method, budget, *variant]).rstrip()
 
 
 def compare(

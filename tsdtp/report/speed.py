@@ -31,7 +31,7 @@ NOTE = (
 def speed_frame(records: Iterable[RunRecord]) -> pd.DataFrame:
     """One row for each record of `tsdtp bench`; empty where there is none."""
     frame = pd.DataFrame([_row(record) for record in benchmarks(records)])
-    keys = ["task", "model", "method", "dtype", "batch", "order", "tokens", "flops"]
+    keys = ["task", "model", "method", "dtype", "batch", "order", "length", "tokens", "flops"]
     return frame if frame.empty else frame.sort_values(keys, key=_sortable, ignore_index=True)
 
 

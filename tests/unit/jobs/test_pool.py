@@ -157,6 +157,7 @@ def test_a_job_runs_where_and_as_it_is_told_and_ends_in_order(tmp_path, monkeypa
     assert (tmp_path / "told" / "place").read_text() == str(tmp_path)
     assert (tmp_path / "told" / "session").read_text() == "True"
     assert sorted(told.log.read_text().split("\n")) == ["", "at exit", "of now", "to err"]
+    assert not told.log.stat().st_mode & 0o111, "no program"
 
 
 def test_cores_bind_the_process(tmp_path):

@@ -48,6 +48,11 @@ def test_a_budget_is_a_fraction(make, method, budget):
         make(method, budget=budget)
 
 
+def test_true_is_no_count(make):
+    with pytest.raises(ValueError, match="pruning.task_feature_dim=True: valid is 1 or more"):
+        make("ts_dtp", task_feature_dim=True)
+
+
 @pytest.mark.parametrize("method", ["none", "ts_dtp_notebook"])
 def test_a_method_without_a_knob_refuses_a_budget(make, method):
     with pytest.raises(ValueError, match="no budget to set; valid: pruning.budget=null"):

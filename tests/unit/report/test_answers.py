@@ -170,6 +170,8 @@ def test_the_reference_is_ts_dtp_unless_others_are_named():
     runs = [run("topk", [1]), run("ltp", [1], variant="long"), run("ts_dtp", [1])]
     assert references_of(runs) == ["ts_dtp"] and not references_of(runs[:2])
     assert references_of(runs, ["ltp long", "topk"]) == ["ltp long", "topk"]
+    with_budget = next(name for run in runs for name in run.names if name.startswith("topk 0."))
+    assert references_of(runs, [f"{with_budget}0"]) == [with_budget]
     with pytest.raises(ValueError, match="'ltp'; valid: ltp 0.4 long, ltp long, topk, topk 0.4$"):
         references_of(runs[:2], ["topk", "ltp"])
     with pytest.raises(ValueError, match="no run left its answers"):

@@ -51,6 +51,11 @@ def test_a_line_for_each_benchmark_and_none_for_a_training(benchmark, make_recor
     assert "8–120" in text and "texts" in text
 
 
+def test_lengths_are_in_their_order(benchmark):
+    frame = speed_frame([benchmark(tokens=n) for n in (128, None, 16, 64, 256)])
+    assert frame["tokens"].tolist() == ["16", "64", "128", "256", "texts"]
+
+
 def test_a_translator_shows_what_the_whole_of_it_does_and_a_classifier_no_empty_columns(benchmark):
     figures = {"num_beams": 4, "new_tokens": 24, "tokens_per_second": 517.2}
     figures |= {"vs_packed": 1.14, "vs_hf": 1.31}

@@ -22,6 +22,7 @@ _LEAST = {
     **{f"budget_schedule.{key}": 1 for key in ("examples", "final_examples")},
     **{key: 1 for key in ("batch_size", "eval_batch_size")},
     "task.data.max_length": 3,  # a word between two special tokens
+    **{f"task.data.{key}": 1 for key in ("train_examples", "eval_examples")},
     "seed": 0,
     "teacher.attribution_every": 0,
     "teacher.attribution_steps": 1,
@@ -39,7 +40,7 @@ _WHOLE_OR_NULL = (
 _GENERATION = {"num_beams", "max_new_tokens"}  # that ours set
 _NUMBERS = (
     *(f"optim.{key}" for key in ("lr", "pruner_lr", "weight_decay", "eps")),
-    *("teaching.lr", "benchmark.min_time"),
+    *("teaching.lr", "benchmark.min_time", "model.auxiliary_weight"),
 )
 _CHOICES = {
     "benchmark.order": ("plain", "sorted"),

@@ -33,7 +33,24 @@ def test_eval_may_measure_speed_alone(tsdtp, monkeypatch):
     kept = after.provenance["measured"]["kept"]
     assert kept["sections"] == ["quality", "cost"] and "tsdtp train" in kept["command"]
     assert tsdtp("eval", "run=run", "in_place=true", "quality=false", *QUICK).code == 0
-    assert read_record("run").provenance["measured"]["kept"] == kept, "the training's still"
+    record = read_record("run")
+    assert record.provenance["measured"]["kept"] == kept, "the training's still"
+    nothing = tsdtp("eval", "run=run", "in_place=true", "quality=false", "benchmark.enabled=false")
+    assert nothing.code == 2 and "nothing to measure" in nothing.err
+    assert read_record("run") == record
+
+
+def test_a_job_leaves_no_threads_to_the_next(tsdtp, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    torch.set_num_threads(2)
+    try:
+        assert tsdtp("train", *FAST, "hydra.run.dir=run").code == 0
+        brief = ("run=run", "quality=false", *QUICK, "hardware.threads=1,null")
+        assert tsdtp("eval", "-m", *brief, "hydra.sweep.dir=each").code == 0
+        records = [read_record(path.parent) for path in Path("each").rglob("metrics.json")]
+        assert sorted(record.speed["threads"] for record in records) == [1, 2]
+    finally:
+        torch.set_num_threads(1)
 
 
 def test_of_several_the_others_are_measured_where_one_fails(tsdtp):

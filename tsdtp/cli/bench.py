@@ -31,7 +31,8 @@ def bench(config: DictConfig, method: str, overrides: list[str]) -> RunRecord:
     """
     from tsdtp.cli.bench_cell import measure_cell
     from tsdtp.cli.folder import exclusive, finished
-    from tsdtp.cli.run import identity, provenance, quiet_libraries, start_and_elapsed, use_threads
+    from tsdtp.cli.run import identity, provenance, quiet_libraries, start_and_elapsed
+    from tsdtp.cli.threads import own_threads, use_threads
 
     quiet_libraries()
     check_filled(config)
@@ -40,9 +41,9 @@ def bench(config: DictConfig, method: str, overrides: list[str]) -> RunRecord:
     if done := finished(settings):
         return done
     begun, startup = start_and_elapsed()
-    use_threads(config.hardware.threads)
     code = with_own(code_state(), settings)
-    with exclusive(Path(config.output_dir)):
+    with own_threads(), exclusive(Path(config.output_dir)):
+        use_threads(config.hardware.threads)
         measured = measure_cell(config)
         command = shlex.join(["tsdtp", "bench", *overrides])
         record = RunRecord(

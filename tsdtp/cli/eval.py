@@ -29,11 +29,12 @@ def evaluate(config: DictConfig, command: str, folder: Path) -> RunRecord:
     from tsdtp.cli.folder import copy_aside, exclusive
     from tsdtp.cli.remeasure import remeasure
     from tsdtp.cli.run import quiet_libraries
+    from tsdtp.cli.threads import own_threads
 
     quiet_libraries()
     record = _trained(config.run)
     identity, changes = _identity(record, config)
-    with exclusive(folder):
+    with own_threads(), exclusive(folder):
         new = remeasure(record, identity, changes, config, command, folder)
         copy_aside(folder)  # and not away: should the new one not be written, the old one holds
         write_record(folder, new)
@@ -51,6 +52,10 @@ def _trained(run: str) -> RunRecord:
 
 def _identity(record: RunRecord, config: DictConfig) -> tuple[dict, dict]:
     """The identity of what is measured, and the settings in which it is not as it was trained."""
+    if not (config.quality or config.benchmark.enabled):
+        raise ConfigError(
+            "quality=false benchmark.enabled=false: nothing to measure; valid: one of them true"
+        )
     variant, beams = _with_beams(record, config.num_beams)
     task, rows = _on_other_rows(record, config.data)
     identity = {**record.identity, **variant, **task, "execution": config.execution or "packed"}

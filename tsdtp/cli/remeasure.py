@@ -13,7 +13,8 @@ from tsdtp.cli.build import Cell
 from tsdtp.cli.cells import load_run
 from tsdtp.cli.config import ConfigError
 from tsdtp.cli.identity import differing
-from tsdtp.cli.run import measured_by, use_threads
+from tsdtp.cli.run import measured_by
+from tsdtp.cli.threads import use_threads
 from tsdtp.models import PrunedModel
 from tsdtp.provenance import code_state, with_own
 from tsdtp.results import EXAMPLES, PREDICTIONS, REFERENCES, TRANSLATIONS, RunRecord

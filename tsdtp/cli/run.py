@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from omegaconf import DictConfig
 from pytorch_lightning.utilities import rank_zero_only
 
@@ -29,6 +28,7 @@ from tsdtp.cli.identity import Settings, cell_identity, identity_hash, lineage
 from tsdtp.cli.loggers import log_record, open_loggers
 from tsdtp.cli.resume import earlier_parts, mark_checkpoints, resume_path
 from tsdtp.cli.start import check_not_itself, tell_of_other_rows
+from tsdtp.cli.threads import own_threads, use_threads
 from tsdtp.cli.training import train
 from tsdtp.jobs.pool import BEGUN, SLOTS
 from tsdtp.jobs.progress import enter_stage
@@ -68,7 +68,7 @@ def run(config: DictConfig, method: str, overrides: list[str]) -> RunRecord:
     config.ckpt_path = resume_path(config)
     # Of several processes that train together the first one holds the folder.
     rank = getattr(rank_zero_only, "rank", 0)
-    with nullcontext() if rank else exclusive(Path(config.output_dir)):
+    with own_threads(), nullcontext() if rank else exclusive(Path(config.output_dir)):
         return _run(config, settings, method, overrides)
 
 
@@ -99,15 +99,6 @@ def _run(config: DictConfig, settings: Settings, method: str, overrides: list[st
         )
         log_record(loggers, record, write_record(config.output_dir, record), steps)
     return record
-
-
-def use_threads(threads: int | None) -> None:
-    """Has torch compute with so many threads on the CPU; None: as many as OpenMP is told to."""
-    told = os.environ.get("OMP_NUM_THREADS", "")  # torch reads it when imported, maybe too early
-    threads = threads or (int(told) if told.isdigit() else None)
-    if threads:
-        torch.set_num_threads(threads)
-        os.environ["OMP_NUM_THREADS"] = str(threads)  # or Lightning sets its own
 
 
 def start_and_elapsed() -> tuple[float, float]:

@@ -15,7 +15,15 @@ from tsdtp.models.budget import packed_evaluation
 from tsdtp.models.classifier import PrunedClassifier, check_classifies
 from tsdtp.models.problem import probabilities_of
 from tsdtp.models.pruned import PrunedModel
-from tsdtp.models.texts import Text, check_not_single, inputs_of, length_limit, tokenised, was_cut
+from tsdtp.models.texts import (
+    Text,
+    check_not_single,
+    check_room,
+    inputs_of,
+    length_limit,
+    tokenised,
+    was_cut,
+)
 
 
 @dataclass(frozen=True)
@@ -77,7 +85,7 @@ def predict(
         )
     if batch_size < 1:
         raise ValueError(f"batch_size={batch_size}: valid is 1 or more")
-    limit = length_limit(tokenizer, max_length, model.max_positions)
+    limit = check_room(tokenizer, length_limit(tokenizer, max_length, model.max_positions))
     source = iter(check_not_single(texts))
     batches = iter(lambda: list(islice(source, batch_size)), [])
     return chain.from_iterable(_of_batch(model, tokenizer, batch, limit) for batch in batches)

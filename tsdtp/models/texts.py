@@ -146,9 +146,7 @@ def tokenised(
     if batch_size < 1:
         raise ValueError(f"batch_size={batch_size}: valid is 1 or more")
     source = iter(check_not_single(texts))
-    limit = length_limit(tokenizer, max_length)
-    if limit < (least := tokenizer.num_special_tokens_to_add(pair=True) + 1):
-        raise ValueError(f"max_length={limit}: valid is {least} or more")
+    limit = check_room(tokenizer, length_limit(tokenizer, max_length))
     while chunk := [check_text(text) for text in islice(source, batch_size)]:
         yield tokenizer(
             cast(list[str], chunk),
@@ -157,6 +155,13 @@ def tokenised(
             max_length=limit,
             return_tensors="pt",
         )
+
+
+def check_room(tokenizer: PreTrainedTokenizerBase, limit: int) -> int:
+    """The limit in tokens itself; raises ValueError for one that leaves no room for words."""
+    if limit < (least := tokenizer.num_special_tokens_to_add(pair=True) + 1):
+        raise ValueError(f"max_length={limit}: valid is {least} or more")
+    return limit
 
 
 def structural_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:

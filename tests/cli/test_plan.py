@@ -231,6 +231,9 @@ def test_a_dry_run_submits_nothing_whatever_the_launcher(capsys):
         (["model.blocks=2", "pruning.layers=[2]"], r"pruning.layers=\[2\]: valid are 0 to 1"),
         (["model.blocks=9"], "model.blocks=9: valid are 1 to 4"),
         (["pruning=dtp", "pruning.k=-1", "pruning.fuse=glue"], "fuse=.*glue.*valid"),
+        (["optim.schedule=cosin"], "optim.schedule=cosin: valid are linear"),
+        (["optim.betas=[0.9,1.5]"], "optim.betas=.*: valid are two numbers"),
+        (["model.execution=fast"], "model.execution='fast': valid are"),
     ],
 )
 def test_what_a_method_refuses_is_said_before_the_run_that_it_would_wait_for(settings, said):

@@ -36,7 +36,7 @@ class AdamW:
         eps: of Adam.
 
     Raises:
-        ValueError: for a schedule that is not known.
+        ValueError: for a schedule that is not known, or betas that Adam does not take.
     """
 
     lr: float = 5e-5
@@ -50,6 +50,8 @@ class AdamW:
     def __post_init__(self) -> None:
         if self.schedule not in SCHEDULES:
             raise ValueError(f"optim.schedule={self.schedule}: valid are {', '.join(SCHEDULES)}")
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"optim.betas={self.betas}: valid are two numbers, 0 to less than 1")
 
     def build(self, model: PrunedModel, total_steps: int, decayed: Collection[str] | None = None):
         """Optimizer and per-step scheduler.

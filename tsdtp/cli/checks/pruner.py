@@ -1,4 +1,4 @@
-"""What pruning methods refuse, named before the runs that their cells would wait for."""
+"""What methods and optimisers refuse, named before the runs that their cells would wait for."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from tsdtp.cli.config import ConfigError
+from tsdtp.cli.config import ConfigError, instantiate
 from tsdtp.cli.planned import Planned, to_run
 
 
 def check_pruners(cells: Sequence[Planned]) -> None:
-    """Builds the pruner of every cell that waits for others, and throws it away.
+    """Builds pruner and optimiser of every cell that waits for others, and throws them away.
 
     Other cells say at once themselves what is wrong with them, and so does one whose model is not
     found.
@@ -22,13 +22,15 @@ def check_pruners(cells: Sequence[Planned]) -> None:
         cells: of a plan.
 
     Raises:
-        ConfigError: for what a method refuses, or for blocks that the model does not have.
+        ConfigError: for what a method or an optimiser refuses, for blocks that the model does not
+            have, or for an unknown way to execute, pool or attend.
     """
     models: dict[str, dict[str, Planned]] = {}
     for cell in to_run(cells):
         if cell.after:
-            model, pruning = (_key(cell.settings[part]) for part in ("model", "pruning"))
-            models.setdefault(model, {})[pruning] = cell
+            model = _key(cell.settings["model"])
+            parts = _key([cell.settings.get(part) for part in ("pruning", "optim")])
+            models.setdefault(model, {})[parts] = cell
     for methods in models.values():
         _check_methods([*methods.values()])
 
@@ -36,6 +38,7 @@ def check_pruners(cells: Sequence[Planned]) -> None:
 def _check_methods(cells: Sequence[Planned]) -> None:
     """The same of cells of one model, whose architecture is looked for once."""
     from tsdtp.cli.pruner import load_shape, pruner_of  # torch, which takes seconds
+    from tsdtp.models.pruned import check_settings
 
     configs = [OmegaConf.create(dict(cell.settings)) for cell in cells]
     try:
@@ -44,6 +47,9 @@ def _check_methods(cells: Sequence[Planned]) -> None:
         return
     for cell, config in zip(cells, configs, strict=True):
         try:
+            model = config.model
+            check_settings(model.execution, model.pooling, model.attention)
+            instantiate(config.get("optim") or {})
             pruner_of(config, shape)
         except ValueError as error:
             raise ConfigError(f"{cell.name}: {error}") from error

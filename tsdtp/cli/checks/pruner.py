@@ -49,7 +49,8 @@ def _check_methods(cells: Sequence[Planned]) -> None:
         try:
             model = config.model
             check_settings(model.execution, model.pooling, model.attention)
-            instantiate(config.get("optim") or {})
+            if "optim" in config:  # none of a benchmark
+                instantiate(config.optim)
             pruner_of(config, shape)
         except ValueError as error:
             raise ConfigError(f"{cell.name}: {error}") from error

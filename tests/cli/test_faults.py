@@ -157,8 +157,9 @@ def test_a_training_that_ended_within_an_epoch_is_not_gone_on_with(tsdtp):
     [
         ["epochs=null", "max_steps=1"],
         ["epochs=9", "callbacks=early_stop", "callbacks.early_stop.patience=1", "optim.lr=1e-9"],
+        ["epochs=9", "callbacks=early_stop", "callbacks.early_stop.patience=0", "optim.lr=1e-9"],
     ],
-    ids=["within an epoch", "early"],
+    ids=["within an epoch", "early", "without patience"],
 )
 def test_a_training_that_was_over_is_not_gone_on_with(tsdtp, ends):
     """As the hint after a failed benchmark promises."""
@@ -167,6 +168,7 @@ def test_a_training_that_was_over_is_not_gone_on_with(tsdtp, ends):
         torch.load(LAST, weights_only=True)["global_step"],
         (RUN / WEIGHTS).read_bytes(),
     )
+    assert steps > 0
     outcome = tsdtp("train", *TRAINED, *ends, "ckpt_path=last")
     assert outcome.code == 0, outcome.err
     assert torch.load(LAST, weights_only=True)["global_step"] == steps

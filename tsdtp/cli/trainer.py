@@ -112,7 +112,8 @@ def stay_stopped(trainer: pl.Trainer, task: pl.LightningModule) -> None:
 
     Its checkpoint brings back the patience that was lost, and not that this was the end.
     """
-    if any(early.wait_count >= early.patience for early in trainer.early_stopping_callbacks):
+    stoppers = trainer.early_stopping_callbacks
+    if any(each.wait_count >= max(each.patience, 1) for each in stoppers):
         trainer.should_stop = True
 
 

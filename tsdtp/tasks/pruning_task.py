@@ -115,10 +115,8 @@ class PruningTask(pl.LightningModule, Generic[Model]):
         if self.noise and self.teachers:
             batch = altered(batch, self.model.special_ids, self.noise)
         labels = batch["labels"]
-        inputs = {
-            **inputs_of(batch),
-            **self.teacher_forcing(labels),
-        }  # the loss is of the task, below
+        # Without labels: the loss is of the task, below.
+        inputs = {**inputs_of(batch), **self.teacher_forcing(labels)}
         output = self.model(**inputs, target=self._target(batch))
         assert output.logits is not None
         scale = self._loss_scale(labels)

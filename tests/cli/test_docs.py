@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 from shown import commands, fast
-from tiny import REPOSITORY
+from tiny import FAST, REPOSITORY
+
+from tsdtp.results import read_record
 
 # The cells of every sweep are composed by `tsdtp validate` already, which takes a minute.
 SWEEPS = ("sweep=smoke",)
@@ -24,6 +26,24 @@ def test_the_library_page_runs_from_top_to_bottom():
     assert 0.4 < names["spent"] < 0.8
     assert [[*numbers] for numbers in names["found"]] == [["LABEL_0"]] * 31
     assert type(names["plain"]).__name__ == "BertForSequenceClassification"
+
+
+def test_a_method_in_a_package_of_its_own_as_contributing_shows_it(tsdtp, monkeypatch):
+    page = (REPOSITORY / "CONTRIBUTING.md").read_text()
+    block = re.search(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    topk = (REPOSITORY / "configs" / "pruning" / "topk.yaml").read_text()
+    settings = re.sub("_target_: .*", "_target_: my_package.mine.Mine", topk)
+    files = {"my_package/mine.py": block and block[1], "my_configs/pruning/mine.yaml": settings}
+    for name, text in files.items():
+        assert text and name in page
+        Path(name).parent.mkdir(parents=True)
+        Path(name).write_text(text)
+    monkeypatch.syspath_prepend(Path.cwd())
+    outcome = tsdtp("train", "pruning=mine", "pruning.budget=0.6", *FAST, "--config-dir=my_configs")
+    assert outcome.code == 0, outcome.err
+    cost = read_record(Path("outputs/runs/synthetic_sentence/tiny_bert/mine-0.6/seed0")).cost
+    assert 0.5 < cost["flops_ratio"] < 0.7
+    assert min(cost["tokens_kept"]) < 0.8
 
 
 @pytest.mark.slow

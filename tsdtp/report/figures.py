@@ -20,8 +20,12 @@ from tsdtp.report.tables import Table
 
 Point = tuple[float, float]
 KINDS = ("png", "svg", "pdf")
-# Okabe and Ito's colours, which the colour-blind tell apart; markers tell lines apart in print.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+# Okabe and Ito's colours, which the colour-blind tell apart, then wine, olive and grey of Tol's
+# muted ones: as many as a table has methods. Markers tell lines apart in print.
+_COLOURS = (
+    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"),
+    *("#882255", "#999933", "#888888"),
+)
 _CROWD = 12  # lines that can be told apart
 _MARKERS = "osD^vP*Xh<>"
 

@@ -189,6 +189,18 @@ def test_a_start_without_a_record_is_known_by_its_weights():
     assert plan(pruned)["topk"].status is Status.RESTARTED
 
 
+def test_a_run_to_learn_from_is_one_however_its_path_is_written():
+    for folder in ("mine", "yours", "theirs"):
+        Path(folder).mkdir()
+        Path(folder, "model.safetensors").write_bytes(folder.encode())
+    pruned = [*PRUNED[:2], "seed=0"]
+    finish(plan([*pruned, "model.init_from=mine", "teacher.others=[yours]"])["topk"])
+    again = [f"model.init_from={Path('mine').absolute()}", "teacher.others=[./yours/]"]
+    assert plan([*pruned, *again])["topk"].status is Status.DONE
+    others = [again[0], "teacher.others=[theirs]"]
+    assert plan([*pruned, *others])["topk"].status is Status.CHANGED
+
+
 def test_a_teacher_is_one_whatever_its_path():
     folders = [f"{BESIDE}/none/../none/seed0", Path(BESIDE, "none/seed0").absolute()]
     cell = plan([*PRUNED, f"teacher.others=[{folders[0]},{folders[1]}]"])["topk"]

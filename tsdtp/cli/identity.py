@@ -35,15 +35,24 @@ def _own(settings: Settings) -> dict[str, Any]:
     """The settings that identify a run.
 
     Without `NOT_IDENTITY`, the checkpoint callback and `model.local_dir`: the model's name says
-    which files they are.
+    which files they are. A run to start from or learn from is one however its path is written.
     """
     own = {k: v for k, v in settings.items() if k not in NOT_IDENTITY}
-    if "local_dir" in own.get("model", {}):
+    if "model" in own:
         own["model"] = {k: v for k, v in own["model"].items() if k != "local_dir"}
+    if start := own.get("model", {}).get("init_from"):
+        own["model"]["init_from"] = _named(start)
+    if others := (own.get("teacher") or {}).get("others"):
+        own["teacher"] = {**own["teacher"], "others": [_named(other) for other in others]}
     if "data" in own.get("task", {}):
         own["task"] = {**own["task"], "data": rows_of(own["task"]["data"])}
     acting = {k: v for k, v in (settings.get("callbacks") or {}).items() if k != "checkpoint"}
     return {**own, "callbacks": acting} if acting else own
+
+
+def _named(run: str | int) -> str | int:
+    """A run by its path from here; the unpruned one and one by its seed as they are."""
+    return run if isinstance(run, int) or run == "unpruned" else os.path.relpath(run)
 
 
 def rows_of(data: Settings) -> dict[str, Any]:

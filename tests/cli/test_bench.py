@@ -74,6 +74,14 @@ def test_texts_are_also_measured_with_their_tokenising(tsdtp, monkeypatch):
     assert record.cost["flops_ratio"] == pytest.approx(0.6, abs=0.2), "8 examples, 64 to calibrate"
 
 
+def test_any_launcher_runs_several_and_ours_one_at_a_time(tsdtp):
+    arguments = ("-m", *FAST, "pruning=topk", SCHEDULE, "tokens=8,9")
+    assert "2 to run in 1 slots" in tsdtp("bench", *arguments, "dry_run=true").out
+    outcome = tsdtp("bench", *arguments, "hydra/launcher=basic")
+    assert outcome.code == 0, outcome.err
+    assert len(read_records("outputs/bench")[0]) == 2
+
+
 def test_the_truth_of_generated_words_is_not_tokenised():
     rows = {"validation": read_synthetic("pair", "validation", 3, seed=0)}
     cell: Any = SimpleNamespace(data=SimpleNamespace(load=lambda: rows, reported="validation"))

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from tsdtp.cli import bench_cell
 from tsdtp.cli.bench_inputs import random_rows, text_batches
 from tsdtp.data.sources import read_synthetic
 from tsdtp.data.tokenizer import train_tokenizer
@@ -63,13 +64,22 @@ def test_a_slot_says_how_many_threads(tsdtp, monkeypatch):
 
 
 def test_texts_are_also_measured_with_their_tokenising(tsdtp, monkeypatch):
-    monkeypatch.setenv("RAYON_NUM_THREADS", "")  # and taken back
+    monkeypatch.setenv("RAYON_NUM_THREADS", "3")
+    told = []
+
+    def compare(*given, **how):
+        told.append(os.environ["RAYON_NUM_THREADS"])
+        return timed(*given, **how)
+
+    timed = bench_cell.compare
+    monkeypatch.setattr(bench_cell, "compare", compare)
     outcome = tsdtp("bench", *FAST, "pruning=dtp", "pruning.budget=0.6", "benchmark.order=sorted")
     assert outcome.code == 0, outcome.err
     record = only_record()
     assert record.identity["variant"] == "float32_batch4_sorted_threads1"
     assert record.speed["end_to_end"]["latency_ms"] > 0
-    assert os.environ["RAYON_NUM_THREADS"] == "1", "the tokenizer has no more cores than torch"
+    assert told == ["1"], "the tokenizer has no more cores than torch"
+    assert os.environ["RAYON_NUM_THREADS"] == "3", "and is told what it was before"
     assert record.cost["hf_flops_per_example"] > record.cost["flops_per_example"]
     assert record.cost["flops_ratio"] == pytest.approx(0.6, abs=0.2), "8 examples, 64 to calibrate"
 

@@ -92,6 +92,27 @@ def test_any_launcher_runs_several_and_ours_one_at_a_time(tsdtp):
     assert len(read_records("outputs/bench")[0]) == 2
 
 
+def test_what_torch_cannot_measure_is_said_in_a_line_and_others_go_on(tsdtp, monkeypatch):
+    def measure(*given, batches, **how):
+        if batches[0]["input_ids"].shape[1] == 9:
+            raise torch.OutOfMemoryError("CUDA out of memory.\nSee documentation")
+        return measured(*given, batches=batches, **how)
+
+    measured = bench_cell.measure
+    monkeypatch.setattr(bench_cell, "measure", measure)
+    arguments = (*FAST, "pruning=topk", SCHEDULE)
+    outcome = tsdtp("bench", *arguments, "tokens=9")
+    [line] = outcome.err.splitlines()
+    assert outcome.code == 2
+    assert line.startswith("tsdtp bench: the benchmark failed (CUDA out of memory.); ")
+    outcome = tsdtp("bench", "-m", *arguments, "hydra/launcher=basic", "tokens=9,8")
+    assert outcome.code == 1 and line in outcome.err
+    assert only_record().speed["tokens"] == 8
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    with pytest.raises(torch.OutOfMemoryError):
+        tsdtp("bench", *arguments, "tokens=9")
+
+
 def test_the_truth_of_generated_words_is_not_tokenised():
     rows = {"validation": read_synthetic("pair", "validation", 3, seed=0)}
     cell: Any = SimpleNamespace(data=SimpleNamespace(load=lambda: rows, reported="validation"))

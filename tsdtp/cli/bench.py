@@ -27,10 +27,12 @@ def bench(config: DictConfig, method: str, overrides: list[str]) -> RunRecord:
         overrides: of the command line, for the record.
 
     Raises:
-        ConfigError: before weights are loaded, for whatever is wrong with the config.
+        ConfigError: before weights are loaded, for whatever is wrong with the config; or for what
+            torch could not measure.
     """
     from tsdtp.cli.bench_cell import measure_cell
     from tsdtp.cli.folder import exclusive, finished
+    from tsdtp.cli.measure import benchmarking
     from tsdtp.cli.run import identity, provenance, quiet_libraries, start_and_elapsed
     from tsdtp.cli.threads import own_threads, use_threads
 
@@ -44,7 +46,8 @@ def bench(config: DictConfig, method: str, overrides: list[str]) -> RunRecord:
     code = with_own(code_state(), settings)
     with own_threads(), exclusive(Path(config.output_dir)):
         use_threads(config.hardware.threads)
-        measured = measure_cell(config)
+        with benchmarking():
+            measured = measure_cell(config)
         command = shlex.join(["tsdtp", "bench", *overrides])
         record = RunRecord(
             identity=identity(config, method),

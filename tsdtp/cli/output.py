@@ -44,6 +44,6 @@ def _ending(stream: TextIO) -> TextIO:
         io.BufferedWriter(_Pipe(stream.fileno(), "w", closefd=False)),
         stream.encoding,
         stream.errors,
-        line_buffering=stream.line_buffering,
-        write_through=stream.write_through,
+        line_buffering=bool(stream.line_buffering),
+        write_through=getattr(stream, "write_through", False),
     )

@@ -27,7 +27,8 @@ class ProcessLauncher(Launcher):
     """Skips finished cells, lets cells wait for their start run, goes on after a failure.
 
     Args:
-        slots: GPU ids or CPU cores of each slot; None: as many as the machine has room for.
+        slots: GPU ids or CPU cores of each slot; None: as many as the machine has room for, and of
+            benchmarks one, for neighbours would disturb the clock.
         grace: seconds that a cell has to end by itself when it is stopped.
     """
 
@@ -39,6 +40,8 @@ class ProcessLauncher(Launcher):
     ) -> None:
         """Hydra's way to hand things over."""
         self.context, self.config = hydra_context, config
+        self.command = config.hydra.job.name
+        self.slots = self.slots or (["all"] if self.command == "bench" else None)
 
     def plan(self, job_overrides: Sequence[Sequence[str]]) -> list[Planned]:
         """What the jobs are and which of them have to run."""
@@ -53,8 +56,7 @@ class ProcessLauncher(Launcher):
     def run_plan(self, cells: Sequence[Planned]) -> list[Job]:
         """Runs a plan."""
         log = Path(self.config.hydra.sweep.dir) / LOG_NAME
-        command = self.config.hydra.job.name
-        return launch(cells, log, self.slots, self._options(), self.grace, command)
+        return launch(cells, log, self.slots, self._options(), self.grace, self.command)
 
     def _options(self) -> list[str]:
         """Config folders of the user's own, which a job needs as well."""
@@ -69,7 +71,7 @@ class ProcessLauncher(Launcher):
             cells = self.plan(job_overrides)
             jobs = {job.name: job for job in self.run_plan(cells)}
         except ConfigError as error:
-            exit_with(error, f"tsdtp {self.config.hydra.job.name}")
+            exit_with(error, f"tsdtp {self.command}")
         by_overrides = {made: cell for cell in cells for made in (cell.overrides, *cell.twins)}
         chosen = [by_overrides[tuple(overrides)] for overrides in job_overrides]
         return [_returned(cell, jobs.get(cell.name)) for cell in chosen]

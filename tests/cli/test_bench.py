@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from tsdtp.cli import bench_cell
 from tsdtp.cli.bench_inputs import random_rows, text_batches
 from tsdtp.data.sources import read_synthetic
 from tsdtp.data.tokenizer import train_tokenizer
@@ -35,7 +36,8 @@ def only_record():
 def test_random_tokens_at_a_keep_schedule(tsdtp):
     outcome = tsdtp("bench", *FAST, "pruning=topk", SCHEDULE, "tokens=40")
     assert outcome.code == 0, outcome.err
-    assert "unpruned packed (sign test over the rounds: p =" in outcome.out
+    assert "times as fast as unpruned and packed (sign test over the rounds: p =" in outcome.out
+    assert "×" not in outcome.out, "0.78× would not say that it is slower"
     record = only_record()
     assert record.cost["tokens_kept"] == [1, 0.5, 0.5, 0.5]
     assert record.cost["flops_ratio"] < 0.8
@@ -63,15 +65,57 @@ def test_a_slot_says_how_many_threads(tsdtp, monkeypatch):
 
 
 def test_texts_are_also_measured_with_their_tokenising(tsdtp, monkeypatch):
-    monkeypatch.setenv("RAYON_NUM_THREADS", "")  # and taken back
+    monkeypatch.setenv("RAYON_NUM_THREADS", "3")
+    told = []
+
+    def compare(*given, **how):
+        told.append(os.environ["RAYON_NUM_THREADS"])
+        return timed(*given, **how)
+
+    timed = bench_cell.compare
+    monkeypatch.setattr(bench_cell, "compare", compare)
     outcome = tsdtp("bench", *FAST, "pruning=dtp", "pruning.budget=0.6", "benchmark.order=sorted")
     assert outcome.code == 0, outcome.err
     record = only_record()
     assert record.identity["variant"] == "float32_batch4_sorted_threads1"
     assert record.speed["end_to_end"]["latency_ms"] > 0
-    assert os.environ["RAYON_NUM_THREADS"] == "1", "the tokenizer has no more cores than torch"
+    assert told == ["1"], "the tokenizer has no more cores than torch"
+    assert os.environ["RAYON_NUM_THREADS"] == "3", "and is told what it was before"
     assert record.cost["hf_flops_per_example"] > record.cost["flops_per_example"]
     assert record.cost["flops_ratio"] == pytest.approx(0.6, abs=0.2), "8 examples, 64 to calibrate"
+
+
+def test_any_launcher_runs_several_and_ours_one_at_a_time(tsdtp):
+    arguments = ("-m", *FAST, "pruning=topk", SCHEDULE, "tokens=8,9")
+    listed = tsdtp("bench", *arguments, "dry_run=true").out
+    assert listed.endswith(
+        "2 to run in 1 slot: how long is not known, for none like 2 of them has run\n"
+    )
+    assert "?" not in listed
+    outcome = tsdtp("bench", *arguments, "hydra/launcher=basic")
+    assert outcome.code == 0, outcome.err
+    assert len(read_records("outputs/bench")[0]) == 2
+
+
+def test_what_torch_cannot_measure_is_said_in_a_line_and_others_go_on(tsdtp, monkeypatch):
+    def measure(*given, batches, **how):
+        if batches[0]["input_ids"].shape[1] == 9:
+            raise torch.OutOfMemoryError("CUDA out of memory.\nSee documentation")
+        return measured(*given, batches=batches, **how)
+
+    measured = bench_cell.measure
+    monkeypatch.setattr(bench_cell, "measure", measure)
+    arguments = (*FAST, "pruning=topk", SCHEDULE)
+    outcome = tsdtp("bench", *arguments, "tokens=9")
+    [line] = outcome.err.splitlines()
+    assert outcome.code == 2
+    assert line.startswith("tsdtp bench: the benchmark failed (CUDA out of memory.); ")
+    outcome = tsdtp("bench", "-m", *arguments, "hydra/launcher=basic", "tokens=9,8")
+    assert outcome.code == 1 and line in outcome.err
+    assert only_record().speed["tokens"] == 8
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    with pytest.raises(torch.OutOfMemoryError):
+        tsdtp("bench", *arguments, "tokens=9")
 
 
 def test_the_truth_of_generated_words_is_not_tokenised():

@@ -83,11 +83,12 @@ def test_a_measurement_that_fails_leaves_record_and_answers_as_they_were(
     (folder / names[1]).write_bytes(b"the old answers")
 
     def fail(*_):
-        raise ValueError("no clock")
+        raise RuntimeError("no clock\nat all")
 
     monkeypatch.setattr(measure, "benchmark", fail)
     outcome = tsdtp("eval", f"run={folder}", "in_place=true")
-    assert outcome.code == 2 and "no clock" in outcome.err
+    assert outcome.code == 2 and "Traceback" not in outcome.err
+    assert "\ntsdtp eval: the benchmark failed (no clock); " in outcome.err
     assert (folder / names[0]).read_bytes() == before[0]
     assert (folder / names[1]).read_bytes() == b"the old answers"
 

@@ -133,7 +133,9 @@ def test_finished_cells_of_other_settings_are_replaced_by_agreement_alone():
     for cell in plan(PRUNED, NONE).values():
         finish(cell)
     other = [*PRUNED, "optim.lr=0.5"]
-    said = r"^1 finished cells .*topk-0.6/seed0 \(optim.lr: 5e-05 -> 0.5\): changed_settings=rerun"
+    said = (
+        r"^1 finished cell has .*topk-0.6/seed0 \(optim.lr: 5e-05 -> 0.5\): changed_settings=rerun"
+    )
     with pytest.raises(ConfigError, match=said):
         check_agreed(list(plan(other, NONE).values()))
     for agreed in ("changed_settings=rerun", "overwrite=true"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 
@@ -30,6 +32,18 @@ gc_as_usual()
 assert gc.get_threshold() == usual and gc.get_freeze_count() > frozen + 1000
 """
     subprocess.run([sys.executable, "-c", said], check=True)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["validate", "--help"]])
+def test_a_reader_that_has_gone_ends_any_command_without_a_word(arguments):
+    """As `tsdtp train --help | head` does: by argparse, by Hydra, or when the process ends."""
+    reader, output = os.pipe()
+    os.close(reader)
+    said = "from tsdtp.cli.main import main; main()"
+    command = [sys.executable, "-c", said, *arguments]
+    with open(output, "w") as closed:
+        ended = subprocess.run(command, stdout=closed, stderr=subprocess.PIPE, text=True)
+    assert (ended.returncode, ended.stderr) == (128 + signal.SIGPIPE, "")
 
 
 def test_ctrl_c_ends_any_command_in_one_line(monkeypatch, capsys):

@@ -201,7 +201,7 @@ def test_nothing_is_asked_of_the_machine_where_nothing_is_left_to_run(capsys):
         done = plan(NONE, more=("hardware=gpu", f"dry_run={dry}"))["none"]
         assert not launch([done], Path("sweep.log"), slots=["gpu of another machine"])
         said = capsys.readouterr().out.splitlines()[-1]
-        assert said == ("1 cells, 0 to run" if dry == "true" else "1 of 1 cells are done")
+        assert said == ("1 cell, 0 to run" if dry == "true" else "1 of 1 cells are done")
 
 
 def test_what_another_process_ends_while_a_sweep_is_planned_is_done():

@@ -165,6 +165,41 @@ def test_what_the_command_sets_is_not_searched():
         Search(load_settings([]), everything)
 
 
+@pytest.mark.parametrize(
+    ("space", "words"),
+    [
+        ("pruning.layers: {choices: [null, '[9]']}", "tsdtp tune: pruning.layers=[9]: valid are 0"),
+        ("pruning.budget: {low: 0.3, high: 1.8}", "tsdtp tune: pruning.budget=1.8: valid is a"),
+        ("optim.betas: {choices: ['[0.9,0.9]', '[0.9]']}", "tsdtp tune: optim.betas=[0.9]: valid"),
+        (
+            "pruning: {choices: [ts_dtp, topk]}\npruning.gamma: {low: 1, high: 2}",
+            "space: pruning=topk: no such key: pruning.gamma",
+        ),
+    ],
+)
+def test_a_value_that_every_trial_would_refuse_is_named_before_the_start_run(tsdtp, space, words):
+    settings = OmegaConf.load(REPOSITORY / "configs/hparams/ts_dtp.yaml")
+    settings.space = yaml.safe_load(space)
+    OmegaConf.save(settings, "mine.yaml")
+    outcome = tsdtp("tune", "hparams=mine.yaml")
+    assert outcome.code == 2 and len(outcome.err.splitlines()) == 1
+    assert words in outcome.err
+    assert not list(Path().rglob("study.db")), "it would hold the folder"
+
+
+def test_what_only_some_combinations_refuse_may_be_searched():
+    """Shares that are too much together, and what needs another choice than the first."""
+    settings = load_settings([])
+    settings["space"] = {
+        "budget_schedule.warmup": {"low": 0.0, "high": 0.9},
+        "budget_schedule.ramp": {"low": 0.0, "high": 0.9},
+        "pruning.learn_gamma": {"choices": [True, False]},
+        "pruning.own_attention": {"choices": [False, True]},
+    }
+    settings["slots"] = ["0"]
+    assert Search(settings, []).pool().free
+
+
 class Slot:
     """A pool whose one job fails at once."""
 
@@ -219,6 +254,7 @@ def test_a_trial_that_outlived_its_search_is_waited_for(study, tmp_path):
         (["trails=3"], ["no such key: trails (did you mean trials?)"]),
         (["seed=0,1"], ["several values of seed", "valid: one"]),
         (["cost=seconds", "benchmark.enabled=false"], ["benchmark.enabled=false", "cost=seconds"]),
+        (["pruning.fuse=all", "pruning.budget=0.5"], ["tsdtp tune: pruning.fuse=all: valid are"]),
     ],
 )
 def test_wrong_command_lines_are_refused_at_once(tsdtp, arguments, words):

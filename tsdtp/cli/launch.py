@@ -14,7 +14,7 @@ from tsdtp.cli.folder import check_idle
 from tsdtp.cli.identity import Status
 from tsdtp.cli.planned import Planned, check_agreed, expected_seconds, is_dry, to_run
 from tsdtp.cli.signals import terminate_as_interrupt
-from tsdtp.jobs.board import Board, clock
+from tsdtp.jobs.board import Board, clock, counted
 from tsdtp.jobs.job import Job, State
 from tsdtp.jobs.pool import Pool, run_all
 from tsdtp.jobs.slots import Slot, cpu_slot, free_slots, gpu_slot
@@ -93,8 +93,9 @@ def _interrupted(jobs: Sequence[Job], cells: Sequence[Planned]) -> str:
     """What is left to do, and what does it."""
     left = [job for job in jobs if job.state is not State.DONE]
     again = any(cell.settings["overwrite"] for cell in cells)
-    goes_on = "begins again, for overwrite=true" if again else "goes on with them"
-    said = f"interrupted; {len(left)} cells are left, the same command {goes_on}:"
+    goes_on = "begins again, for overwrite=true" if again else "goes on"
+    are_left = counted(len(left), "cell is left", "cells are left")
+    said = f"interrupted; {are_left}, the same command {goes_on}:"
     return "\n".join([said, *(f"  {job.name}" for job in left)])
 
 
@@ -115,7 +116,7 @@ def _overhead(jobs: Sequence[Job]) -> str:
     starting = median(record["startup_seconds"] for _, record in known)
     ending = median(seconds - record["seconds"] for seconds, record in known)
     return (
-        f"{len(done)} cells, median {took:.1f} s each, "
+        f"{counted(len(done), 'cell')}, median {took:.1f} s each, "
         f"of which {starting:.1f} s starting and {ending:.1f} s ending"
     )
 
@@ -182,18 +183,20 @@ def listing(cells: Sequence[Planned], slots: Sequence[str] | None = None) -> str
     """
     chosen = to_run(cells)
     expected = {cell.name: expected_seconds(cell, cells) for cell in chosen}
+    known = {name: seconds for name, seconds in expected.items() if seconds is not None}
     lines = [
         f"  {cell.status:14}{cell.name}"
-        + (f"  about {clock(expected[cell.name])}" if cell.name in expected else "")
+        + (f"  about {clock(known[cell.name])}" if cell.name in known else "")
         for cell in cells
     ]
-    lines.append(f"{len(cells)} cells, {len(chosen)} to run")
+    lines.append(f"{counted(len(cells), 'cell')}, {len(chosen)} to run")
     if not chosen:
         return "\n".join(lines)
     try:
         places = len(places_for(chosen, slots))
     except ConfigError as error:  # this machine may not be the one that will run them
         return "\n".join([*lines, f"not on this machine: {error}"])
-    known = [seconds for seconds in expected.values() if seconds is not None]
-    total = clock(sum(known) / places) if len(known) == len(expected) else "? (none like them ran)"
-    return "\n".join([*lines[:-1], f"{lines[-1]} in {places} slots: about {total}"])
+    total = f"about {clock(sum(known.values()) / places)}"
+    if unknown := len(expected) - len(known):
+        total = f"how long is not known, for none like {unknown} of them has run"
+    return "\n".join([*lines[:-1], f"{lines[-1]} in {counted(places, 'slot')}: {total}"])

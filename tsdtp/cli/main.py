@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from tsdtp import __version__
 from tsdtp.cli.garbage import gc_rarely
+from tsdtp.cli.output import ending_with_reader
 
 COMMANDS = {
     "train": "train a model with a pruning method and measure it (-m: a Hydra multirun)",
@@ -24,6 +25,7 @@ COMMANDS = {
 }
 
 
+@ending_with_reader()
 def main() -> None:
     """Runs `tsdtp COMMAND ...` as `python -m tsdtp.cli.COMMAND ...` would."""
     command = sys.argv[1] if len(sys.argv) > 1 else "--help"

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -15,7 +18,8 @@ from tsdtp.benchmark.candidates import candidates, forwards, unpacked
 from tsdtp.benchmark.speed import measure
 from tsdtp.cli.bench_inputs import task_batches
 from tsdtp.cli.build import Cell
-from tsdtp.cli.config import given
+from tsdtp.cli.checks.composing import first_line
+from tsdtp.cli.config import ConfigError, given
 from tsdtp.models import PrunedModel, PrunedSeq2Seq, calibrate
 from tsdtp.models.budget import check_reachable
 from tsdtp.models.texts import attribution_inputs, inputs_of
@@ -113,6 +117,26 @@ def evaluate(model: PrunedModel, cell: Cell, folder: Path) -> dict:
     task.save_outputs(folder)
     task.summary["quality"]["split"] = cell.data.evaluate_file or cell.data.evaluate_on
     return task.summary
+
+
+@contextmanager
+def benchmarking(advice: str = "") -> Iterator[None]:
+    """Says in a line what torch could not measure, for want of memory or a back end say.
+
+    Args:
+        advice: what the user can do, after that.
+
+    Raises:
+        ConfigError: for a RuntimeError of torch or of a candidate; with HYDRA_FULL_ERROR set that
+            itself, as Hydra has it.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "HYDRA_FULL_ERROR" in os.environ:
+            raise
+        said = f"the benchmark failed ({first_line(error)}){advice}"
+        raise ConfigError(f"{said}; HYDRA_FULL_ERROR=1 shows where") from error
 
 
 def benchmark(model: PrunedModel, cell: Cell) -> tuple[dict | None, dict | None]:

@@ -12,7 +12,7 @@ def other_code(record: RunRecord | None, what: str) -> str:
     """Names the code of a finished run and the ways to go on."""
     return (
         f"{what} from {versions(record.provenance if record else {})}: "
-        "changed_code=keep takes them as they are, changed_code=rerun runs them again"
+        "changed_code=keep takes what is there, changed_code=rerun runs it again"
     )
 
 

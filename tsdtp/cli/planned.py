@@ -12,6 +12,7 @@ from typing import Any
 from tsdtp.cli.config import ConfigError
 from tsdtp.cli.identity import Settings, Status, cell_identity, changed_from
 from tsdtp.cli.other_code import other_code
+from tsdtp.jobs.board import counted
 from tsdtp.results import RunRecord
 
 _TO_RUN = (Status.MISSING, Status.CHANGED, Status.RESTARTED, Status.DAMAGED)
@@ -92,10 +93,11 @@ def check_agreed(cells: Sequence[Planned]) -> None:
     """
     if lost := [cell for cell in cells if cell.status is Status.CHANGED and not _agreed(cell)]:
         first = lost[0]
+        have = counted(len(lost), "finished cell has", "finished cells have")
         raise ConfigError(
-            f"{len(lost)} finished cells have other settings or data, as {first.name}"
-            f"{changed_from(first.record, first.settings)}: changed_settings=rerun replaces them, "
-            "variant=NAME or another folder keeps both"
+            f"{have} other settings or data, as {first.name}"
+            f"{changed_from(first.record, first.settings)}: changed_settings=rerun replaces what "
+            "is there, variant=NAME or another folder keeps both"
         )
     asking = [
         cell
@@ -105,7 +107,8 @@ def check_agreed(cells: Sequence[Planned]) -> None:
         and not cell.runs
     ]
     if asking:
-        raise ConfigError(other_code(asking[0].record, f"{len(asking)} finished cells come"))
+        come = counted(len(asking), "finished cell comes", "finished cells come")
+        raise ConfigError(other_code(asking[0].record, come))
 
 
 def _agreed(cell: Planned) -> bool:

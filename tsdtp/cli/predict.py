@@ -27,14 +27,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments after ``tsdtp predict``; those of the process by default.
 
     Returns:
-        0; 2 for a run or text that cannot be used; 1 where the reader of the output has gone.
+        0, or 2 for a run or text that cannot be used.
     """
     options = _options(argv)
     try:
         _predict(options)
-    except BrokenPipeError:
-        sys.stderr.close()  # or Python complains of it at exit
-        return 1
     except (ValueError, OSError) as error:
         print(f"tsdtp predict: {error}", file=sys.stderr)
         return 2

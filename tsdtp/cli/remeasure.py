@@ -102,7 +102,8 @@ def _check_rows(record: RunRecord, cell: Cell, config: DictConfig) -> None:
 def _timed(model: PrunedModel, cell: Cell, old: RunRecord | None) -> tuple[dict, list[str]]:
     """`speed` and `memory`, and which of them are the old record's."""
     if old is None or old.speed is None or cell.config.benchmark.enabled:
-        speed, memory = measure.benchmark(model.to(cell.device), cell)
+        with measure.benchmarking():
+            speed, memory = measure.benchmark(model.to(cell.device), cell)
         return {"speed": speed, "memory": memory}, []
     return {"speed": old.speed, "memory": old.memory}, ["speed", "memory"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
 
 from tsdtp.report.answers import Run, read_runs
 from tsdtp.report.comparisons import REFERENCE, compare, references_of, save_comparisons
@@ -31,17 +32,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         references = references_of(runs, options.reference)
         pairs = compare(runs, references)
         page = save_page(report, options.folder, out, runs, pairs, references)
-        paths = [*save_report(report, out), save_comparisons(pairs, out)]
+        paired = save_comparisons(pairs, out)
+        paths = [*save_report(report, out), paired]
         paths += [*save_figures(report, out), page, *save_speed(report.records.values(), out)]
         for warning in [*report.warnings, *unread, *_untested(runs, references)]:
             print(f"warning: {warning}", file=sys.stderr)
         if not options.quiet:
             print_report(report)
+            if len(pairs):
+                print(_tested(references, paired, page))
             print("wrote " + ", ".join(map(str, paths)), flush=True)
     except (OSError, ValueError) as error:
         print(f"tsdtp report: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _tested(references: Collection[str], *paths: Path) -> str:
+    """Where the tests are that no printed table has."""
+    others = ", ".join(["the unpruned model", *references])
+    return f"paired tests, each method with {others}: {', '.join(map(str, paths))}"
 
 
 def _untested(runs: Sequence[Run], references: Collection[str]) -> Iterator[str]:

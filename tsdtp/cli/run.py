@@ -19,7 +19,6 @@ from tsdtp.benchmark.environment import environment
 from tsdtp.cli import measure
 from tsdtp.cli.build import Cell
 from tsdtp.cli.cells import build_cell
-from tsdtp.cli.checks.composing import first_line
 from tsdtp.cli.checks.training import check_training
 from tsdtp.cli.checks.values import check_filled
 from tsdtp.cli.config import plain
@@ -161,15 +160,14 @@ def timed(model: PrunedModel, cell: Cell) -> tuple[dict | None, dict | None]:
     """The `speed` and `memory` sections of its record.
 
     Raises:
-        RuntimeError: what torch raises, for want of memory say, and how to do without.
+        ConfigError: where the benchmark fails, with how to do without.
     """
-    try:
+    advice = (
+        "; with benchmark.enabled=false the record is written without it, and with ckpt_path=last "
+        "as well nothing is trained again"
+    )
+    with measure.benchmarking(advice):
         return measure.benchmark(model, cell)
-    except RuntimeError as error:
-        raise RuntimeError(
-            f"the benchmark failed ({first_line(error)}); with benchmark.enabled=false the record "
-            "is written without it, and with ckpt_path=last as well nothing is trained again"
-        ) from error
 
 
 def identity(config: DictConfig, method: str) -> dict:

@@ -8,6 +8,9 @@ from contextlib import contextmanager
 
 import torch
 
+# Who computes with how many: torch and Lightning, and the tokenizers.
+_TOLD = ("OMP_NUM_THREADS", "RAYON_NUM_THREADS")
+
 
 def use_threads(threads: int | None) -> None:
     """Has torch compute with so many threads on the CPU; None: as many as OpenMP is told to."""
@@ -20,11 +23,13 @@ def use_threads(threads: int | None) -> None:
 
 @contextmanager
 def own_threads() -> Iterator[None]:
-    """What a job sets by `use_threads` is not what the next one in this process is told."""
-    told, threads = os.environ.get("OMP_NUM_THREADS"), torch.get_num_threads()
+    """What a job sets of its threads is not what the next one in this process is told."""
+    told = {name: os.environ[name] for name in _TOLD if name in os.environ}
+    threads = torch.get_num_threads()
     try:
         yield
     finally:
         torch.set_num_threads(threads)
-        os.environ.pop("OMP_NUM_THREADS", None)
-        os.environ.update({} if told is None else {"OMP_NUM_THREADS": told})
+        for name in _TOLD:
+            os.environ.pop(name, None)
+        os.environ.update(told)

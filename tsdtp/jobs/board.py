@@ -93,7 +93,7 @@ class Board:
     def _title(self) -> str:
         count = Counter(job.state for job in self.jobs)
         states = ", ".join(f"{count[state]} {state}" for state in _ORDER if count[state])
-        return f"{len(self.jobs)} cells: {states}; {clock(self.left())} left"
+        return f"{counted(len(self.jobs), 'cell')}: {states}; {clock(self.left())} left"
 
 
 def _cells(job: Job) -> tuple[str, ...]:
@@ -119,6 +119,11 @@ def describe(job: Job) -> str:
     if job.note:
         parts.append(job.note + (f" (see {job.log})" if job.state is State.FAILED else ""))
     return "  ".join(parts)
+
+
+def counted(number: int, one: str, several: str | None = None) -> str:
+    """Such as `1 cell` and `2 cells`; default for several: an s more."""
+    return f"{number} {one if number == 1 else several or f'{one}s'}"
 
 
 def clock(seconds: float | None) -> str:

@@ -11,6 +11,7 @@ from torch import Tensor
 from tsdtp.models.blocks import Family
 from tsdtp.models.pruned import PrunedModel
 from tsdtp.packing import Packed, pack, take
+from tsdtp.pruning.base import check_count
 from tsdtp.pruning.rules import segment_sum
 
 
@@ -55,8 +56,7 @@ def layer_conductance(
     Raises:
         ValueError: if steps is below 1.
     """
-    if steps < 1:
-        raise ValueError(f"steps={steps}: valid is 1 or more")
+    check_count("steps", steps, of="")
     if attention_mask is None:
         attention_mask = torch.ones_like(input_ids)
     read = teacher.read_mask(input_ids, attention_mask)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from contextlib import contextmanager
-from numbers import Real
 
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -15,6 +14,7 @@ from tsdtp.models.modes import evaluating
 from tsdtp.models.pruned import PrunedModel
 from tsdtp.models.texts import Batch, Text, batches_of, inputs_of
 from tsdtp.pruning import TokenPruner
+from tsdtp.pruning.base import is_count, is_number
 from tsdtp.pruning.none import NoPruning
 
 _FAR = 1000.0  # no score lies beyond
@@ -89,7 +89,7 @@ def calibrate(
     """
     model = PrunedModel.check(model)
     pruner = model.pruner
-    if not 0 <= tolerance < 1 or max_steps < 0:
+    if not (is_number(tolerance) and 0 <= tolerance < 1 and is_count(max_steps, 0)):
         raise ValueError(
             f"tolerance={tolerance!r}, max_steps={max_steps!r}: valid are a fraction in [0, 1) and "
             "0 or more"
@@ -116,7 +116,7 @@ def _checked(budget: float | None, pruner: TokenPruner) -> float:
         )
     if not all(weight.isfinite().all() for weight in pruner.parameters()):
         raise ValueError(f"{type(pruner).__name__} has weights that are no finite numbers")
-    if isinstance(budget, bool) or not (isinstance(budget, Real) and 0 < budget <= 1):
+    if not (is_number(budget) and 0 < budget <= 1):
         raise ValueError(f"budget={budget!r}: valid is a fraction in (0, 1]")
     return float(budget)
 

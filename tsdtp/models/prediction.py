@@ -24,6 +24,7 @@ from tsdtp.models.texts import (
     tokenised,
     was_cut,
 )
+from tsdtp.pruning.base import check_count
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,7 @@ def predict(
             "nothing is dropped: not calibrated yet (tsdtp.calibrate), or within budget as it is",
             stacklevel=2,
         )
-    if batch_size < 1:
-        raise ValueError(f"batch_size={batch_size}: valid is 1 or more")
+    check_count("batch_size", batch_size, of="")
     limit = check_room(tokenizer, length_limit(tokenizer, max_length, model.max_positions))
     source = iter(check_not_single(texts))
     batches = iter(lambda: list(islice(source, batch_size)), [])

@@ -19,6 +19,7 @@ from tsdtp.models.modes import evaluating
 from tsdtp.models.pruned import PrunedModel
 from tsdtp.models.texts import Batch, Text, attribution_inputs, batches_of, inputs_of, mask_id_of
 from tsdtp.pruning import TokenPruner, TokenState, find_method, method_names
+from tsdtp.pruning.base import check_count
 
 
 @torch.inference_mode(False)
@@ -73,9 +74,8 @@ def teach(
     model = PrunedModel.check(model)
     pruner = model.pruner
     _check(model, teacher)
-    for name, value, least in (("epochs", epochs, 0), ("steps", steps, 1)):
-        if value < least:
-            raise ValueError(f"{name}={value}: valid is {least} or more")
+    check_count("epochs", epochs, 0, of="")
+    check_count("steps", steps, of="")
     batches = batches_of(data, tokenizer, model)
     if targets is None:
         mask_id = mask_id_of(tokenizer) if mask_id is None else mask_id

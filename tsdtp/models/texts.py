@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 from tsdtp.models.modes import takes
+from tsdtp.pruning.base import check_count
 
 if TYPE_CHECKING:
     from tsdtp.models.pruned import PrunedModel
@@ -143,8 +144,7 @@ def tokenised(
         ValueError: for what `check_text` refuses, a limit that leaves no room for words, or a
             batch_size below 1.
     """
-    if batch_size < 1:
-        raise ValueError(f"batch_size={batch_size}: valid is 1 or more")
+    check_count("batch_size", batch_size, of="")
     source = iter(check_not_single(texts))
     limit = check_room(tokenizer, length_limit(tokenizer, max_length))
     while chunk := [check_text(text) for text in islice(source, batch_size)]:

@@ -105,11 +105,11 @@ class TokenPruner(nn.Module, ABC):
     ) -> None:
         super().__init__()
         name = type(self).__name__
-        if budget is not None and not (_is_number(budget) and 0 < budget <= 1):
+        if budget is not None and not (is_number(budget) and 0 < budget <= 1):
             raise ValueError(f"pruning.budget={budget!r}: valid is a fraction in (0, 1], or null")
         if budget is not None and self.search is None:
             raise ValueError(f"{name} has no budget to set; valid: pruning.budget=null")
-        if not (_is_number(soft_until) and 0 <= soft_until <= 1):
+        if not (is_number(soft_until) and 0 <= soft_until <= 1):
             raise ValueError(f"pruning.soft_until={soft_until!r}: valid is 0 to 1")
         check_fuse(fuse)
         layers = range(num_layers - 1) if layers is None else _listed(layers)
@@ -190,30 +190,36 @@ class TokenPruner(nn.Module, ABC):
 
 def check_positive(name: str, value: float) -> None:
     """Raises ValueError for a setting that is no finite number above 0."""
-    if not (_is_number(value) and 0 < value < math.inf):
+    if not (is_number(value) and 0 < value < math.inf):
         raise ValueError(f"pruning.{name}={value!r}: valid is > 0")
 
 
-def check_count(name: str, value: int, least: int = 1) -> None:
+def check_count(name: str, value: int, least: int = 1, of: str = "pruning.") -> None:
     """Raises ValueError for a setting that is no whole number, or too small."""
-    if isinstance(value, bool) or not (isinstance(value, Integral) and value >= least):
-        raise ValueError(f"pruning.{name}={value!r}: valid is {least} or more")
+    if not is_count(value, least):
+        raise ValueError(f"{of}{name}={value!r}: valid is {least} or more")
+
+
+def is_count(value: object, least: int = 1) -> bool:
+    """Whether it is a whole number, and not too small."""
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
 
 
 def check_fraction(name: str, value: float) -> None:
     """Raises ValueError for a setting that is no fraction."""
-    if not (_is_number(value) and 0 <= value <= 1):
+    if not (is_number(value) and 0 <= value <= 1):
         raise ValueError(f"pruning.{name}={value!r}: valid is a fraction in [0, 1]")
 
 
 def finite(name: str, value: float) -> float:
     """The setting itself; raises ValueError for what is no finite number."""
-    if not (_is_number(value) and math.isfinite(value)):
+    if not (is_number(value) and math.isfinite(value)):
         raise ValueError(f"pruning.{name}={value!r}: valid is a finite number")
     return float(value)
 
 
-def _is_number(value: object) -> TypeGuard[float]:
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether one can reckon with it: true and false are none."""
     return isinstance(value, Real) and not isinstance(value, bool)
 
 

@@ -85,6 +85,8 @@ def test_of_all_that_was_tried_the_nearest_to_the_budget_is_taken(method, monkey
         ({"tolerance": float("nan")}, "tolerance=nan, .*: valid are a fraction"),
         ({"tolerance": -1}, "tolerance=-1, .*: valid are a fraction"),
         ({"max_steps": -3}, "max_steps=-3: valid are .* and 0 or more"),
+        ({"max_steps": 1.5}, "max_steps=1.5: valid are .* and 0 or more"),
+        ({"tolerance": "small"}, "tolerance='small', .*: valid are a fraction"),
         ({"budget": True}, "budget=True: valid is a fraction"),
     ],
 )

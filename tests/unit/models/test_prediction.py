@@ -89,8 +89,9 @@ def test_one_batch_is_not_taken_for_a_list_of_words(tokenizer):
                 call(model, one, tokenizer=tokenizer)
         with pytest.raises(ValueError, match="not one dict"):
             next(tsdtp.predict(model, tokenizer, one))
-    with pytest.raises(ValueError, match="batch_size=0: valid is 1 or more"):
-        tsdtp.predict(model, tokenizer, TEXTS, batch_size=0)
+    for size in (0, 1.5):
+        with pytest.raises(ValueError, match=f"batch_size={size}: valid is 1 or more"):
+            tsdtp.predict(model, tokenizer, TEXTS, batch_size=size)  # pyright: ignore
 
 
 def test_a_tokenizer_without_a_limit_leaves_it_to_the_model(tokenizer):

@@ -201,7 +201,7 @@ def test_what_cannot_be_taught_says_why():
         teach(model, BATCHES, mask_id=3)
 
 
-@pytest.mark.parametrize("wrong", [{"steps": 0}, {"epochs": -1}])
+@pytest.mark.parametrize("wrong", [{"steps": 0}, {"epochs": -1}, {"epochs": 1.5}, {"steps": 2.0}])
 def test_what_would_teach_nothing_is_refused(wrong):
     [(name, value)] = wrong.items()
     with pytest.raises(ValueError, match=f"{name}={value}: valid is"):

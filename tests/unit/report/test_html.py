@@ -60,7 +60,10 @@ def test_the_page_says_what_the_others_are_compared_with(page, capsys):
     assert "ts_dtp with every other" not in text and "− ts_dtp 0.5</td>" in text
     (pair,) = pd.read_csv(page.parent / "paired.csv").to_dict("records")
     assert pair["second"] == "ts_dtp 0.5" and f"<td>{100 * pair['difference']:+.2f}</td>" in text
-    before = text
+    assert main([str(page.parent), "--reference", "ts_dtp"]) == 0
+    where = f"the unpruned model, ts_dtp: {page.parent / 'paired.csv'}, {page}\n"
+    assert f"paired tests, each method with {where}" in capsys.readouterr().out
+    before = page.read_text(encoding="utf-8")
     assert main([str(page.parent), "--reference", "topk"]) == 2
     assert "'topk'; valid: dtp" in capsys.readouterr().err and before == page.read_text("utf-8")
 

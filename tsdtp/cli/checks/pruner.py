@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from tsdtp.cli.config import ConfigError, instantiate
 from tsdtp.cli.planned import Planned, to_run
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 
 def check_pruners(cells: Sequence[Planned]) -> None:
@@ -37,23 +40,45 @@ def check_pruners(cells: Sequence[Planned]) -> None:
 
 def _check_methods(cells: Sequence[Planned]) -> None:
     """The same of cells of one model, whose architecture is looked for once."""
-    from tsdtp.cli.pruner import load_shape, pruner_of  # torch, which takes seconds
-    from tsdtp.models.pruned import check_settings
-
     configs = [OmegaConf.create(dict(cell.settings)) for cell in cells]
-    try:
-        shape = load_shape(configs[0].model)
-    except ValueError:
-        return
+    shape = found_shape(configs[0].model)
     for cell, config in zip(cells, configs, strict=True):
         try:
-            model = config.model
-            check_settings(model.execution, model.pooling, model.attention)
-            if "optim" in config:  # none of a benchmark
-                instantiate(config.optim)
-            pruner_of(config, shape)
+            check_built(config, shape)
         except ValueError as error:
             raise ConfigError(f"{cell.name}: {error}") from error
+
+
+def found_shape(model: DictConfig) -> PreTrainedConfig | None:
+    """The architecture that the `model` node of a config names; None where nothing is found."""
+    from tsdtp.cli.pruner import load_shape  # torch, which takes seconds
+
+    try:
+        return load_shape(model)
+    except ValueError:
+        return None
+
+
+def check_built(config: DictConfig, shape: PreTrainedConfig | None) -> None:
+    """Builds pruner and optimiser of a run, and throws them away.
+
+    Args:
+        config: of the run.
+        shape: of its model; None, where that is not found: the run says so itself.
+
+    Raises:
+        ValueError: for what is refused, see `check_pruners`.
+    """
+    from tsdtp.cli.pruner import pruner_of
+    from tsdtp.models.pruned import check_settings
+
+    if shape is None:
+        return
+    model = config.model
+    check_settings(model.execution, model.pooling, model.attention)
+    if "optim" in config:  # none of a benchmark
+        instantiate(config.optim)
+    pruner_of(config, shape)
 
 
 def _key(settings: Any) -> str:

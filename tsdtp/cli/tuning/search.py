@@ -6,6 +6,7 @@ import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,19 +14,20 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from tsdtp.cli.checks.command import check_command
-from tsdtp.cli.checks.composing import parse
+from tsdtp.cli.checks.composing import composed, parse, sharing
+from tsdtp.cli.checks.pruner import check_built, found_shape
 from tsdtp.cli.checks.training import check_training
 from tsdtp.cli.config import (
     BEGUN_WITH,
     HYDRA_VERSION_BASE,
     ConfigError,
-    as_text,
     config_dir,
     plain,
     quoted,
 )
 from tsdtp.cli.folder import check_idle
 from tsdtp.cli.launch import IMPORTS, choose_slots, run_job
+from tsdtp.cli.tuning.space import check_space
 from tsdtp.cli.tuning.start import single, start_overrides
 from tsdtp.cli.tuning.trials import (
     BUDGET,
@@ -81,7 +83,7 @@ class Search:
         trial = single([*common, self.begun, *settings["trial"], *overrides])
         self.trial = [self.begun if o == "model.init_from=unpruned" else o for o in trial]
         check_command("train", self.start)
-        check_command("train", [*self.trial, *map(_first, space.items())])
+        check_space(space, lambda drawn: check_command("train", [*self.trial, *drawn]))
 
     @property
     def searched(self) -> dict[str, Any]:
@@ -94,7 +96,8 @@ class Search:
         """Slots for the trials' hardware.
 
         Raises:
-            ConfigError: if the machine has none, or every trial would be refused.
+            ConfigError: if the machine has none, or every trial, or each with some value of the
+                space, would be refused.
         """
         with initialize_config_dir(config_dir(), version_base=HYDRA_VERSION_BASE):
             config = compose("train", self.trial)
@@ -102,11 +105,23 @@ class Search:
             raise ConfigError(f"teacher.others={seeds}: valid for a search are folders, not seeds")
         if self.settings["cost"] == "seconds" and not config.benchmark.enabled:
             raise ConfigError("benchmark.enabled=false: valid with cost=seconds is true")
-        check_training(config)
+        self._check_runs()
         places = choose_slots([plain(config.hardware)], self.settings["slots"])
         if self.settings["cost"] == "seconds" and not self.settings["slots"]:
             places = places[:1]  # neighbours would disturb the clock
         return Pool(places, {BEGUN_WITH: code_digest()}, imports=IMPORTS)
+
+    def _check_runs(self) -> None:
+        """Raises ConfigError for a value that no trial could be trained with."""
+
+        def check(drawn: list[str]) -> None:
+            config = made([*self.trial, *drawn])
+            check_training(config)
+            check_built(config, found_shape(config.model))
+
+        made = sharing(partial(composed, "train"))
+        with initialize_config_dir(config_dir(), version_base=HYDRA_VERSION_BASE):
+            check_space(self.settings["space"], check)
 
     def run(self, study: Study, pool: Pool) -> None:
         """Makes trials until there are as many as were asked for.
@@ -196,8 +211,3 @@ def _composed(run: list[str]) -> Any:
     """The settings of a run, as the files have them today: its overrides alone do not say."""
     with initialize_config_dir(config_dir(), version_base=HYDRA_VERSION_BASE):
         return OmegaConf.to_container(compose("train", run))
-
-
-def _first(item: tuple[str, dict[str, Any]]) -> str:
-    key, range_ = item
-    return f"{key}={as_text(range_['choices'][0] if 'choices' in range_ else range_.get('low'))}"

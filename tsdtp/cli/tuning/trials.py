@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tsdtp.cli.config import ConfigError, as_text, missing_extra
+from tsdtp.cli.config import ConfigError, missing_extra
 from tsdtp.cli.identity import changed
 from tsdtp.cli.other_code import versions
+from tsdtp.cli.tuning.space import as_overrides
 from tsdtp.provenance import code_state, same_code, with_own
 from tsdtp.results import main_metric, read_record
 
@@ -99,8 +100,7 @@ def suggest(trial: Trial, space: Mapping[str, Mapping[str, Any]]) -> list[str]:
         trial: to draw for.
         space: for each key `choices`, or `low` and `high` with or without `log`.
     """
-    drawn = {key: _draw(trial, key, dict(range_)) for key, range_ in space.items()}
-    return [f"{key}={as_text(value)}" for key, value in drawn.items()]
+    return as_overrides({key: _draw(trial, key, dict(range_)) for key, range_ in space.items()})
 
 
 def _draw(trial: Trial, key: str, range_: dict[str, Any]) -> Any:

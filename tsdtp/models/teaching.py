@@ -76,6 +76,9 @@ def teach(
     _check(model, teacher)
     check_count("epochs", epochs, 0, of="")
     check_count("steps", steps, of="")
+    parameters = [p for p in pruner.parameters() if p.requires_grad]
+    eps = 1e-4 if model.dtype == torch.float16 else 1e-8  # which is nothing in half precision
+    optimizer = torch.optim.AdamW(parameters, lr=lr, eps=eps)
     batches = batches_of(data, tokenizer, model)
     if targets is None:
         mask_id = mask_id_of(tokenizer) if mask_id is None else mask_id
@@ -87,9 +90,6 @@ def teach(
             f"no attributions in blocks {pruner.layers}: what they leave is not read, or the "
             "texts hold special tokens alone; valid: layers before the last, and words"
         )
-    parameters = [p for p in pruner.parameters() if p.requires_grad]
-    eps = 1e-4 if model.dtype == torch.float16 else 1e-8  # which is nothing in half precision
-    optimizer = torch.optim.AdamW(parameters, lr=lr, eps=eps)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.05, epochs * len(batches))
     optimizer.zero_grad()
     generator = torch.Generator().manual_seed(seed)

@@ -208,6 +208,12 @@ def test_what_would_teach_nothing_is_refused(wrong):
         teach(pair()[0], BATCHES, mask_id=3, **wrong)
 
 
+def test_a_rate_that_is_none_is_refused_before_attributions_are_sought(monkeypatch):
+    monkeypatch.setattr("tsdtp.models.teaching.attributions", None)
+    with pytest.raises(ValueError, match="Invalid learning rate: -1"):
+        teach(pair()[0], BATCHES, mask_id=3, lr=-1)
+
+
 def test_double_precision_teaches_the_same():
     model, teacher = pair()
     single = attributions(model, BATCHES[:1], teacher, mask_id=3)
